@@ -1,0 +1,30 @@
+//! The kernel programs. Three backends of thin probes (`fexit`, `kprobe`, `tracepoint`) over one
+//! set of rules (`call`, `holding`), which read kernel memory through [`read::Read`].
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod call;
+mod fexit;
+mod holding;
+mod kprobe;
+mod maps;
+mod process;
+mod read;
+mod send;
+mod socket;
+mod state;
+mod task;
+mod tracepoint;
+mod twin;
+
+/// Helpers such as reading kernel memory are for GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing here panics: the verifier would refuse the loop.
+    loop {}
+}

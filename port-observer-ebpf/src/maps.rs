@@ -1,0 +1,112 @@
+//! The maps and constants that both sides know by name.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use port_observer_ebpf::{Kind, Offsets, Settings};
+
+/// Everything that is told, in one order. Its size is set at load.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
+
+/// Per kind: records that found no place, in the ring buffer or in a table below.
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::SLOTS as u32, 0);
+
+/// 1 while the consumer sleeps until it is woken; whoever wakes it writes 0.
+#[map]
+pub static SLEEPING: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The network namespaces that are observed, by inode number, when not all are.
+#[map]
+pub static NAMESPACES: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// A call under way, as its entry probe saw it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    pub pid_tgid: u64,
+    pub socket: u64,
+    pub started_ns: u64,
+    /// The second argument: the port asked for, or the accepted child.
+    pub argument: u64,
+}
+
+/// The call under way on this processor. Its caller may be moved to another one meanwhile, so a
+/// reader checks that it is the same caller and socket.
+#[map]
+pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+
+/// The sockets that the first program of a pair was last run for, by [`crate::twin::Pair`]: word
+/// for its twin.
+#[map]
+pub static RAN: PerCpuArray<u64> = PerCpuArray::with_max_entries(3, 0);
+
+/// Per kind: how often a twin found that the first program of its pair was skipped.
+#[map]
+pub static COVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::SLOTS as u32, 0);
+
+/// The call under way by thread, for kretprobes, which see the return value alone.
+#[map]
+pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16384, 0);
+
+/// The call of `__inet_inherit_port` under way on this processor, where softirqs are off.
+#[map]
+pub static INHERIT: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+
+/// Threads that are inside `inet_autobind`.
+#[map]
+pub static AUTOBINDS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
+
+/// An address handed to bind(2), by thread.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct BindCall {
+    pub fd: u64,
+    pub address: [u8; 16],
+    pub family: u16,
+    pub port: u16,
+    pub pad: u32,
+}
+
+/// bind(2) under way, by thread.
+#[map]
+pub static BINDS: HashMap<u64, BindCall> = HashMap::with_max_entries(16384, 0);
+
+/// Field offsets of the running kernel, constant to the verifier.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::ZERO;
+
+/// What to observe, constant to the verifier.
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings::ALL;
+
+/// Per port: 1 once it was, or may have been, chosen by the kernel. Releases of other ports are of
+/// interest only from sockets that asked for their port, which marks the socket: so the accepted
+/// children of a listener on port 443 cost one load each. Never cleared, hence exact.
+#[unsafe(no_mangle)]
+pub static mut OBSERVED: [u8; 65536] = [0; 65536];
+
+/// Reads a constant anew each time, since the loader replaces the value that the compiler saw.
+#[inline(always)]
+pub fn constant(value: &u32) -> u32 {
+    // SAFETY: a reference is valid to read.
+    unsafe { core::ptr::from_ref(value).read_volatile() }
+}
+
+/// An offset by its field's name in [`Offsets`].
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::maps::constant(&$crate::maps::OFFSETS.$field)
+    };
+}
+pub(crate) use offset;
+
+/// A setting by its name in [`Settings`].
+macro_rules! setting {
+    ($field:ident) => {
+        $crate::maps::constant(&$crate::maps::SETTINGS.$field)
+    };
+}
+pub(crate) use setting;

@@ -1,0 +1,108 @@
+//! What the program hands to the kernel's side when it loads it.
+
+/// Where the running kernel keeps what the programs read: byte offsets, taken from its BTF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Offsets {
+    /// `sock_common.skc_daddr`
+    pub skc_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_dport`
+    pub skc_dport: u32,
+    /// `sock_common.skc_num`
+    pub skc_num: u32,
+    /// `sock_common.skc_family`
+    pub skc_family: u32,
+    /// `sock_common.skc_state`
+    pub skc_state: u32,
+    /// `sock_common.skc_net.net`
+    pub skc_net: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub skc_v6_rcv_saddr: u32,
+    /// `sock.sk_protocol`
+    pub sk_protocol: u32,
+    /// `sock.sk_err`
+    pub sk_err: u32,
+    /// The byte that holds `sock.sk_userlocks`, a bit field of 4 bits
+    pub sk_userlocks: u32,
+    /// The lowest bit of `sk_userlocks` in that byte
+    pub sk_userlocks_shift: u32,
+    /// `inet_sock.inet_sport`
+    pub inet_sport: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `inet_timewait_sock.tw_timer.expires`
+    pub tw_timer_expires: u32,
+    /// `inet_timewait_sock.tw_tb`
+    pub tw_tb: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.start_boottime` (`real_start_time` before Linux 5.5)
+    pub task_start_boottime: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `mm_struct.arg_start`
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`
+    pub mm_arg_end: u32,
+    /// `linux_binprm.filename`
+    pub bprm_filename: u32,
+    /// `css_set.dfl_cgrp`
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup.kn`
+    pub cgroup_kn: u32,
+    /// `kernfs_node.name`
+    pub kernfs_node_name: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.private_data`
+    pub file_private_data: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `pt_regs`: the first argument of a function
+    pub regs_arg1: u32,
+    /// `pt_regs`: the second argument
+    pub regs_arg2: u32,
+    /// `pt_regs`: the return value
+    pub regs_return: u32,
+}
+
+impl Offsets {
+    /// All zero, to be overwritten at load.
+    pub const ZERO: Self = {
+        // SAFETY: every field is an integer, for which zero bytes are a value.
+        unsafe { core::mem::zeroed() }
+    };
+}
+
+/// What to observe. Zero means: everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Only the network namespaces in the map `NAMESPACES`, if not 0.
+    pub only_namespaces: u32,
+    /// Only this `IPPROTO_*`, if not 0.
+    pub only_protocol: u32,
+    /// Also every TCP state change, if not 0.
+    pub states: u32,
+}
+
+impl Settings {
+    /// Observe everything, state changes apart.
+    pub const ALL: Self = Self { only_namespaces: 0, only_protocol: 0, states: 0 };
+}

@@ -1,0 +1,336 @@
+//! The `tracepoint` backend, for kernels that refuse function probes: BTF tracepoints, cgroup
+//! programs and the bind(2) tracepoints, each telling what it alone can see.
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_current_task, bpf_probe_read_user, bpf_skc_to_tcp_sock},
+    macros::{btf_tracepoint, cgroup_sock, sock_ops, tracepoint},
+    programs::{BtfTracePointContext, SockContext, SockOpsContext, TracePointContext},
+};
+use port_observer_ebpf::{
+    CallRecord, FLAG_AGAIN, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE, Kind, Released, SocketRecord,
+    Via,
+};
+
+use crate::{
+    call::{self, Outcome},
+    holding,
+    maps::{BINDS, BindCall, offset},
+    read::{Direct, Probed, Read},
+    send::{lost, send},
+    socket::{self, TCP, UDP},
+    task,
+};
+
+const EADDRINUSE: u16 = 98;
+const EADDRNOTAVAIL: u16 = 99;
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const FIN_WAIT2: i32 = 5;
+const CLOSE: i32 = 7;
+const LISTEN: i32 = 10;
+const CLOSING: i32 = 11;
+/// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the SYN is about to be sent (tcp_connect, net/ipv4/tcp_output.c).
+const CONNECT_CB: u32 = 3;
+/// `BPF_SOCK_OPS_TCP_LISTEN_CB`: listen() succeeded (__inet_listen_sk, net/ipv4/af_inet.c).
+const LISTEN_CB: u32 = 11;
+
+/// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn t_state(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { try_state(ctx.arg::<*const u8>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2)) }
+    0
+}
+
+#[inline(always)]
+unsafe fn try_state(sk: *const u8, old: i32, new: i32) {
+    // SAFETY: a struct sock.
+    unsafe {
+        if socket::protocol::<Direct>(sk) != TCP {
+            return;
+        }
+        match (old, new) {
+            (CLOSE, SYN_SENT) => started(sk, Via::Connect),
+            (CLOSE, LISTEN) if socket::port::<Direct>(sk) == 0 => started(sk, Via::Autobind),
+            (SYN_RECV, ESTABLISHED) => holding::inherited::<Direct>(core::ptr::null(), sk),
+            (_, CLOSE) => closed(sk, old),
+            _ => {}
+        }
+    }
+}
+
+/// connect() or listen() began, in the caller's own context; the port is not chosen yet.
+#[inline(always)]
+unsafe fn started(sk: *const u8, via: Via) {
+    // SAFETY: a struct sock.
+    unsafe {
+        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+        let kind = Kind::CallStart;
+        let outcome = Outcome { kind, via, requested_port: 0, errno: 0, search_ns: 0, flags: 0 };
+        call::tell::<Direct>(sk, TCP, netns, outcome);
+    }
+}
+
+/// What the end of a connection means for its port. `skc_num` is 0 once the port is let go, while
+/// `inet_sport` keeps its number.
+#[inline(always)]
+unsafe fn closed(sk: *const u8, old: i32) {
+    // SAFETY: a struct sock; inet_sport lies beyond it, in inet_sock, hence the helper.
+    unsafe {
+        // Through memory: older verifiers forget the bounds of a byte swap.
+        let port = black_box(u16::from_be(Probed::read::<u16>(sk, offset!(inet_sport))));
+        let held = socket::port::<Direct>(sk) != 0;
+        if old == SYN_SENT && port == 0 {
+            let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+            let outcome = Outcome {
+                kind: Kind::Exhausted,
+                via: Via::Connect,
+                requested_port: 0,
+                errno: EADDRNOTAVAIL,
+                search_ns: 0,
+                flags: 0,
+            };
+            call::tell::<Direct>(sk, TCP, netns, outcome);
+            return;
+        }
+        if port == 0 || !holding::is_of_interest::<Direct>(sk, port) {
+            return;
+        }
+        // A reset or a timeout sets sk_err; without one these two end in TIME_WAIT.
+        let time_wait =
+            (old == FIN_WAIT2 || old == CLOSING) && Direct::read::<i32>(sk, offset!(sk_err)) == 0;
+        let kind = if time_wait {
+            Kind::TimeWait
+        } else if !held {
+            Kind::Release
+        } else {
+            // A port that was asked for by number stays until the socket is destroyed.
+            return;
+        };
+        if time_wait {
+            socket::observe(port);
+        }
+        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+        send::<SocketRecord>(kind, |record| {
+            socket::describe::<Direct>(record, kind, sk, TCP, netns);
+            (*record).local_port = port;
+            if kind as u8 == Kind::Release as u8 {
+                (*record).reason = Released::Closed as u8;
+                if old == SYN_RECV {
+                    // Most likely a child that was never accepted, of which nothing was told.
+                    (*record).flags = FLAG_AGAIN;
+                }
+            } else if !held {
+                (*record).flags = FLAG_SOCKET_DONE;
+            }
+        });
+    }
+}
+
+/// `TP_PROTO(struct sock *sk)`
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn t_destroy(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    // SAFETY: the prototype above.
+    unsafe {
+        if socket::port::<Direct>(sk) != 0 {
+            holding::put::<Direct>(sk, 0);
+        }
+    }
+    0
+}
+
+/// connect() or listen() has its port.
+#[sock_ops]
+pub fn t_sock_ops(ctx: SockOpsContext) -> u32 {
+    let via = match ctx.op() {
+        CONNECT_CB => Via::Connect,
+        LISTEN_CB => Via::Autobind,
+        _ => return 1,
+    };
+    // SAFETY: the context is a bpf_sock_ops; its `sk` is the kernel's socket.
+    unsafe {
+        let sk = (*ctx.ops).__bindgen_anon_2.sk;
+        if !sk.is_null() {
+            // The same pointer, with a type that may be read.
+            let sk = bpf_skc_to_tcp_sock(sk.cast()).cast::<u8>().cast_const();
+            if !sk.is_null() {
+                ready(sk, via);
+            }
+        }
+    }
+    1
+}
+
+#[inline(always)]
+unsafe fn ready(sk: *const u8, via: Via) {
+    // SAFETY: a struct sock.
+    unsafe {
+        if socket::is_port_fixed::<Direct>(sk) && via as u8 == Via::Autobind as u8 {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+        if !socket::is_port_fixed::<Direct>(sk) {
+            socket::observe(socket::port::<Direct>(sk));
+        }
+        send::<CallRecord>(Kind::Acquire, |record| {
+            // The task is the caller's, but this program may not ask for it: the record of the
+            // start of this call names it.
+            record.cast::<[u64; 17]>().write([0; 17]);
+            let place = &raw mut (*record).socket;
+            socket::describe::<Direct>(place, Kind::Acquire, sk, TCP, netns);
+            (*place).via = via as u8;
+        });
+    }
+}
+
+/// bind() gave an IPv4 socket its port (__inet_bind, net/ipv4/af_inet.c).
+#[cgroup_sock(post_bind4)]
+pub fn t_post_bind4(ctx: SockContext) -> i32 {
+    // SAFETY: the context of a cgroup_sock program is the socket.
+    unsafe { try_post_bind(ctx.as_ptr() as u64) }
+    1
+}
+
+/// The same for IPv6 (__inet6_bind, net/ipv6/af_inet6.c).
+#[cgroup_sock(post_bind6)]
+pub fn t_post_bind6(ctx: SockContext) -> i32 {
+    // SAFETY: the context of a cgroup_sock program is the socket.
+    unsafe { try_post_bind(ctx.as_ptr() as u64) }
+    1
+}
+
+#[inline(always)]
+unsafe fn try_post_bind(sk: u64) {
+    let mut address = sk;
+    // SAFETY: a local; through memory the pointer becomes a number.
+    let sk = unsafe { (&raw mut address).read_volatile() } as *const u8;
+    // SAFETY: a struct sock.
+    unsafe {
+        let protocol = socket::protocol::<Probed>(sk);
+        if protocol != TCP && protocol != UDP {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
+        let requested = BINDS.get_ptr(task::current()).map(|call| (*call).port);
+        if requested.is_none_or(|port| port == 0) {
+            socket::observe(socket::port::<Probed>(sk));
+        }
+        let outcome = Outcome {
+            kind: Kind::Acquire,
+            via: Via::Bind,
+            requested_port: requested.unwrap_or(0),
+            errno: 0,
+            search_ns: 0,
+            flags: if requested.is_none() { FLAG_REQUEST_UNKNOWN } else { 0 },
+        };
+        call::tell::<Probed>(sk, protocol, netns, outcome);
+    }
+}
+
+/// A socket is closed for good (inet_release, net/ipv4/af_inet.c): the end of a UDP port.
+#[cgroup_sock(sock_release)]
+pub fn t_sock_release(ctx: SockContext) -> i32 {
+    // The context's own field costs one load, where each read through a helper costs a call.
+    // SAFETY: the context is a bpf_sock.
+    if unsafe { (*ctx.sock).protocol } != u32::from(UDP) {
+        return 1;
+    }
+    let mut address = ctx.as_ptr() as u64;
+    // SAFETY: a local; through memory the pointer becomes a number.
+    let sk = unsafe { (&raw mut address).read_volatile() } as *const u8;
+    // SAFETY: the context of a cgroup_sock program is the socket.
+    unsafe { holding::udp_unhash::<Probed>(sk, 0) }
+    1
+}
+
+/// `bind(int fd, struct sockaddr *umyaddr, int addrlen)`; the arguments from byte 16, 8 bytes each.
+#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
+pub fn t_bind_enter(ctx: TracePointContext) -> u32 {
+    // SAFETY: the layout of syscalls/sys_enter_*; user memory through a helper that checks.
+    unsafe {
+        let (Ok(fd), Ok(address)) = (ctx.read_at::<u64>(16), ctx.read_at::<u64>(24)) else {
+            return 0;
+        };
+        // sockaddr_in and sockaddr_in6: family, port, then 4 bytes of address, or 4 of flow
+        // information and 16 of address.
+        let mut bytes = [0u64; 3];
+        bpf_probe_read_user((&raw mut bytes).cast(), 8, address as *const _);
+        let at = (&raw const bytes).cast::<u8>();
+        let family = at.cast::<u16>().read_volatile();
+        let port = u16::from_be(at.add(2).cast::<u16>().read_volatile());
+        let mut call = BindCall { fd, address: [0; 16], family, port, pad: 0 };
+        let offset = if family == 10 { 8 } else { 4 };
+        let length = if family == 10 { 16 } else { 4 };
+        bpf_probe_read_user((&raw mut call.address).cast(), length, (address + offset) as *const _);
+        if BINDS.insert(task::current(), call, 0).is_err() {
+            lost(Kind::Conflict);
+        }
+    }
+    0
+}
+
+/// What bind(2) returned, at byte 16. Successes are told by `post_bind`.
+#[tracepoint(category = "syscalls", name = "sys_exit_bind")]
+pub fn t_bind_exit(ctx: TracePointContext) -> u32 {
+    let key = task::current();
+    // SAFETY: the entry is this thread's own.
+    unsafe {
+        let Some(call) = BINDS.get_ptr(key) else { return 0 };
+        let call = call.read_volatile();
+        let _ = BINDS.remove(key);
+        if ctx.read_at::<i64>(16) == Ok(-i64::from(EADDRINUSE)) {
+            bind_failed(&call);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn bind_failed(call: &BindCall) {
+    // SAFETY: from the task to its socket, each step through a helper that checks.
+    unsafe {
+        let sk = socket_of(call.fd);
+        let protocol = socket::protocol::<Probed>(sk);
+        if protocol != TCP && protocol != UDP {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
+        let kind = if call.port == 0 { Kind::Exhausted } else { Kind::Conflict };
+        send::<CallRecord>(kind, |record| {
+            let place = &raw mut (*record).socket;
+            socket::describe::<Probed>(place, kind, sk, protocol, netns);
+            // The failed bind() has taken its address back.
+            (*place).family = call.family as u8;
+            (*place).local_address = call.address;
+            (*place).local_port = call.port;
+            (*place).via = Via::Bind as u8;
+            (*place).requested_port = call.port;
+            (*place).errno = EADDRINUSE;
+            (*record).search_ns = 0;
+            task::describe(&raw mut (*record).task);
+        });
+    }
+}
+
+/// The socket behind a descriptor of the current task, or null.
+#[inline(always)]
+unsafe fn socket_of(fd: u64) -> *const u8 {
+    // SAFETY: task_struct, files_struct, fdtable, file, socket, each read through a helper.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        let files = Probed::read::<*const u8>(task, offset!(task_files));
+        let table = Probed::read::<*const u8>(files, offset!(files_fdt));
+        if fd >= u64::from(Probed::read::<u32>(table, offset!(fdt_max_fds))) {
+            return core::ptr::null();
+        }
+        let array = Probed::read::<*const u8>(table, offset!(fdt_fd));
+        let file = Probed::read::<*const u8>(array.wrapping_add(fd as usize * 8), 0);
+        let socket = Probed::read::<*const u8>(file, offset!(file_private_data));
+        Probed::read::<*const u8>(socket, offset!(socket_sk))
+    }
+}

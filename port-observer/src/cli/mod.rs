@@ -1,0 +1,182 @@
+//! The command line as it is typed. `config` makes of it what the commands work with.
+
+mod values;
+
+pub use values::BackendChoice;
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::event::Protocol;
+use crate::filter::{Destination, PortRange};
+use crate::report::EventType;
+
+/// See every local port taken, kept and given back, straight from the kernel
+///
+/// When connect() fails with "Cannot assign requested address", this shows which process takes
+/// which local port for which destination, which ports stay behind in TIME_WAIT and whose they
+/// were, and every connect() and bind() that the kernel refused for want of a port.
+#[derive(Debug, Parser)]
+#[command(
+    name = "port-observer",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Start with `port-observer live`. Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much is logged to standard error; without it, RUST_LOG decides [default: warn]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
+    pub log_level: Option<LogLevel>,
+    /// When to use colour; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub color: Color,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stream events as they happen
+    Live(Box<LiveArgs>),
+    /// Say what this kernel and these privileges allow, and what would allow more
+    Doctor(DoctorArgs),
+}
+
+const LIVE_EXAMPLES: &str = "\
+Examples:
+  Everything, as it happens:
+      port-observer live
+  Who takes ports towards one service, and who is refused one:
+      port-observer live --to 10.0.0.1:5432 --events acquire,exhausted
+  What one program does with the ports 40000 to 40099, for five minutes:
+      port-observer live --name nginx --port 40000-40099 --duration 5m
+  JSON lines into another program:
+      port-observer live --json | jq -r 'select(.type == \"exhausted\") | .process.name'
+
+A filter given several times lets through what any of its values matches; different filters must
+all match. They narrow what is printed, not what is accounted. `start`, `lost` and `stop` lines
+are only subject to --events.";
+
+/// Arguments of `live`.
+#[derive(Args, Debug)]
+#[command(after_help = LIVE_EXAMPLES)]
+pub struct LiveArgs {
+    /// How to observe the kernel; `auto` takes the best that this kernel and these privileges allow
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = values::backend())]
+    pub backend: BackendChoice,
+    /// Stop after this long: 90s, 5m, 1h30m
+    #[arg(long, value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many printed events
+    #[arg(long, value_name = "N")]
+    pub count: Option<NonZeroU64>,
+    /// Print only these types of lines: start, acquire, time_wait, release, exhausted, conflict,
+    /// state, lost, stop
+    #[arg(
+        long,
+        value_name = "TYPE,…",
+        value_delimiter = ',',
+        hide_possible_values = true,
+        value_parser = values::event_type()
+    )]
+    pub events: Vec<EventType>,
+    /// Also print every TCP state change
+    #[arg(long)]
+    pub states: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
+    /// rounded up to a power of two, from 64KiB to 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = values::buffer_size)]
+    pub buffer_size: u32,
+    /// What to print.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// The filters.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Filters (each may be given several times)")]
+pub struct FilterArgs {
+    /// The process, as the host numbers it
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+    /// The process's name, or its executable's
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub name: Vec<String>,
+    /// The process's real user id
+    #[arg(long)]
+    pub uid: Vec<u32>,
+    /// Local ports: 40000-40099, or one
+    #[arg(long, value_name = "RANGE")]
+    pub port: Vec<PortRange>,
+    /// The destination: 10.0.0.1, 10.0.0.1:443, 10.0.0.0/8, 2001:db8::1 (with a port: in brackets)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub to: Vec<Destination>,
+    /// The network namespace: its inode number, its name under /run/netns, or a path such as
+    /// /proc/PID/ns/net; applied in the kernel
+    #[arg(
+        long,
+        value_name = "INODE|NAME|PATH",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub netns: Vec<String>,
+    /// The container: its name, its identifier, or at least the first 12 characters of that
+    #[arg(long, value_name = "ID|NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub container: Vec<String>,
+    /// The protocol; applied in the kernel
+    #[arg(long, value_parser = values::protocol())]
+    pub protocol: Vec<Protocol>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum LogLevel {
+    #[expect(missing_docs, reason = "would be shown in the help, where the word is enough")]
+    Error,
+    #[expect(missing_docs, reason = "as above")]
+    Warn,
+    #[expect(missing_docs, reason = "as above")]
+    Info,
+    #[expect(missing_docs, reason = "as above")]
+    Debug,
+    #[expect(missing_docs, reason = "as above")]
+    Trace,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Color {
+    #[expect(missing_docs, reason = "would be shown in the help, where the word is enough")]
+    Auto,
+    #[expect(missing_docs, reason = "as above")]
+    Always,
+    #[expect(missing_docs, reason = "as above")]
+    Never,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Values of options, from text.
+
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jiff::SignedDuration;
+
+use crate::event::Protocol;
+use crate::probe::Backend;
+use crate::report::EventType;
+
+/// The least room for events, in bytes.
+const BUFFER_MIN: u64 = 64 << 10;
+/// The most, in bytes.
+const BUFFER_MAX: u64 = 1 << 30;
+
+/// One of a closed set, each member known by its name.
+fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.map(name)).try_map(move |text| {
+        all.into_iter().find(|value| name(*value) == text).ok_or_else(|| format!("unknown: {text}"))
+    })
+}
+
+/// A backend, or `None` for the best that loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendChoice(pub Option<Backend>);
+
+impl BackendChoice {
+    /// As the option takes it.
+    pub fn name(self) -> &'static str {
+        self.0.map_or("auto", Backend::name)
+    }
+}
+
+pub(super) fn backend() -> impl TypedValueParser<Value = BackendChoice> {
+    let [a, b, c, d] = Backend::ALL.map(|backend| BackendChoice(Some(backend)));
+    one_of([BackendChoice(None), a, b, c, d], BackendChoice::name)
+}
+
+pub(super) fn event_type() -> impl TypedValueParser<Value = EventType> {
+    one_of(EventType::ALL, EventType::name)
+}
+
+pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {
+    one_of([Protocol::Tcp, Protocol::Udp], Protocol::name)
+}
+
+/// `90s`, `5m`, `1h30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write it as 90s, 5m or 1h30m".to_owned();
+    let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(duration) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(wrong()),
+    }
+}
+
+/// Bytes, with or without a unit, rounded up to a power of two: what the kernel's ring buffer
+/// takes (`ringbuf_map_alloc()`, kernel/bpf/ringbuf.c).
+pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" => 0,
+        "kib" | "k" => 10,
+        "mib" | "m" => 20,
+        "gib" | "g" => 30,
+        _ => return Err("write bytes, or a number with KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "write bytes, or a number with KiB, MiB or GiB".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| (BUFFER_MIN..=BUFFER_MAX).contains(bytes))
+        .and_then(|bytes| u32::try_from(bytes.next_power_of_two()).ok())
+        .ok_or_else(|| "it must be from 64KiB to 1GiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_size_is_rounded_up_to_a_power_of_two() {
+        for (text, bytes) in [
+            ("65536", 1 << 16),
+            ("64KiB", 1 << 16),
+            ("64k", 1 << 16),
+            ("65537", 1 << 17),
+            ("16MiB", 1 << 24),
+            ("16 MiB", 1 << 24),
+            ("17MiB", 1 << 25),
+            ("1GiB", 1 << 30),
+            ("1073741823", 1 << 30),
+        ] {
+            assert_eq!(buffer_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_size_out_of_bounds_or_without_sense_is_refused() {
+        for text in [
+            "",
+            "0",
+            "65535",
+            "63KiB",
+            "1073741825",
+            "2GiB",
+            "18446744073709551615GiB",
+            "-1",
+            "1.5MiB",
+            "MiB",
+            "16MB",
+            "16 MiB 3",
+            "99999999999999999999",
+        ] {
+            assert!(buffer_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_read_as_people_write_it() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h 30m", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_duration_without_unit_or_below_zero_or_of_nothing_is_refused() {
+        for text in ["", "90", "-5s", "0s", "5s ago", "5 parsecs", "1h30"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

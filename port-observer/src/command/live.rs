@@ -1,0 +1,84 @@
+//! `live`: streams events as they happen.
+
+use std::{pin::pin, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{observer::Observer, stream::Stream};
+use crate::{
+    config::LiveConfig,
+    kernel::netns,
+    process::{ProcFs, ProcessTable},
+    report::Start,
+    sink,
+};
+
+/// How many events are taken in before signals and timers are looked at.
+const BATCH: usize = 8192;
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When no backend can be used, or the output can't be written.
+pub fn run(config: LiveConfig) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the event loop")?
+        .block_on(live(config))
+}
+
+async fn live(config: LiveConfig) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let home = netns::own_inode().ok();
+    let mut observer = Observer::start(&config)?;
+    let mut processes = ProcessTable::new(ProcFs::default());
+    if let Err(error) = processes.seed() {
+        log::warn!("processes that run already are looked up one by one: {error}");
+    }
+    let mut stream = Stream::new(&config, processes, sink::standard_output(config.output, home)?)?;
+    stream.start(first_line(&observer)?)?;
+
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !stream.is_done() {
+        observer.drain(BATCH, &mut stream)?;
+        stream.flush()?;
+        if stream.is_done() {
+            break;
+        }
+        let left = stream.time_left().unwrap_or(Duration::MAX);
+        let mut end = pin!(tokio::time::sleep(left.min(Duration::from_secs(86400))));
+        tokio::select! {
+            ready = observer.wait() => ready?,
+            _ = second.tick() => {
+                observer.tick(&mut stream)?;
+                stream.tick()?;
+            }
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = &mut end => {}
+        }
+    }
+    let observed = stream.observed();
+    observer.finish(&mut stream)?;
+    stream.stop(observed)
+}
+
+fn first_line(observer: &Observer) -> Result<Start> {
+    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    Ok(Start {
+        host: name.nodename().to_string_lossy().into_owned(),
+        kernel: name.release().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        backend: observer.backend().name(),
+        exact: observer.backend().is_exact(),
+        missing: observer.missing().to_vec(),
+        ephemeral_range: observer.ranges().to_vec(),
+    })
+}

@@ -1,0 +1,27 @@
+//! One file a command. Here: from arguments to the command.
+
+pub mod doctor;
+pub mod live;
+mod observer;
+mod stream;
+
+use crate::cli::{Cli, Command};
+use crate::config::{DoctorConfig, LiveConfig};
+use crate::kernel::netns;
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// The command failed. An error with an `io::Error` of kind `BrokenPipe` in its chain says that
+/// the reader of the output has left.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Live(args) => live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?),
+        Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
+    }
+}
+
+/// The inode number of a network namespace, by path or by the name that `ip netns` gave it.
+fn netns_inode(text: &str) -> anyhow::Result<u32> {
+    Ok(netns::resolve(text)?.inode)
+}

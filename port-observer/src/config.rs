@@ -1,0 +1,201 @@
+//! The command line, resolved: what the commands work with. Nothing from here on knows clap.
+
+use std::io::IsTerminal;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::cli;
+use crate::filter::Filter;
+use crate::probe::Backend;
+use crate::report::EventType;
+
+/// What lines are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An aligned table for people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How standard output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// What lines are written as.
+    pub format: Format,
+    /// Whether text is coloured.
+    pub color: bool,
+}
+
+/// What `live` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// How the kernel is observed; `None`: by the best backend that loads.
+    pub backend: Option<Backend>,
+    /// When to stop, from the start of observing.
+    pub duration: Option<Duration>,
+    /// After how many printed lines about ports to stop.
+    pub count: Option<NonZeroU64>,
+    /// Whether TCP state changes are observed.
+    pub states: bool,
+    /// The size of the ring buffer in bytes, a power of two.
+    pub buffer_size: u32,
+    /// What is printed. Its `netns` and `protocols` are also for the kernel's side.
+    pub filter: Filter,
+    /// How it is printed.
+    pub output: Output,
+}
+
+/// What `doctor` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoctorConfig {
+    /// How it is printed.
+    pub output: Output,
+}
+
+impl LiveConfig {
+    /// Resolves the arguments. `netns` gives the inode number of the network namespace that a name
+    /// or path stands for.
+    ///
+    /// # Errors
+    /// A namespace can't be resolved.
+    pub fn resolve(
+        args: cli::LiveArgs,
+        color: cli::Color,
+        netns: &dyn Fn(&str) -> anyhow::Result<u32>,
+    ) -> anyhow::Result<Self> {
+        let mut events = args.events;
+        // Asking for the lines is asking for the observation, and the other way round.
+        let states = args.states || events.contains(&EventType::State);
+        if states && !events.is_empty() && !events.contains(&EventType::State) {
+            events.push(EventType::State);
+        }
+        let filter = Filter {
+            events,
+            pids: args.filter.pid,
+            names: args.filter.name,
+            uids: args.filter.uid,
+            ports: args.filter.port,
+            destinations: args.filter.to,
+            netns: resolve_netns(&args.filter.netns, netns)?,
+            containers: args.filter.container,
+            protocols: args.filter.protocol,
+        };
+        Ok(Self {
+            backend: args.backend.0,
+            duration: args.duration,
+            count: args.count,
+            states,
+            buffer_size: args.buffer_size,
+            filter,
+            output: Output::resolve(args.json, color),
+        })
+    }
+}
+
+impl DoctorConfig {
+    /// Resolves the arguments.
+    pub fn resolve(args: &cli::DoctorArgs, color: cli::Color) -> Self {
+        Self { output: Output::resolve(args.json, color) }
+    }
+}
+
+impl Output {
+    fn resolve(json: bool, color: cli::Color) -> Self {
+        let format = if json { Format::Json } else { Format::Table };
+        Self { format, color: !json && uses_color(color) }
+    }
+}
+
+/// <https://no-color.org>: set and not empty turns colour off, unless it was asked for.
+fn uses_color(color: cli::Color) -> bool {
+    match color {
+        cli::Color::Always => true,
+        cli::Color::Never => false,
+        cli::Color::Auto => {
+            std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+fn resolve_netns(
+    texts: &[String],
+    netns: &dyn Fn(&str) -> anyhow::Result<u32>,
+) -> anyhow::Result<Vec<u32>> {
+    texts
+        .iter()
+        .map(|text| match text.parse() {
+            Ok(inode) => Ok(inode),
+            Err(_) => netns(text).with_context(|| format!("--netns {text}")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn resolve(arguments: &str) -> anyhow::Result<LiveConfig> {
+        let words = ["port-observer", "live"].into_iter().chain(arguments.split_whitespace());
+        let cli = cli::Cli::try_parse_from(words)?;
+        let cli::Command::Live(args) = cli.command else { unreachable!("live was asked for") };
+        LiveConfig::resolve(*args, cli.color, &|name| match name {
+            "blue" => Ok(77),
+            _ => anyhow::bail!("no such namespace"),
+        })
+    }
+
+    #[test]
+    fn without_options_everything_is_observed_and_printed() {
+        let config = resolve("--color never").unwrap();
+        let output = Output { format: Format::Table, color: false };
+        assert_eq!(
+            config,
+            LiveConfig {
+                backend: None,
+                duration: None,
+                count: None,
+                states: false,
+                buffer_size: 16 << 20,
+                filter: Filter::default(),
+                output,
+            }
+        );
+    }
+
+    #[test]
+    fn a_namespace_is_an_inode_number_or_asked_for_by_name() {
+        assert_eq!(
+            resolve("--netns 4026531840 --netns blue").unwrap().filter.netns,
+            [4026531840, 77]
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_is_named_in_the_error() {
+        let error = resolve("--netns green").unwrap_err();
+        assert_eq!(format!("{error:#}"), "--netns green: no such namespace");
+    }
+
+    #[test]
+    fn states_and_the_type_state_imply_each_other() {
+        assert!(resolve("--events state").unwrap().states);
+        let config = resolve("--states --events acquire").unwrap();
+        assert_eq!(config.filter.events, [EventType::Acquire, EventType::State]);
+        assert_eq!(resolve("--states").unwrap().filter.events, []);
+        assert!(!resolve("--events acquire").unwrap().states);
+    }
+
+    #[test]
+    fn json_is_never_coloured() {
+        let output = resolve("--json --color always").unwrap().output;
+        assert_eq!(output, Output { format: Format::Json, color: false });
+        assert!(resolve("--color always").unwrap().output.color);
+    }
+}

@@ -1,0 +1,250 @@
+//! Bytes from the ring buffer → event. Pure: any bytes give an event or an error, never a panic.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use port_observer_ebpf::{
+    ARGUMENTS_BYTES, CallRecord, ExecRecord, FLAG_AGAIN, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE,
+    ForkRecord, Kind as WireKind, Released, SocketRecord, TaskRecord, Via as WireVia,
+};
+
+use crate::event::{
+    Endpoint, Event, Exec, Flow, Fork, Kind, Protocol, Reason, SocketEvent, SocketId, Task,
+    TcpState, Via,
+};
+
+/// Why a record makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Nothing at all.
+    Empty,
+    /// Byte 0 is no kind.
+    UnknownKind(u8),
+    /// A record of this kind has another length.
+    Length {
+        /// What the kind asks for, in bytes.
+        expected: usize,
+        /// What came.
+        found: usize,
+    },
+    /// A field has a value that it can't have.
+    Field(&'static str, u64),
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => write!(f, "an empty record"),
+            Self::UnknownKind(kind) => write!(f, "a record of unknown kind {kind}"),
+            Self::Length { expected, found } => {
+                write!(f, "a record of {found} bytes where {expected} belong")
+            }
+            Self::Field(name, value) => write!(f, "a record whose {name} is {value}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Reads one integer or byte array of a record by the name of its field.
+macro_rules! field {
+    ($bytes:expr, $record:ty, $($name:ident).+, $type:ty) => {
+        <$type>::from_ne_bytes(array($bytes, std::mem::offset_of!($record, $($name).+)))
+    };
+}
+
+/// The `N` bytes from `at` on; the callers have checked the record's length.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
+}
+
+/// The name of a wire kind, for messages about losses.
+pub fn kind_name(kind: WireKind) -> &'static str {
+    match kind {
+        WireKind::Acquire => "acquire",
+        WireKind::Exhausted => "exhausted",
+        WireKind::Conflict => "conflict",
+        WireKind::Inherit => "inherit",
+        WireKind::TimeWait => "time_wait",
+        WireKind::Release => "release",
+        WireKind::State => "state",
+        WireKind::Exec => "exec",
+        WireKind::Fork => "fork",
+        WireKind::CallStart => "call_start",
+    }
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// When the bytes are not a record that the kernel programs write.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let number = *bytes.first().ok_or(DecodeError::Empty)?;
+    let kind = WireKind::ALL
+        .into_iter()
+        .find(|&kind| kind as u8 == number)
+        .ok_or(DecodeError::UnknownKind(number))?;
+    match kind {
+        WireKind::Acquire | WireKind::Exhausted | WireKind::Conflict | WireKind::CallStart => {
+            check_length(bytes, size_of::<CallRecord>())?;
+            call(kind, bytes)
+        }
+        WireKind::Inherit | WireKind::TimeWait | WireKind::Release | WireKind::State => {
+            check_length(bytes, size_of::<SocketRecord>())?;
+            socket(kind, bytes)
+        }
+        WireKind::Exec => {
+            check_length(bytes, size_of::<ExecRecord>())?;
+            exec(bytes)
+        }
+        WireKind::Fork => {
+            check_length(bytes, size_of::<ForkRecord>())?;
+            Ok(Event::Fork(Fork {
+                child_pid: field!(bytes, ForkRecord, child_pid, u32),
+                child_start_time_ns: field!(bytes, ForkRecord, child_start_time_ns, u64),
+                parent_pid: field!(bytes, ForkRecord, parent_pid, u32),
+                parent_start_time_ns: field!(bytes, ForkRecord, parent_start_time_ns, u64),
+            }))
+        }
+    }
+}
+
+fn check_length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(DecodeError::Length { expected, found: bytes.len() })
+    }
+}
+
+fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
+    // A CallRecord starts with its SocketRecord.
+    let via = match field!(bytes, SocketRecord, via, u8) {
+        v if v == WireVia::Connect as u8 => Via::Connect,
+        v if v == WireVia::Bind as u8 => Via::Bind,
+        v if v == WireVia::Autobind as u8 => Via::Autobind,
+        other => return Err(DecodeError::Field("via", other.into())),
+    };
+    let errno = i32::from(field!(bytes, SocketRecord, errno, u16));
+    let search_ns = Some(field!(bytes, CallRecord, search_ns, u64)).filter(|&ns| ns != 0);
+    let task = task(&bytes[std::mem::offset_of!(CallRecord, task)..]);
+    let kind = match kind {
+        WireKind::Exhausted => Kind::Exhausted { via, errno, search_ns, task },
+        WireKind::Conflict => Kind::Conflict { via, errno, task },
+        WireKind::CallStart => Kind::CallStart { task: task.ok_or(DecodeError::Field("pid", 0))? },
+        _ => {
+            let known = field!(bytes, SocketRecord, flags, u32) & FLAG_REQUEST_UNKNOWN == 0;
+            let requested_port = known.then(|| field!(bytes, SocketRecord, requested_port, u16));
+            Kind::Acquire { via, requested_port, search_ns, task }
+        }
+    };
+    socket_event(bytes, kind)
+}
+
+fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let other = SocketId(field!(bytes, SocketRecord, other, u64));
+    let state = |name, number: u8| {
+        TcpState::try_from(number).map_err(|n| DecodeError::Field(name, n.into()))
+    };
+    let kind = match kind {
+        WireKind::Inherit => Kind::Inherit { listener: other },
+        WireKind::TimeWait => Kind::TimeWait {
+            successor: (other.0 != 0).then_some(other),
+            done: field!(bytes, SocketRecord, flags, u32) & FLAG_SOCKET_DONE != 0,
+        },
+        WireKind::State => Kind::State {
+            old: state("old_state", field!(bytes, SocketRecord, old_state, u8))?,
+            new: state("new_state", field!(bytes, SocketRecord, new_state, u8))?,
+        },
+        _ => Kind::Release {
+            reason: match field!(bytes, SocketRecord, reason, u8) {
+                r if r == Released::Closed as u8 => Reason::Closed,
+                r if r == Released::TimeWaitExpired as u8 => Reason::TimeWaitExpired,
+                r if r == Released::TimeWaitReused as u8 => Reason::TimeWaitReused,
+                other => return Err(DecodeError::Field("reason", other.into())),
+            },
+        },
+    };
+    socket_event(bytes, kind)
+}
+
+fn socket_event(bytes: &[u8], kind: Kind) -> Result<Event, DecodeError> {
+    let protocol = match field!(bytes, SocketRecord, protocol, u8) {
+        6 => Protocol::Tcp,
+        17 => Protocol::Udp,
+        other => return Err(DecodeError::Field("protocol", other.into())),
+    };
+    let is_again = field!(bytes, SocketRecord, flags, u32) & FLAG_AGAIN != 0
+        && matches!(kind, Kind::Acquire { .. } | Kind::Release { .. });
+    let kind = if is_again { Kind::Again(Box::new(kind)) } else { kind };
+    let family = field!(bytes, SocketRecord, family, u8);
+    let address = |at| match family {
+        2 => Ok(IpAddr::V4(Ipv4Addr::from(array::<4>(bytes, at)))),
+        10 => Ok(IpAddr::V6(Ipv6Addr::from(array::<16>(bytes, at)))),
+        other => Err(DecodeError::Field("family", other.into())),
+    };
+    let local = address(std::mem::offset_of!(SocketRecord, local_address))?;
+    let remote = address(std::mem::offset_of!(SocketRecord, remote_address))?;
+    let local = Endpoint::new(local, field!(bytes, SocketRecord, local_port, u16));
+    let remote = Endpoint::new(remote, field!(bytes, SocketRecord, remote_port, u16));
+    Ok(Event::Socket(SocketEvent {
+        time_ns: field!(bytes, SocketRecord, time_ns, u64),
+        socket: SocketId(field!(bytes, SocketRecord, socket, u64)),
+        flow: Flow {
+            netns: field!(bytes, SocketRecord, netns, u32),
+            protocol,
+            local,
+            remote: (!remote.is_unset()).then_some(remote),
+        },
+        kind,
+    }))
+}
+
+/// The task in the bytes of a [`TaskRecord`]; none if its pid is 0.
+fn task(bytes: &[u8]) -> Option<Task> {
+    let pid = field!(bytes, TaskRecord, pid, u32);
+    (pid != 0).then(|| Task {
+        pid,
+        tid: field!(bytes, TaskRecord, tid, u32),
+        name: text(&array::<16>(bytes, std::mem::offset_of!(TaskRecord, name))),
+        uid: field!(bytes, TaskRecord, uid, u32),
+        start_time_ns: field!(bytes, TaskRecord, start_time_ns, u64),
+        cgroup_id: field!(bytes, TaskRecord, cgroup_id, u64),
+    })
+}
+
+fn exec(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let part = |at: usize, length: usize| bytes.get(at..at + length).unwrap_or_default();
+    let executable =
+        part(std::mem::offset_of!(ExecRecord, executable), port_observer_ebpf::EXECUTABLE_BYTES);
+    let cgroup_name =
+        part(std::mem::offset_of!(ExecRecord, cgroup_name), port_observer_ebpf::CGROUP_NAME_BYTES);
+    let length = field!(bytes, ExecRecord, arguments_length, u32) as usize;
+    let arguments = part(std::mem::offset_of!(ExecRecord, arguments), length.min(ARGUMENTS_BYTES));
+    let command_line = if arguments.is_empty() {
+        Vec::new()
+    } else {
+        // One argument may be empty: it is its NUL alone.
+        let arguments = arguments.strip_suffix(&[0]).unwrap_or(arguments);
+        arguments.split(|&b| b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
+    };
+    // The kernel's copy ends with a NUL, so a full place means that it was cut.
+    let is_cut = |place: &[u8]| !place[..place.len() - 1].contains(&0);
+    let task = task(&bytes[std::mem::offset_of!(ExecRecord, task)..])
+        .ok_or(DecodeError::Field("pid", 0))?;
+    Ok(Event::Exec(Box::new(Exec {
+        task,
+        executable: text(executable),
+        command_line,
+        cgroup_name: text(cgroup_name),
+        truncated: length > ARGUMENTS_BYTES || is_cut(executable) || is_cut(cgroup_name),
+    })))
+}
+
+/// Up to the first NUL.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Field offsets of the running kernel, from its BTF.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use btf_rs::{Backend, Btf, Type};
+use port_observer_ebpf::Offsets;
+
+/// Where a kernel with BTF shows it.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types.
+pub struct KernelTypes(Btf);
+
+impl KernelTypes {
+    /// Reads the running kernel's BTF.
+    ///
+    /// # Errors
+    /// When the kernel has none (`CONFIG_DEBUG_INFO_BTF`) or it can't be read.
+    pub fn read() -> Result<Self> {
+        let path = Path::new(VMLINUX);
+        if !path.exists() {
+            bail!("this kernel has no type information at {VMLINUX} (CONFIG_DEBUG_INFO_BTF)");
+        }
+        // Mapping is faster, but older kernels' sysfs can't be mapped.
+        Btf::from_file_with_backend(path, Backend::Mmap)
+            .or_else(|_| Btf::from_file(path))
+            .map(Self)
+            .with_context(|| format!("can't read {VMLINUX}"))
+    }
+
+    /// Whether the kernel has a function of this name that programs can be attached to.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.0
+            .resolve_types_by_name(name)
+            .is_ok_and(|types| types.iter().any(|t| matches!(t, Type::Func(_))))
+    }
+
+    /// All that the kernel programs need, for this processor's registers.
+    ///
+    /// # Errors
+    /// Names the field that this kernel does not have.
+    pub fn offsets(&self) -> Result<Offsets> {
+        let byte = |structure, path| self.byte_offset(structure, path);
+        let userlocks = self.find("sock", "sk_userlocks")?;
+        let (regs_arg1, regs_arg2, regs_return) = self.registers()?;
+        Ok(Offsets {
+            skc_daddr: byte("sock_common", "skc_daddr")?,
+            skc_rcv_saddr: byte("sock_common", "skc_rcv_saddr")?,
+            skc_dport: byte("sock_common", "skc_dport")?,
+            skc_num: byte("sock_common", "skc_num")?,
+            skc_family: byte("sock_common", "skc_family")?,
+            skc_state: byte("sock_common", "skc_state")?,
+            skc_net: byte("sock_common", "skc_net")?,
+            skc_v6_daddr: byte("sock_common", "skc_v6_daddr")?,
+            skc_v6_rcv_saddr: byte("sock_common", "skc_v6_rcv_saddr")?,
+            sk_protocol: byte("sock", "sk_protocol")?,
+            sk_err: byte("sock", "sk_err")?,
+            sk_userlocks: userlocks / 8,
+            sk_userlocks_shift: userlocks % 8,
+            inet_sport: byte("inet_sock", "inet_sport")?,
+            net_inum: byte("net", "ns.inum")?,
+            tw_timer_expires: byte("inet_timewait_sock", "tw_timer.expires")?,
+            tw_tb: byte("inet_timewait_sock", "tw_tb")?,
+            task_group_leader: byte("task_struct", "group_leader")?,
+            task_start_boottime: byte("task_struct", "start_boottime")?,
+            task_tgid: byte("task_struct", "tgid")?,
+            task_pid: byte("task_struct", "pid")?,
+            task_mm: byte("task_struct", "mm")?,
+            task_cgroups: byte("task_struct", "cgroups")?,
+            task_files: byte("task_struct", "files")?,
+            mm_arg_start: byte("mm_struct", "arg_start")?,
+            mm_arg_end: byte("mm_struct", "arg_end")?,
+            bprm_filename: byte("linux_binprm", "filename")?,
+            css_set_dfl_cgrp: byte("css_set", "dfl_cgrp")?,
+            cgroup_kn: byte("cgroup", "kn")?,
+            kernfs_node_name: byte("kernfs_node", "name")?,
+            files_fdt: byte("files_struct", "fdt")?,
+            fdt_max_fds: byte("fdtable", "max_fds")?,
+            fdt_fd: byte("fdtable", "fd")?,
+            file_private_data: byte("file", "private_data")?,
+            socket_sk: byte("socket", "sk")?,
+            regs_arg1,
+            regs_arg2,
+            regs_return,
+        })
+    }
+
+    /// Where a probe finds a function's first and second argument and its return value.
+    fn registers(&self) -> Result<(u32, u32, u32)> {
+        if cfg!(target_arch = "x86_64") {
+            let register = |name| self.byte_offset("pt_regs", name);
+            Ok((register("di")?, register("si")?, register("ax")?))
+        } else if cfg!(target_arch = "aarch64") {
+            let x0 = self.byte_offset("pt_regs", "regs")?;
+            Ok((x0, x0 + 8, x0))
+        } else {
+            // Unknown: reads of registers will give zeroes, and the kprobe backend is refused.
+            Ok((0, 0, 0))
+        }
+    }
+
+    fn byte_offset(&self, structure: &str, path: &str) -> Result<u32> {
+        Ok(self.find(structure, path)? / 8)
+    }
+
+    /// The bit offset of `a.b` in a structure by name, through anonymous structures and unions.
+    fn find(&self, structure: &str, path: &str) -> Result<u32> {
+        let missing = || anyhow!("this kernel has no field {path} in struct {structure}");
+        let types = self.0.resolve_types_by_name(structure).map_err(|_| missing())?;
+        let structures = types.into_iter().filter_map(|t| match t {
+            Type::Struct(s) if !s.members.is_empty() => Some(s),
+            _ => None,
+        });
+        for candidate in structures {
+            let mut inside = Some(Type::Struct(candidate));
+            let mut bit_offset = 0;
+            for name in path.split('.') {
+                let Some((at, field_type)) =
+                    inside.take().and_then(|outer| self.member(&outer, name))
+                else {
+                    break;
+                };
+                bit_offset += at;
+                inside = Some(field_type);
+            }
+            if inside.is_some() {
+                return Ok(bit_offset);
+            }
+        }
+        Err(missing())
+    }
+
+    /// A member's bit offset and type, looked for in anonymous members too.
+    fn member(&self, outer: &Type, name: &str) -> Option<(u32, Type)> {
+        let (Type::Struct(outer) | Type::Union(outer)) = outer else { return None };
+        for member in &outer.members {
+            let member_name = self.0.resolve_name(member).unwrap_or_default();
+            if member_name == name {
+                return Some((member.bit_offset(), self.0.resolve_chained_type(member).ok()?));
+            }
+            if member_name.is_empty()
+                && let Ok(inner) = self.0.resolve_chained_type(member)
+                && let Some((at, found)) = self.member(&inner, name)
+            {
+                return Some((member.bit_offset() + at, found));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_offsets_of_the_running_kernel() {
+        let Ok(types) = KernelTypes::read() else {
+            println!("skipped: this kernel has no BTF");
+            return;
+        };
+        let offsets = types.offsets().unwrap();
+        // The same on every kernel from 5.10 to 7.2.
+        assert_eq!(
+            (offsets.skc_daddr, offsets.skc_rcv_saddr, offsets.skc_dport, offsets.skc_num),
+            (0, 4, 12, 14)
+        );
+        assert_eq!((offsets.skc_family, offsets.skc_net, offsets.skc_v6_daddr), (16, 48, 56));
+    }
+
+    #[test]
+    fn names_a_field_that_the_kernel_does_not_have() {
+        let Ok(types) = KernelTypes::read() else {
+            println!("skipped: this kernel has no BTF");
+            return;
+        };
+        let error = types.byte_offset("sock_common", "skc_nothing").unwrap_err();
+        assert_eq!(error.to_string(), "this kernel has no field skc_nothing in struct sock_common");
+    }
+}

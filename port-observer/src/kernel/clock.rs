@@ -1,0 +1,55 @@
+//! The kernel's clocks: events carry time since boot, people read wall time.
+
+use anyhow::Context;
+use nix::time::{ClockId, clock_gettime};
+
+/// Now, in nanoseconds of `CLOCK_BOOTTIME`: since boot, suspended time included.
+///
+/// # Errors
+/// When the kernel refuses the clock.
+pub fn now_boot_ns() -> anyhow::Result<u64> {
+    let now = read(ClockId::CLOCK_BOOTTIME, "CLOCK_BOOTTIME")?;
+    u64::try_from(now).context("CLOCK_BOOTTIME is negative")
+}
+
+/// `CLOCK_REALTIME` − `CLOCK_BOOTTIME` in nanoseconds: what to add to an event's time to get wall time
+/// since 1970. It moves when the wall clock is set, so read it again from time to time.
+///
+/// # Errors
+/// When the kernel refuses a clock.
+pub fn offset_ns() -> anyhow::Result<i64> {
+    // The wall clock is read between two readings of the other, whose mean is the same moment.
+    let before = read(ClockId::CLOCK_BOOTTIME, "CLOCK_BOOTTIME")?;
+    let wall = read(ClockId::CLOCK_REALTIME, "CLOCK_REALTIME")?;
+    let after = read(ClockId::CLOCK_BOOTTIME, "CLOCK_BOOTTIME")?;
+    Ok(wall - (before + (after - before) / 2))
+}
+
+fn read(clock: ClockId, name: &str) -> anyhow::Result<i64> {
+    let time = clock_gettime(clock).with_context(|| format!("cannot read the clock {name}"))?;
+    time.tv_sec()
+        .checked_mul(1_000_000_000)
+        .and_then(|seconds| seconds.checked_add(time.tv_nsec()))
+        .with_context(|| format!("the clock {name} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn boot_time_and_the_offset_give_wall_time() {
+        let wall = i64::try_from(now_boot_ns().unwrap()).unwrap() + offset_ns().unwrap();
+        let expected = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        let difference = i128::try_from(expected).unwrap() - i128::from(wall);
+        assert!(difference.abs() < 1_000_000_000, "{difference} ns apart");
+    }
+
+    #[test]
+    fn boot_time_moves_forward() {
+        let before = now_boot_ns().unwrap();
+        assert!(now_boot_ns().unwrap() >= before);
+    }
+}

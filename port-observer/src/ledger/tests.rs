@@ -1,0 +1,399 @@
+mod leftovers;
+
+use super::*;
+use crate::event::{Endpoint, LossPlace, Protocol, SocketId, TcpState, Via};
+
+const NETNS: u32 = 7;
+/// A client's socket, the TIME_WAIT entry that succeeds it, and another socket.
+const SOCKET: SocketId = SocketId(0xffff_8880_0000_1000);
+const ENTRY: SocketId = SocketId(0xffff_8880_0000_2000);
+const OTHER: SocketId = SocketId(0xffff_8880_0000_3000);
+
+/// Names a task by what the task itself says.
+#[derive(Default)]
+struct Named {
+    told: Vec<String>,
+}
+
+impl Who for Named {
+    fn resolve(&mut self, task: &Task) -> Arc<Process> {
+        Arc::new(Process { pid: task.pid, name: task.name.clone(), ..Process::default() })
+    }
+
+    fn exec(&mut self, exec: &Exec) {
+        self.told.push(format!("exec {}", exec.executable));
+    }
+
+    fn fork(&mut self, fork: &Fork) {
+        self.told.push(format!("fork {}", fork.child_pid));
+    }
+}
+
+/// A ledger whose reports are read as lines.
+struct Book {
+    ledger: Ledger<Named>,
+    now_ns: u64,
+}
+
+impl Book {
+    fn new() -> Self {
+        Self { ledger: Ledger::new(Named::default()), now_ns: 0 }
+    }
+
+    fn apply(&mut self, event: Event) -> Vec<String> {
+        let mut out = Vec::new();
+        self.ledger.apply(self.now_ns, event, &mut out);
+        assert!(out.iter().all(|report| report.time_ns == self.now_ns));
+        out.iter().map(|report| line(&report.body)).collect()
+    }
+
+    /// 10 ns later, this happens to a TCP socket: what the ledger says to it.
+    fn tell(&mut self, socket: SocketId, flow: Flow, kind: Kind) -> Vec<String> {
+        self.now_ns += 10;
+        self.apply(Event::Socket(SocketEvent { time_ns: self.now_ns, socket, flow, kind }))
+    }
+
+    fn totals(&self) -> (u64, u64, u64) {
+        let Totals { acquired, released, exhausted, .. } = self.ledger.totals();
+        (acquired, released, exhausted)
+    }
+}
+
+/// `type what local>remote process held`
+fn line(body: &Body) -> String {
+    let mut words = vec![body.event_type().name().to_owned()];
+    match body {
+        Body::Acquire { via, .. } => words.push(via.name().to_owned()),
+        Body::Release { reason, .. } => words.push(reason.name().to_owned()),
+        Body::Exhausted { errno, .. } | Body::Conflict { errno, .. } => {
+            words.push(errno.to_string());
+        }
+        Body::State { old, new, .. } => words.push(format!("{}-{}", old.name(), new.name())),
+        Body::Lost { count, .. } => words.push(count.to_string()),
+        _ => {}
+    }
+    if let Some(port) = body.port() {
+        let remote = port.remote.map(|remote| remote.to_string()).unwrap_or_default();
+        words.push(format!("{}>{remote}", port.local.unwrap().port));
+        words.push(port.caller.as_ref().map_or("-", |caller| &caller.process.name).to_owned());
+    }
+    if let Body::Release { held_ns: Some(held_ns), .. } = body {
+        words.push(format!("{held_ns}ns"));
+    }
+    words.join(" ")
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    text.parse::<std::net::SocketAddr>().unwrap().into()
+}
+
+/// From this local port to 10.0.0.9:80.
+fn to_web(port: u16) -> Flow {
+    Flow { remote: Some(endpoint("10.0.0.9:80")), ..bound(port) }
+}
+
+/// A local port without a peer.
+fn bound(port: u16) -> Flow {
+    let local = Endpoint::new("10.0.0.1".parse().unwrap(), port);
+    Flow { netns: NETNS, protocol: Protocol::Tcp, local, remote: None }
+}
+
+fn task(name: &str) -> Task {
+    Task { pid: 1, tid: 1, name: name.to_owned(), uid: 0, start_time_ns: 0, cgroup_id: 0 }
+}
+
+fn acquire(via: Via, task: Option<Task>) -> Kind {
+    Kind::Acquire { via, requested_port: Some(0), search_ns: None, task }
+}
+
+fn connect(name: &str) -> Kind {
+    acquire(Via::Connect, Some(task(name)))
+}
+
+fn bind(name: &str) -> Kind {
+    acquire(Via::Bind, Some(task(name)))
+}
+
+fn release(reason: Reason) -> Kind {
+    Kind::Release { reason }
+}
+
+const CLOSED: Kind = Kind::Release { reason: Reason::Closed };
+const NO_LINES: [&str; 0] = [];
+/// TIME_WAIT as function probes see it: the entry is known, the socket's own release follows.
+const TIME_WAIT: Kind = Kind::TimeWait { successor: Some(ENTRY), done: false };
+/// TIME_WAIT as the tracepoint backend sees it: the entry is not known.
+const TIME_WAIT_UNNAMED: Kind = Kind::TimeWait { successor: None, done: true };
+
+#[test]
+fn a_release_names_who_took_the_port_and_how_long_it_was_held() {
+    let mut book = Book::new();
+    let said = book.tell(SOCKET, to_web(40000), connect("curl"));
+    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 10ns"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn an_acquire_carries_what_the_call_told() {
+    let mut book = Book::new();
+    let mut out = Vec::new();
+    let kind = Kind::Acquire {
+        via: Via::Bind,
+        requested_port: Some(8080),
+        search_ns: Some(99),
+        task: Some(Task { pid: 5, tid: 6, ..task("web") }),
+    };
+    let event = SocketEvent { time_ns: 3, socket: SOCKET, flow: bound(8080), kind };
+    book.ledger.apply(9, Event::Socket(event), &mut out);
+    let [Report { time_ns: 3, body: Body::Acquire { port, via, requested_port, search_ns } }] =
+        &out[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!((*via, *requested_port, *search_ns), (Via::Bind, Some(8080), Some(99)));
+    assert_eq!((port.netns, port.protocol), (NETNS, Protocol::Tcp));
+    let caller = port.caller.as_ref().unwrap();
+    assert_eq!((caller.process.pid, caller.tid), (5, 6));
+}
+
+#[test]
+fn connect_on_a_bound_socket_takes_no_port_anew_but_gives_it_a_destination() {
+    let mut book = Book::new();
+    assert_eq!(book.tell(SOCKET, bound(40000), bind("curl")), ["acquire bind 40000> curl"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), connect("curl")), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 20ns"]);
+    assert_eq!(book.totals(), (1, 1, 0));
+}
+
+#[test]
+fn a_port_belongs_to_who_took_it_whoever_connects() {
+    let mut book = Book::new();
+    book.tell(SOCKET, bound(40000), bind("parent"));
+    book.tell(SOCKET, to_web(40000), connect("child"));
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 parent 20ns"]);
+}
+
+#[test]
+fn listen_on_a_bound_socket_takes_no_port_anew() {
+    let mut book = Book::new();
+    book.tell(SOCKET, bound(40000), bind("web"));
+    assert_eq!(book.tell(SOCKET, bound(40000), acquire(Via::Autobind, None)), NO_LINES);
+    assert_eq!(book.tell(SOCKET, bound(40000), CLOSED), ["release closed 40000> web 20ns"]);
+}
+
+#[test]
+fn accepted_children_say_nothing_and_neither_does_their_time_wait() {
+    for time_wait in [TIME_WAIT, TIME_WAIT_UNNAMED] {
+        let done = time_wait == TIME_WAIT_UNNAMED;
+        let mut book = Book::new();
+        book.tell(OTHER, bound(40000), bind("web"));
+        let inherit = Kind::Inherit { listener: OTHER };
+        assert_eq!(book.tell(SOCKET, to_web(40000), inherit), NO_LINES);
+        assert_eq!(book.tell(SOCKET, to_web(40000), time_wait), NO_LINES);
+        if !done {
+            assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+            let expired = release(Reason::TimeWaitExpired);
+            assert_eq!(book.tell(ENTRY, to_web(40000), expired), NO_LINES);
+        }
+        assert_eq!(book.ledger.holdings().len(), 1, "the listener");
+        assert_eq!(book.totals(), (1, 0, 0));
+    }
+}
+
+#[test]
+fn an_accepted_child_that_is_closed_says_nothing() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), Kind::Inherit { listener: OTHER });
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn a_socket_that_connected_to_itself_keeps_its_owner() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    assert_eq!(book.tell(SOCKET, to_web(40000), Kind::Inherit { listener: SocketId(0) }), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 20ns"]);
+}
+
+#[test]
+fn time_wait_keeps_the_port_and_the_owner_until_its_entry_ends() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
+    // The socket's own release frees nothing.
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    assert_eq!(book.totals(), (1, 0, 0));
+    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
+    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 curl 30ns"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn time_wait_whose_entry_a_connect_reused_is_released_before_the_new_acquire() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    book.tell(SOCKET, to_web(40000), CLOSED);
+    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitReused));
+    assert_eq!(said, ["release time_wait_reused 40000>10.0.0.9:80 curl 30ns"]);
+    // The address of the socket is used again at once.
+    let said = book.tell(SOCKET, to_web(40000), connect("wget"));
+    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 wget"]);
+}
+
+#[test]
+fn time_wait_of_a_socket_that_was_there_before_has_no_owner() {
+    let mut book = Book::new();
+    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 -"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
+    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 -"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn time_wait_without_identity_is_ended_by_its_4_tuple() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
+    let waiting: Vec<_> =
+        book.ledger.holdings().time_waits().map(|(flow, began_ns)| (*flow, began_ns)).collect();
+    assert_eq!(waiting, [(to_web(40000), 20)]);
+    // What comparison with the kernel's list makes of it.
+    let said = book.tell(SocketId(0), to_web(40000), release(Reason::TimeWaitExpired));
+    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 curl 20ns"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn a_port_asked_for_by_number_stays_with_the_socket_until_its_release() {
+    let mut book = Book::new();
+    book.tell(SOCKET, bound(40000), bind("curl"));
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let unnamed = Kind::TimeWait { successor: None, done: false };
+    let said = book.tell(SOCKET, to_web(40000), unnamed);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 1, "the entry");
+}
+
+#[test]
+fn a_connect_with_the_4_tuple_of_time_wait_without_identity_has_reused_it() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    let said = book.tell(OTHER, to_web(40000), connect("wget"));
+    let expected = [
+        "release time_wait_reused 40000>10.0.0.9:80 curl 20ns",
+        "acquire connect 40000>10.0.0.9:80 wget",
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(book.ledger.holdings().len(), 1);
+}
+
+#[test]
+fn a_release_of_an_unknown_socket_has_no_owner_and_no_duration() {
+    let mut book = Book::new();
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 -"]);
+    assert_eq!(book.totals(), (0, 1, 0));
+}
+
+#[test]
+fn the_start_of_a_call_names_who_acquired() {
+    let mut book = Book::new();
+    assert_eq!(book.tell(SOCKET, to_web(0), Kind::CallStart { task: task("curl") }), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), acquire(Via::Connect, None));
+    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
+    let said = book.tell(OTHER, to_web(40001), acquire(Via::Connect, None));
+    assert_eq!(said, ["acquire connect 40001>10.0.0.9:80 -"], "another socket's");
+}
+
+#[test]
+fn a_second_word_of_a_release_counts_only_if_the_first_was_missed() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let again = || Kind::Again(Box::new(Kind::Release { reason: Reason::Closed }));
+    let said = book.tell(SOCKET, to_web(40000), again());
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 10ns"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), again()), NO_LINES);
+    assert_eq!(book.totals(), (1, 1, 0));
+}
+
+#[test]
+fn a_second_word_of_an_acquire_counts_only_if_the_first_was_missed() {
+    let mut book = Book::new();
+    let again = || Kind::Again(Box::new(connect("curl")));
+    let said = book.tell(SOCKET, to_web(40000), again());
+    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), again()), NO_LINES);
+    assert_eq!(book.totals(), (1, 0, 0));
+}
+
+#[test]
+fn calls_that_failed_take_nothing() {
+    let mut book = Book::new();
+    let task = Some(task("curl"));
+    let exhausted =
+        Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: Some(5), task: task.clone() };
+    assert_eq!(book.tell(SOCKET, to_web(0), exhausted), ["exhausted 99 0>10.0.0.9:80 curl"]);
+    let conflict = Kind::Conflict { via: Via::Bind, errno: 98, task };
+    assert_eq!(book.tell(SOCKET, bound(8080), conflict), ["conflict 98 8080> curl"]);
+    assert!(book.ledger.holdings().is_empty());
+    assert_eq!(book.totals(), (0, 0, 1));
+}
+
+#[test]
+fn a_state_change_names_the_owner_of_the_port() {
+    let mut book = Book::new();
+    let change = Kind::State { old: TcpState::SYN_SENT, new: TcpState::ESTABLISHED };
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let said = book.tell(SOCKET, to_web(40000), change.clone());
+    assert_eq!(said, ["state SYN_SENT-ESTABLISHED 40000>10.0.0.9:80 curl"]);
+    let said = book.tell(OTHER, to_web(40000), change);
+    assert_eq!(said, ["state SYN_SENT-ESTABLISHED 40000>10.0.0.9:80 -"]);
+}
+
+#[test]
+fn what_was_lost_is_said_at_the_time_of_its_discovery_and_counted() {
+    let mut book = Book::new();
+    book.now_ns = 77;
+    let lost = |count| Event::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire" };
+    assert_eq!(book.apply(lost(3)), ["lost 3"]);
+    book.apply(lost(4));
+    assert_eq!(book.ledger.totals().lost, 7);
+}
+
+#[test]
+fn programs_and_births_are_passed_on() {
+    let mut book = Book::new();
+    let exec = Exec {
+        task: task("sh"),
+        executable: "/bin/sh".to_owned(),
+        command_line: Vec::new(),
+        cgroup_name: String::new(),
+        truncated: false,
+    };
+    let fork =
+        Fork { child_pid: 9, child_start_time_ns: 0, parent_pid: 1, parent_start_time_ns: 0 };
+    assert_eq!(book.apply(Event::Exec(Box::new(exec))), NO_LINES);
+    assert_eq!(book.apply(Event::Fork(fork)), NO_LINES);
+    assert_eq!(book.ledger.who().told, ["exec /bin/sh", "fork 9"]);
+}
+
+#[test]
+fn the_last_line_has_the_totals() {
+    let totals = Totals { acquired: 1, released: 2, exhausted: 3, lost: 4 };
+    let stop =
+        Stop { events: 5, lost: 4, duration_seconds: 0.5, acquired: 1, released: 2, exhausted: 3 };
+    assert_eq!(totals.stop(5, 0.5), stop);
+}

@@ -1,0 +1,86 @@
+//! What came before and was not told to its end.
+
+use super::*;
+
+#[test]
+fn a_connect_on_a_bound_socket_with_the_4_tuple_of_time_wait_has_reused_it() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    book.tell(OTHER, bound(40000), bind("wget"));
+    let said = book.tell(OTHER, to_web(40000), connect("wget"));
+    assert_eq!(said, ["release time_wait_reused 40000>10.0.0.9:80 curl 30ns"]);
+    assert_eq!(book.ledger.holdings().time_waits().count(), 0);
+}
+
+#[test]
+fn an_address_used_again_after_a_lost_release_is_another_socket() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let said = book.tell(SOCKET, to_web(40001), connect("wget"));
+    let expected = [
+        "release reconciled 40000>10.0.0.9:80 curl 10ns",
+        "acquire connect 40001>10.0.0.9:80 wget",
+    ];
+    assert_eq!(said, expected);
+    let said = book.tell(SOCKET, to_web(40001), CLOSED);
+    assert_eq!(said, ["release closed 40001>10.0.0.9:80 wget 10ns"]);
+    assert_eq!(book.totals(), (2, 2, 0));
+}
+
+#[test]
+fn so_is_one_that_is_bound_to_the_same_port_again() {
+    let mut book = Book::new();
+    book.tell(SOCKET, bound(8080), bind("web"));
+    let said = book.tell(SOCKET, bound(8080), bind("next"));
+    assert_eq!(said, ["release reconciled 8080> web 10ns", "acquire bind 8080> next"]);
+}
+
+#[test]
+fn so_is_one_that_a_child_or_a_socket_in_time_wait_had() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(8080), Kind::Inherit { listener: OTHER });
+    let said = book.tell(SOCKET, to_web(40000), connect("curl"));
+    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
+    book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    let said = book.tell(SOCKET, to_web(40001), connect("wget"));
+    assert_eq!(said, ["acquire connect 40001>10.0.0.9:80 wget"]);
+}
+
+#[test]
+fn what_ends_another_port_of_a_known_address_is_not_put_on_its_last_owner() {
+    for (end, expected) in [
+        (CLOSED, "release closed 40001>10.0.0.9:80 -"),
+        (TIME_WAIT, "time_wait 40001>10.0.0.9:80 -"),
+    ] {
+        let mut book = Book::new();
+        book.tell(SOCKET, to_web(40000), connect("curl"));
+        let said = book.tell(SOCKET, to_web(40001), end);
+        assert_eq!(said, ["release reconciled 40000>10.0.0.9:80 curl 10ns", expected]);
+    }
+}
+
+#[test]
+fn a_child_at_the_address_of_an_owner_of_another_port_is_a_child() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let said = book.tell(SOCKET, to_web(8080), Kind::Inherit { listener: OTHER });
+    assert_eq!(said, ["release reconciled 40000>10.0.0.9:80 curl 10ns"]);
+    assert_eq!(book.tell(SOCKET, to_web(8080), CLOSED), NO_LINES);
+}
+
+#[test]
+fn the_start_of_a_call_is_forgotten_when_the_call_or_the_socket_ends() {
+    let failed = Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: None, task: None };
+    let refused = Kind::Conflict { via: Via::Connect, errno: 99, task: None };
+    let joined = acquire(Via::Connect, None);
+    for end in [failed, refused, joined, CLOSED] {
+        let mut book = Book::new();
+        book.tell(SOCKET, bound(40000), bind("first"));
+        book.tell(SOCKET, to_web(40000), Kind::CallStart { task: task("first") });
+        book.tell(SOCKET, to_web(40000), end.clone());
+        book.tell(SOCKET, to_web(40000), CLOSED);
+        let said = book.tell(SOCKET, to_web(40002), acquire(Via::Connect, None));
+        assert_eq!(said, ["acquire connect 40002>10.0.0.9:80 -"], "after {end:?}");
+    }
+}

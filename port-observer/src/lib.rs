@@ -1,0 +1,17 @@
+//! port-observer sees every local port taken, kept and given back, straight from the kernel.
+
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod decode;
+pub mod doctor;
+pub mod event;
+pub mod filter;
+pub mod kernel;
+pub mod ledger;
+pub mod logging;
+pub mod probe;
+pub mod process;
+pub mod report;
+pub mod sink;
+pub mod source;

@@ -1,0 +1,30 @@
+//! The thin binary over the library: parse, run, exit code.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use port_observer::cli::Cli;
+use port_observer::{command, logging};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_level, cli.color);
+    match command::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not eprintln!, which panics when standard error is closed.
+            let _ = writeln!(io::stderr(), "port-observer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The reader of the output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}

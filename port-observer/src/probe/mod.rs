@@ -1,0 +1,16 @@
+//! Kernel programs: which there are, loading and attaching them, and why that fails.
+
+mod attach;
+mod misses;
+pub mod preflight;
+mod privileges;
+mod refused;
+mod table;
+mod verdict;
+
+pub use attach::{Attached, Options, Trial, attach, try_each};
+pub use misses::Misses;
+pub use privileges::{Capability, Privileges};
+pub use refused::{Hint, Refused, Step, hint, lacks, perf_closed};
+pub use table::{Backend, Hook, Need, Probe, probes};
+pub use verdict::Verdict;

@@ -1,0 +1,254 @@
+//! Which probes there are: hook, backend, what is lost without it.
+
+use port_observer_ebpf::Kind;
+
+/// How events reach the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Entry and exit of kernel functions through BPF trampolines.
+    Fexit,
+    /// The same functions through kprobes and kretprobes.
+    Kprobe,
+    /// BTF tracepoints and cgroup programs, completed from socket diagnostics.
+    Tracepoint,
+    /// Socket diagnostics compared; needs no privilege.
+    Poll,
+}
+
+impl Backend {
+    /// Best first.
+    pub const ALL: [Self; 4] = [Self::Fexit, Self::Kprobe, Self::Tracepoint, Self::Poll];
+
+    /// The name on the command line and in the JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+            Self::Poll => "poll",
+        }
+    }
+
+    /// Whether every acquire and release is seen, when it happens.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::Fexit | Self::Kprobe)
+    }
+
+    /// What this backend can't see on any kernel, a sentence each.
+    pub fn missing(self) -> &'static [&'static str] {
+        match self {
+            Self::Fexit => &[],
+            // trace_call_bpf, kernel/trace/bpf_trace.c
+            Self::Kprobe => &[
+                "calls that interrupt another probe on the same processor, which is rare (counted as \
+                 lost from Linux 6.7 on)",
+            ],
+            Self::Tracepoint => &[
+                "the end of TIME_WAIT is found by socket diagnostics, up to a second late",
+                "ports that UDP connect() or sendto() took by themselves are found by socket \
+                 diagnostics, up to a second late, and not at all when they were held for less",
+                "the time that the kernel searched for a port",
+                "a connection reset in FIN_WAIT2, and one that tcp_max_tw_buckets denied its \
+                 TIME_WAIT, may be told as time_wait first and corrected within a second",
+            ],
+            Self::Poll => &[
+                "sockets that come and go between two rounds",
+                "calls that failed: exhausted and conflict",
+                "the port that was asked for, the exact time, the time that the kernel searched",
+                "the process, when it is gone or of another user",
+                "by which call a port was taken: it is concluded from the socket's state",
+            ],
+        }
+    }
+}
+
+/// Where a kernel program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Entry of a kernel function.
+    Fentry(&'static str),
+    /// Exit of a kernel function.
+    Fexit(&'static str),
+    /// Entry of a kernel function.
+    Kprobe(&'static str),
+    /// Exit of a kernel function.
+    Kretprobe(&'static str),
+    /// A tracepoint with typed arguments.
+    BtfTracepoint(&'static str),
+    /// A tracepoint with raw arguments.
+    RawTracepoint(&'static str),
+    /// A tracepoint by category and name, through perf and tracefs.
+    Tracepoint(&'static str, &'static str),
+    /// A socket event of the root cgroup.
+    CgroupSock,
+    /// TCP events of the root cgroup.
+    SockOps,
+}
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fentry(function) => write!(f, "fentry:{function}"),
+            Self::Fexit(function) => write!(f, "fexit:{function}"),
+            Self::Kprobe(function) => write!(f, "kprobe:{function}"),
+            Self::Kretprobe(function) => write!(f, "kretprobe:{function}"),
+            Self::BtfTracepoint(name) => write!(f, "tp_btf:{name}"),
+            Self::RawTracepoint(name) => write!(f, "raw_tp:{name}"),
+            Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}:{name}"),
+            Self::CgroupSock => write!(f, "cgroup_sock"),
+            Self::SockOps => write!(f, "sock_ops"),
+        }
+    }
+}
+
+/// Whether a backend can do without a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it the backend is not used.
+    Required,
+    /// One of the probes that give the same is enough, and needed.
+    OneOf(&'static str),
+    /// Without it, this is missing.
+    Optional(&'static str),
+    /// Attached only on kernels that have this symbol, and required there.
+    WithSymbol(&'static str),
+    /// Attached only when every TCP state change is asked for, and required then.
+    States,
+}
+
+/// What a skipped run of a program loses, see [`super::Misses`].
+pub fn loses(program: &str) -> Option<Kind> {
+    Some(match program.strip_prefix("k_").unwrap_or(program) {
+        "connect_exit" | "connect6_exit" | "get_port_exit" | "udp_get_port_exit" | "t_state" => {
+            Kind::Acquire
+        }
+        // A kretprobe without its kprobe says nothing.
+        "connect_enter" | "get_port_enter" | "udp_get_port_enter" if program.starts_with("k_") => {
+            Kind::Acquire
+        }
+        "inherit_exit" => Kind::Inherit,
+        "hashdance" | "hashdance_schedule" => Kind::TimeWait,
+        "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_destroy" => Kind::Release,
+        "state" | "state_raw" => Kind::State,
+        "exec" | "exec_raw" => Kind::Exec,
+        "fork" | "fork_raw" => Kind::Fork,
+        _ => return None,
+    })
+}
+
+/// One probe of a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// The name of the kernel program.
+    pub program: &'static str,
+    /// Where it is attached.
+    pub hook: Hook,
+    /// Whether the backend can do without.
+    pub need: Need,
+}
+
+const fn probe(program: &'static str, hook: Hook, need: Need) -> Probe {
+    Probe { program, hook, need }
+}
+
+const SEARCH: Need = Need::Optional("the time that the kernel searched for a port");
+const AUTOBIND: Need = Need::Optional("an automatic bind is told as a bind");
+/// A second program for when the first is skipped.
+const TWIN: Need = Need::Optional("events of calls that preempt or interrupt one another");
+const EXEC: Need = Need::Optional(
+    "executable and command line of processes that ended before they were looked up",
+);
+const FORK: Need = Need::Optional(
+    "executable and command line of processes without a program of their own that ended early",
+);
+
+use Hook::{
+    BtfTracepoint, CgroupSock, Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint, SockOps, Tracepoint,
+};
+use Need::{OneOf, Optional, Required, States, WithSymbol};
+
+/// 7.2 inlines the function that the other probe is on into this caller.
+const DISCONNECT: Need = WithSymbol("udp_lib_unhash.part.0");
+
+const FEXIT: &[Probe] = &[
+    probe("connect_enter", Fentry("inet_hash_connect"), SEARCH),
+    probe("connect_exit_again", Fexit("inet_hash_connect"), TWIN),
+    probe("connect_exit", Fexit("inet_hash_connect"), Required),
+    probe("connect6_enter", Fentry("inet6_hash_connect"), SEARCH),
+    probe("connect6_exit_again", Fexit("inet6_hash_connect"), TWIN),
+    probe("connect6_exit", Fexit("inet6_hash_connect"), Required),
+    probe("get_port_enter", Fentry("inet_csk_get_port"), SEARCH),
+    probe("get_port_exit_again", Fexit("inet_csk_get_port"), TWIN),
+    probe("get_port_exit", Fexit("inet_csk_get_port"), Required),
+    probe("udp_get_port_enter", Fentry("udp_lib_get_port"), SEARCH),
+    probe("udp_get_port_exit_again", Fexit("udp_lib_get_port"), TWIN),
+    probe("udp_get_port_exit", Fexit("udp_lib_get_port"), Required),
+    probe("autobind_enter", Fentry("inet_autobind"), AUTOBIND),
+    probe("autobind_exit", Fexit("inet_autobind"), AUTOBIND),
+    probe("inherit_exit", Fexit("__inet_inherit_port"), Required),
+    probe("put_port_again", Fentry("inet_put_port"), TWIN),
+    probe("put_port", Fentry("inet_put_port"), Required),
+    probe("hashdance", Fentry("inet_twsk_hashdance"), OneOf("TIME_WAIT")),
+    probe("hashdance_schedule", Fentry("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
+    probe("bind_unhash", Fentry("inet_twsk_bind_unhash"), Required),
+    probe("udp_unhash_again", Fentry("udp_lib_unhash"), TWIN),
+    probe("udp_unhash", Fentry("udp_lib_unhash"), Required),
+    probe("udp_disconnect", Fentry("__udp_disconnect"), DISCONNECT),
+    probe("exec", BtfTracepoint("sched_process_exec"), EXEC),
+    probe("fork", BtfTracepoint("sched_process_fork"), FORK),
+    probe("state", BtfTracepoint("inet_sock_set_state"), States),
+];
+
+const KPROBE: &[Probe] = &[
+    probe("k_connect_enter", Kprobe("inet_hash_connect"), Required),
+    probe("k_connect_exit", Kretprobe("inet_hash_connect"), Required),
+    probe("k_connect_enter", Kprobe("inet6_hash_connect"), Required),
+    probe("k_connect_exit", Kretprobe("inet6_hash_connect"), Required),
+    probe("k_get_port_enter", Kprobe("inet_csk_get_port"), Required),
+    probe("k_get_port_exit", Kretprobe("inet_csk_get_port"), Required),
+    probe("k_udp_get_port_enter", Kprobe("udp_lib_get_port"), Required),
+    probe("k_udp_get_port_exit", Kretprobe("udp_lib_get_port"), Required),
+    probe("k_autobind_enter", Kprobe("inet_autobind"), AUTOBIND),
+    probe("k_autobind_exit", Kretprobe("inet_autobind"), AUTOBIND),
+    probe("k_inherit_enter", Kprobe("__inet_inherit_port"), Required),
+    probe("k_inherit_exit", Kretprobe("__inet_inherit_port"), Required),
+    probe("k_put_port", Kprobe("inet_put_port"), Required),
+    probe("k_hashdance", Kprobe("inet_twsk_hashdance"), OneOf("TIME_WAIT")),
+    probe("k_hashdance", Kprobe("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
+    probe("k_bind_unhash", Kprobe("inet_twsk_bind_unhash"), Required),
+    probe("k_udp_unhash", Kprobe("udp_lib_unhash"), Required),
+    probe("k_udp_disconnect", Kprobe("__udp_disconnect"), DISCONNECT),
+    probe("exec_raw", RawTracepoint("sched_process_exec"), EXEC),
+    probe("fork_raw", RawTracepoint("sched_process_fork"), FORK),
+    probe("state_raw", RawTracepoint("inet_sock_set_state"), States),
+];
+
+const FAILED_BIND: Need = Optional(
+    "bind() calls that failed (exhausted, conflict), and the port that a bind() asked for",
+);
+
+const TRACEPOINT: &[Probe] = &[
+    probe("t_state", BtfTracepoint("inet_sock_set_state"), Required),
+    probe("t_destroy", BtfTracepoint("tcp_destroy_sock"), Required),
+    probe("t_sock_ops", SockOps, Required),
+    probe("t_bind_enter", Tracepoint("syscalls", "sys_enter_bind"), FAILED_BIND),
+    probe("t_bind_exit", Tracepoint("syscalls", "sys_exit_bind"), FAILED_BIND),
+    probe("t_post_bind4", CgroupSock, Required),
+    probe("t_post_bind6", CgroupSock, Required),
+    probe("t_sock_release", CgroupSock, Optional("the end of UDP ports, but for a round a second")),
+    probe("exec", BtfTracepoint("sched_process_exec"), EXEC),
+    probe("fork", BtfTracepoint("sched_process_fork"), FORK),
+    probe("state", BtfTracepoint("inet_sock_set_state"), States),
+];
+
+/// The probes of a backend, in the order in which they are attached. A trampoline runs the program
+/// that was attached last first (`bpf_trampoline_link_prog`, kernel/bpf/trampoline.c), so a twin
+/// comes before the program that it stands in for.
+pub fn probes(backend: Backend) -> &'static [Probe] {
+    match backend {
+        Backend::Fexit => FEXIT,
+        Backend::Kprobe => KPROBE,
+        Backend::Tracepoint => TRACEPOINT,
+        Backend::Poll => &[],
+    }
+}

@@ -1,0 +1,338 @@
+//! The processes that events speak of, kept past their end.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::cgroup::Cgroups;
+use super::container::container;
+use super::proc_fs::{ProcFs, same_start, ticks};
+use super::{Container, Process};
+use crate::event::{Exec, Fork, Task};
+
+/// How many processes may be added before those that are gone are looked for and dropped.
+const SWEEP_EVERY: usize = 16_384;
+
+/// Who each (process id, start time) is. Fed with [`Exec`] and [`Fork`] events in their order, and
+/// asked with the [`Task`] of a call. What the kernel's side kept comes first; `/proc/PID` completes
+/// it, while the process lives, when it is first asked for.
+#[derive(Debug)]
+pub struct ProcessTable {
+    proc_fs: ProcFs,
+    cgroups: Cgroups,
+    /// By process id and start time in ticks, which `/proc` shows no finer.
+    entries: HashMap<(u32, u64), Entry>,
+    /// Counts sweeps. An entry that was used since the last one stays.
+    generation: u32,
+    /// Sweep when there are as many entries.
+    sweep_at: usize,
+    /// Counts losses of events. What is known from before a loss may be outdated.
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The finest that is known.
+    start_time_ns: u64,
+    /// Shared with children that run the same program.
+    program: Arc<Program>,
+    /// The answer to the last question.
+    resolved: Option<Resolved>,
+    generation: u32,
+    epoch: u32,
+}
+
+/// What a process runs, from one exec to the next.
+#[derive(Debug, Default)]
+struct Program {
+    /// The thread group leader's name.
+    name: Option<String>,
+    executable: Option<String>,
+    command_line: Vec<String>,
+    /// Its cgroup's path, or the last component of it.
+    cgroup: Option<String>,
+    knowledge: Knowledge,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Knowledge {
+    /// Nothing: it was running before observing began, or its exec was lost.
+    #[default]
+    Nothing,
+    /// The kernel's copy, cut off, or with a path that is not absolute.
+    Partial,
+    /// All there is to know.
+    Full,
+}
+
+#[derive(Debug)]
+struct Resolved {
+    process: Arc<Process>,
+    uid: u32,
+    cgroup_id: u64,
+}
+
+impl Default for ProcessTable {
+    fn default() -> Self {
+        Self::new(ProcFs::default())
+    }
+}
+
+impl ProcessTable {
+    /// An empty table over a /proc.
+    pub fn new(proc_fs: ProcFs) -> Self {
+        let cgroups = Cgroups::new(&proc_fs.mountinfo());
+        Self {
+            proc_fs,
+            cgroups,
+            entries: HashMap::default(),
+            generation: 0,
+            sweep_at: SWEEP_EVERY,
+            epoch: 0,
+        }
+    }
+
+    /// Takes in the processes that run now, so that they are known when they end. Begin it after the
+    /// probes: what is known from events by then stays. Returns how many there are.
+    ///
+    /// # Errors
+    /// When /proc can't be listed.
+    pub fn seed(&mut self) -> std::io::Result<usize> {
+        let pids = self.proc_fs.pids()?;
+        Ok(pids.into_iter().filter(|&pid| self.load(pid).is_some()).count())
+    }
+
+    /// A process began a program. What was resolved before keeps the earlier one.
+    pub fn exec(&mut self, exec: &Exec) {
+        let absolute = exec.executable.starts_with('/');
+        let full = absolute && !exec.truncated && !exec.command_line.is_empty();
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let program = Program {
+            name: text(&exec.task.name),
+            executable: text(&exec.executable),
+            command_line: exec.command_line.clone(),
+            cgroup: text(&exec.cgroup_name),
+            knowledge: if full { Knowledge::Full } else { Knowledge::Partial },
+        };
+        self.insert(exec.task.pid, exec.task.start_time_ns, Arc::new(program));
+    }
+
+    /// A process was born: until it execs it runs what its parent runs.
+    pub fn fork(&mut self, fork: &Fork) {
+        let parent = (fork.parent_pid, ticks(fork.parent_start_time_ns));
+        let known = self
+            .entries
+            .get(&parent)
+            .filter(|entry| same_start(entry.start_time_ns, fork.parent_start_time_ns))
+            .map(|entry| Arc::clone(&entry.program));
+        let program = known.or_else(|| {
+            // Not seeded, or its exec was lost. It may have another program by now, and the child
+            // may be another's by number: so only what lives is read.
+            if !self.proc_fs.is(fork.parent_pid, fork.parent_start_time_ns) {
+                return None;
+            }
+            self.load(fork.parent_pid)
+        });
+        if let Some(program) = program {
+            self.insert(fork.child_pid, fork.child_start_time_ns, program);
+        }
+    }
+
+    /// Events were lost, execs maybe: what is known is checked against /proc when next asked for.
+    pub fn events_lost(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// The process that made a call, as it was then as far as is known.
+    pub fn resolve(&mut self, task: &Task) -> Arc<Process> {
+        let key = (task.pid, ticks(task.start_time_ns));
+        if let Some(entry) = self.entries.get_mut(&key)
+            && same_start(entry.start_time_ns, task.start_time_ns)
+            && entry.epoch == self.epoch
+            && let Some(resolved) = &entry.resolved
+            && (resolved.uid, resolved.cgroup_id) == (task.uid, task.cgroup_id)
+        {
+            entry.generation = self.generation;
+            return Arc::clone(&resolved.process);
+        }
+        self.resolve_anew(key, task)
+    }
+
+    /// A process that runs now, read from /proc.
+    pub fn from_proc(&mut self, pid: u32) -> Option<Process> {
+        let task = self.proc_fs.task(pid)?;
+        Some(Process::clone(&self.resolve(&task)))
+    }
+
+    /// How many processes it holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn resolve_anew(&mut self, key: (u32, u64), task: &Task) -> Arc<Process> {
+        let entry = self
+            .entries
+            .get(&key)
+            .filter(|entry| same_start(entry.start_time_ns, task.start_time_ns));
+        let (known, current) = match entry {
+            Some(entry) => (Arc::clone(&entry.program), entry.epoch == self.epoch),
+            None => (Arc::default(), false),
+        };
+        let start_time_ns =
+            entry.map_or(task.start_time_ns, |entry| entry.start_time_ns.max(task.start_time_ns));
+        let program = self.complete(task, known, current);
+        let (cgroup, container) = self.cgroup(task, &program);
+        let process = Arc::new(Process {
+            pid: task.pid,
+            name: program.name.clone().unwrap_or_else(|| task.name.clone()),
+            executable: program.executable.clone(),
+            command_line: program.command_line.clone(),
+            uid: Some(task.uid),
+            start_time_ns,
+            cgroup,
+            container,
+        });
+        self.insert(task.pid, start_time_ns, program);
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.resolved = Some(Resolved {
+                process: Arc::clone(&process),
+                uid: task.uid,
+                cgroup_id: task.cgroup_id,
+            });
+        }
+        process
+    }
+
+    /// Fills in from /proc what the kernel's side could not keep, if the process lives and still runs
+    /// the same program.
+    fn complete(&self, task: &Task, known: Arc<Program>, current: bool) -> Arc<Program> {
+        let needed = match known.knowledge {
+            Knowledge::Nothing | Knowledge::Partial => true,
+            Knowledge::Full => !current,
+        };
+        if !needed {
+            return known;
+        }
+        let Some(stat) = self.proc_fs.stat(task.pid) else { return known };
+        if !same_start(stat.start_time_ns, task.start_time_ns) {
+            return known;
+        }
+        let read = self.read(task.pid, stat.name);
+        // The process id may have gone to another while it was read.
+        if !self.proc_fs.is(task.pid, task.start_time_ns) {
+            return known;
+        }
+        if known.knowledge == Knowledge::Nothing || !current {
+            return Arc::new(read);
+        }
+        if !continues(&known.command_line, &read.command_line) {
+            // It has begun another program since, whose event is yet to come, or has overwritten
+            // its command line.
+            return known;
+        }
+        Arc::new(Program {
+            name: known.name.clone(),
+            executable: merge(known.executable.as_deref(), read.executable),
+            command_line: read.command_line,
+            cgroup: known.cgroup.clone(),
+            knowledge: Knowledge::Full,
+        })
+    }
+
+    /// The best that is known of the cgroup: its path by its id, or as /proc shows it, or what was
+    /// kept of it. On hosts with cgroup v1, the unified hierarchy may say nothing.
+    fn cgroup(&mut self, task: &Task, program: &Program) -> (Option<String>, Option<Container>) {
+        let by_id = self.cgroups.path(task.cgroup_id).map(str::to_owned);
+        let says = |path: &Option<String>| path.as_deref().is_some_and(|path| path != "/");
+        let path = if says(&by_id) && !self.cgroups.has_v1 {
+            by_id
+        } else {
+            let alive = self.proc_fs.is(task.pid, task.start_time_ns);
+            let read = alive.then(|| self.proc_fs.cgroup(task.pid)).flatten();
+            [read, program.cgroup.clone()].into_iter().find(says).flatten().or(by_id)
+        };
+        let container = path.as_deref().and_then(container);
+        (path, container)
+    }
+
+    /// Reads a running process into the table, unless it is there with something known.
+    fn load(&mut self, pid: u32) -> Option<Arc<Program>> {
+        let stat = self.proc_fs.stat(pid)?;
+        let start_time_ns = stat.start_time_ns;
+        let entry = self.entries.get(&(pid, ticks(start_time_ns)));
+        if let Some(entry) = entry.filter(|one| one.program.knowledge != Knowledge::Nothing) {
+            return Some(Arc::clone(&entry.program));
+        }
+        let program = Arc::new(self.read(pid, stat.name));
+        if !self.proc_fs.is(pid, start_time_ns) {
+            return None;
+        }
+        self.insert(pid, start_time_ns, Arc::clone(&program));
+        Some(program)
+    }
+
+    fn read(&self, pid: u32, name: String) -> Program {
+        Program {
+            name: Some(name),
+            executable: self.proc_fs.executable(pid),
+            command_line: self.proc_fs.command_line(pid),
+            cgroup: self.proc_fs.cgroup(pid),
+            knowledge: Knowledge::Full,
+        }
+    }
+
+    fn insert(&mut self, pid: u32, start_time_ns: u64, program: Arc<Program>) {
+        let (generation, epoch) = (self.generation, self.epoch);
+        let entry = Entry { start_time_ns, program, resolved: None, generation, epoch };
+        self.entries.insert((pid, ticks(start_time_ns)), entry);
+        if self.entries.len() >= self.sweep_at {
+            self.sweep();
+        }
+    }
+
+    /// Drops the processes that are gone and were not used since the last sweep.
+    fn sweep(&mut self) {
+        // Without a list of the living, age alone decides: those that live are read again.
+        let living = self.proc_fs.pids().unwrap_or_default();
+        let mut newest: HashMap<u32, u64> = HashMap::default();
+        for &(pid, start) in self.entries.keys() {
+            let latest = newest.entry(pid).or_default();
+            *latest = start.max(*latest);
+        }
+        let generation = self.generation;
+        self.entries.retain(|(pid, start), entry| {
+            let alive = living.binary_search(pid).is_ok() && newest.get(pid) == Some(start);
+            alive || entry.generation == generation
+        });
+        self.generation = generation.wrapping_add(1);
+        self.sweep_at = self.entries.len() + SWEEP_EVERY;
+    }
+
+    #[cfg(test)]
+    pub(super) fn sweep_now(&mut self) {
+        self.sweep();
+    }
+}
+
+/// Whether a command line can be the whole of one that was kept cut off: as text, one begins with
+/// the other.
+fn continues(kept: &[String], whole: &[String]) -> bool {
+    whole.join("\0").starts_with(&kept.join("\0"))
+}
+
+/// The executable's path: the one given to execve() if it is absolute and whole (of a script it is
+/// the script, where /proc has the interpreter), else that of /proc.
+fn merge(kept: Option<&str>, read: Option<String>) -> Option<String> {
+    match (kept, read) {
+        (Some(kept), Some(read)) if kept.starts_with('/') && !read.starts_with(kept) => {
+            Some(kept.to_owned())
+        }
+        (kept, None) => kept.map(str::to_owned),
+        (_, read) => read,
+    }
+}

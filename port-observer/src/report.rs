@@ -1,0 +1,242 @@
+//! What the ledger concludes from an event, as users see it: one value a line. Pure data, the input
+//! of every sink.
+
+use std::sync::Arc;
+
+use crate::event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via};
+use crate::process::Process;
+
+/// One line of the stream.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`) of the event itself.
+    pub time_ns: u64,
+    /// What happened.
+    pub body: Body,
+}
+
+/// The `type` of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventType {
+    /// First line.
+    Start,
+    /// A local port was taken.
+    Acquire,
+    /// TIME_WAIT keeps the port.
+    TimeWait,
+    /// The port is free again.
+    Release,
+    /// The kernel had no port to give.
+    Exhausted,
+    /// A fixed port was not to be had.
+    Conflict,
+    /// A TCP state change.
+    State,
+    /// Events were lost.
+    Lost,
+    /// Last line.
+    Stop,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Start,
+        Self::Acquire,
+        Self::TimeWait,
+        Self::Release,
+        Self::Exhausted,
+        Self::Conflict,
+        Self::State,
+        Self::Lost,
+        Self::Stop,
+    ];
+
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Acquire => "acquire",
+            Self::TimeWait => "time_wait",
+            Self::Release => "release",
+            Self::Exhausted => "exhausted",
+            Self::Conflict => "conflict",
+            Self::State => "state",
+            Self::Lost => "lost",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// The thread and process that made a call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The process, shared by all its events.
+    pub process: Arc<Process>,
+    /// The thread.
+    pub tid: u32,
+}
+
+/// What every line about a port has.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The inode number of the network namespace.
+    pub netns: u32,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The local address and port.
+    pub local: Option<Endpoint>,
+    /// The destination, if there is one.
+    pub remote: Option<Endpoint>,
+    /// Who took the port, if known.
+    pub caller: Option<Caller>,
+}
+
+/// What happened, by the `type` of the JSON line.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// First line.
+    Start(Start),
+    /// A local port was taken.
+    Acquire {
+        /// The port.
+        port: Port,
+        /// By which call.
+        via: Via,
+        /// The port that was asked for, 0: any.
+        requested_port: Option<u16>,
+        /// How long the kernel searched, if measured.
+        search_ns: Option<u64>,
+    },
+    /// The socket is gone, TIME_WAIT keeps the port.
+    TimeWait {
+        /// The port.
+        port: Port,
+    },
+    /// The port is free again.
+    Release {
+        /// The port.
+        port: Port,
+        /// Why.
+        reason: Reason,
+        /// From acquire to release, if the acquire was seen.
+        held_ns: Option<u64>,
+    },
+    /// The kernel had no port to give.
+    Exhausted {
+        /// What was asked for.
+        port: Port,
+        /// By which call.
+        via: Via,
+        /// Positive.
+        errno: i32,
+        /// How long the kernel searched, if measured.
+        search_ns: Option<u64>,
+    },
+    /// A fixed port was not to be had.
+    Conflict {
+        /// What was asked for.
+        port: Port,
+        /// By which call.
+        via: Via,
+        /// Positive.
+        errno: i32,
+    },
+    /// A TCP state change.
+    State {
+        /// The socket.
+        port: Port,
+        /// Before.
+        old: TcpState,
+        /// After.
+        new: TcpState,
+    },
+    /// Events were lost.
+    Lost {
+        /// How many.
+        count: u64,
+        /// Where.
+        place: LossPlace,
+        /// Which kind, as the wire names it.
+        kind: &'static str,
+    },
+    /// Last line.
+    Stop(Stop),
+}
+
+impl Body {
+    /// The `type` of its line.
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Self::Start(_) => EventType::Start,
+            Self::Acquire { .. } => EventType::Acquire,
+            Self::TimeWait { .. } => EventType::TimeWait,
+            Self::Release { .. } => EventType::Release,
+            Self::Exhausted { .. } => EventType::Exhausted,
+            Self::Conflict { .. } => EventType::Conflict,
+            Self::State { .. } => EventType::State,
+            Self::Lost { .. } => EventType::Lost,
+            Self::Stop(_) => EventType::Stop,
+        }
+    }
+
+    /// The port that the line is about; `start`, `lost` and `stop` have none.
+    pub fn port(&self) -> Option<&Port> {
+        match self {
+            Self::Acquire { port, .. }
+            | Self::TimeWait { port }
+            | Self::Release { port, .. }
+            | Self::Exhausted { port, .. }
+            | Self::Conflict { port, .. }
+            | Self::State { port, .. } => Some(port),
+            Self::Start(_) | Self::Lost { .. } | Self::Stop(_) => None,
+        }
+    }
+}
+
+/// The first line.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The host's name.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// The program's own version.
+    pub version: &'static str,
+    /// `fexit`, `kprobe`, `tracepoint` or `poll`.
+    pub backend: &'static str,
+    /// Every acquire and release is seen.
+    pub exact: bool,
+    /// What this backend can't see, a sentence each.
+    pub missing: Vec<String>,
+    /// Per namespace.
+    pub ephemeral_range: Vec<EphemeralRange>,
+}
+
+/// The ephemeral range of one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EphemeralRange {
+    /// The inode number of the namespace.
+    pub netns: u32,
+    /// The lowest port.
+    pub min: u16,
+    /// The highest port.
+    pub max: u16,
+}
+
+/// The last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stop {
+    /// Lines about ports, written or filtered out.
+    pub events: u64,
+    /// Events lost anywhere.
+    pub lost: u64,
+    /// How long it ran.
+    pub duration_seconds: f64,
+    /// Ports taken.
+    pub acquired: u64,
+    /// Ports given back.
+    pub released: u64,
+    /// Calls that found no free port.
+    pub exhausted: u64,
+}

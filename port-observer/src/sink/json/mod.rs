@@ -1,0 +1,80 @@
+//! Event lines: one JSON object a line.
+
+mod processes;
+mod types;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use self::processes::Processes;
+use super::Sink;
+use super::clock::UtcClock;
+use super::escape::SafeJson;
+use crate::report::{Body, Report};
+
+/// Bytes from which on they are written without waiting for a flush.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Writes event lines. Numbers them from 1, without gaps.
+#[derive(Debug)]
+pub struct Json<W: Write> {
+    out: W,
+    /// Whole lines that are not written yet.
+    held_back: Vec<u8>,
+    seq: u64,
+    clock: UtcClock,
+    processes: Processes,
+}
+
+impl<W: Write> Json<W> {
+    /// Writes to `out`, in few and large pieces.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            held_back: Vec::with_capacity(BUFFER_BYTES + 4096),
+            seq: 0,
+            clock: UtcClock::default(),
+            processes: Processes::default(),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let result = self.out.write_all(&self.held_back);
+        self.held_back.clear();
+        result
+    }
+}
+
+impl<W: Write + Send> Sink for Json<W> {
+    fn set_offset(&mut self, offset_ns: i64) {
+        self.clock.set_offset(offset_ns);
+        self.processes.set_offset(offset_ns);
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        let caller = report.body.port().and_then(|port| port.caller.as_ref());
+        let process = caller.map(|caller| self.processes.get(caller)).transpose()?;
+        let time = self.clock.format(report.time_ns);
+        self.seq += 1;
+        let line = types::Line::new(self.seq, time, report, process);
+        if let Body::Start(_) = report.body {
+            to_json(&line, &mut self.held_back)?;
+        } else {
+            // Of the rest, only the process has text that others chose, and its object is made.
+            serde_json::to_writer(&mut self.held_back, &line)?;
+        }
+        self.held_back.push(b'\n');
+        if self.held_back.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.out.flush()
+    }
+}
+
+/// JSON that does nothing to a terminal, whatever text is in it.
+fn to_json(value: &impl Serialize, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(bytes, SafeJson))
+}

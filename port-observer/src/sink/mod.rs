@@ -1,0 +1,56 @@
+//! Where reports go: one file a form.
+
+mod clock;
+mod escape;
+pub mod json;
+pub mod table;
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+
+use crate::config::{Format, Output};
+use crate::report::Report;
+
+/// Something that takes reports, one line each.
+pub trait Sink: Send {
+    /// Sets realtime less boottime, in nanoseconds: what turns the times of reports into times of
+    /// day. The clock may be set while we run, so this may be called at any time.
+    fn set_offset(&mut self, offset_ns: i64);
+
+    /// Takes a report. It may be held back until the next `flush`.
+    ///
+    /// # Errors
+    /// Writing failed; `BrokenPipe` says that the reader has left.
+    fn report(&mut self, report: &Report) -> io::Result<()>;
+
+    /// Writes what was held back, so that a reader sees it.
+    ///
+    /// # Errors
+    /// As for `report`.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// The sink that writes to standard output what was asked for. `home_netns` is the namespace that
+/// need not be named in the table, as the one that most lines are about.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn standard_output(output: Output, home_netns: Option<u32>) -> io::Result<Box<dyn Sink>> {
+    // A file of its own: the standard library's handle writes at every end of line.
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(match output.format {
+        Format::Json => Box::new(json::Json::new(file)),
+        Format::Table => {
+            let screen =
+                if file.is_terminal() { table::Screen::Terminal } else { table::Screen::None };
+            let options = table::Options {
+                color: output.color,
+                screen,
+                time_zone: jiff::tz::TimeZone::system(),
+                home_netns,
+            };
+            Box::new(table::Table::new(file, options))
+        }
+    })
+}

@@ -1,0 +1,223 @@
+//! A table for people, aligned to the screen.
+
+mod layout;
+mod render;
+mod words;
+
+use std::io::{self, BufWriter, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+
+use self::layout::{Addresses, Column, Layout};
+use self::render::{header, row};
+use super::Sink;
+use super::clock::LocalClock;
+use super::escape::escape;
+use crate::event::Endpoint;
+use crate::report::{Body, EventType, Port, Report};
+
+/// The fewest lines between two headers.
+const HEADER_EVERY_MIN: usize = 10;
+
+/// What the table is seen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// The terminal on standard output; its size may change.
+    Terminal,
+    /// One of this size.
+    Fixed {
+        /// Characters in a line.
+        columns: usize,
+        /// Lines.
+        rows: usize,
+    },
+    /// A file or a pipe: lines are as long as they need to be.
+    None,
+}
+
+impl Screen {
+    fn size(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Terminal => Some(terminal_size::terminal_size().map_or(
+                (80, 24),
+                |(terminal_size::Width(columns), terminal_size::Height(rows))| {
+                    (columns.into(), rows.into())
+                },
+            )),
+            Self::Fixed { columns, rows } => Some((columns, rows)),
+            Self::None => None,
+        }
+    }
+}
+
+/// How the table looks.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether events are coloured. Nothing is told by colour alone.
+    pub color: bool,
+    /// What it is seen on.
+    pub screen: Screen,
+    /// Of the times shown.
+    pub time_zone: TimeZone,
+    /// The network namespace that need not be named; none: no namespace is.
+    pub home_netns: Option<u32>,
+}
+
+/// Writes the table.
+#[derive(Debug)]
+pub struct Table<W: Write> {
+    out: BufWriter<W>,
+    options: Options,
+    clock: LocalClock,
+    size: Option<(usize, usize)>,
+    layout: Layout,
+    /// What the layout has room for.
+    addresses: Addresses,
+    /// The widest since the last header.
+    widest: Addresses,
+    /// Lines since the last header; none: there was no header yet.
+    lines: Option<usize>,
+}
+
+impl<W: Write> Table<W> {
+    /// Writes to `out`, in few and large pieces.
+    pub fn new(out: W, options: Options) -> Self {
+        let size = options.screen.size();
+        // In a file a header can't follow the width, so that there all IPv4 fits from the start.
+        let addresses = if size.is_some() { Addresses::new(0, 0) } else { Addresses::new(21, 21) };
+        Self {
+            out: BufWriter::new(out),
+            clock: LocalClock::new(options.time_zone.clone()),
+            size,
+            layout: Layout::fit(size.map(|(columns, _)| columns), addresses),
+            addresses,
+            widest: Addresses::new(0, 0),
+            lines: None,
+            options,
+        }
+    }
+
+    fn port_line(&mut self, report: &Report, port: &Port) -> io::Result<()> {
+        let address =
+            |endpoint: Option<Endpoint>| endpoint.map_or("-".to_owned(), |e| e.to_string());
+        let (local, remote) = (address(port.local), address(port.remote));
+        self.make_room(Addresses::new(local.len(), remote.len()))?;
+
+        let process = port.caller.as_ref().map(|caller| caller.process.as_ref());
+        let pid = process.map_or("-".to_owned(), |process| process.pid.to_string());
+        let name = process.map(|process| escape(&process.name)).filter(|name| !name.is_empty());
+        let name = name.unwrap_or("-".into());
+        let container = process.and_then(|process| process.container.as_ref());
+        let container = container.map_or("".into(), |container| {
+            escape(container.name.as_deref().unwrap_or_else(|| short(&container.id)))
+        });
+        let mut detail = words::detail(&report.body);
+        if self.options.home_netns.is_some_and(|home| home != port.netns) {
+            detail.push_str(&format!(", netns {}", port.netns));
+        }
+        if self.layout.place(Column::Container).is_none() && !container.is_empty() {
+            detail.push_str(&format!(", container {container}"));
+        }
+        let event = report.body.event_type();
+        let time = self.clock.format(report.time_ns);
+        let cells = Column::ALL.map(|column| match column {
+            Column::Time => time,
+            Column::Event => event.name(),
+            Column::Protocol => port.protocol.name(),
+            Column::Local => &local,
+            Column::Remote => &remote,
+            Column::Pid => &pid,
+            Column::Process => &name,
+            Column::Container => &container,
+            Column::Detail => &detail,
+        });
+        let style = if self.options.color { style(event) } else { Style::new() };
+        let (text, lines) = row(&self.layout, &cells, style);
+        self.lines = self.lines.map(|before| before + lines);
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Lays the table out for the widest address so far, and writes a header where one is due.
+    fn make_room(&mut self, needed: Addresses) -> io::Result<()> {
+        let screen = self.size.map(|(columns, _)| columns);
+        let every =
+            self.size.map_or(usize::MAX, |(_, rows)| rows.saturating_sub(2).max(HEADER_EVERY_MIN));
+        let due = self.lines.is_none_or(|lines| lines >= every);
+        let wanted = if due && screen.is_some() {
+            // A fresh screen forgets what the one before had to have room for.
+            std::mem::replace(&mut self.widest, needed).max(needed)
+        } else {
+            self.widest = self.widest.max(needed);
+            self.addresses.max(needed)
+        };
+        let changed = wanted != self.addresses || screen != self.layout.screen;
+        if changed {
+            self.addresses = wanted;
+            self.layout = Layout::fit(screen, wanted);
+        }
+        if due || (changed && screen.is_some()) {
+            let style = if self.options.color { Style::new().bold() } else { Style::new() };
+            let (text, _) = header(&self.layout, style);
+            self.lines = Some(0);
+            self.out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn plain_line(&mut self, text: &str, style: Style) -> io::Result<()> {
+        self.lines = self.lines.map(|lines| lines + 1);
+        let style = if self.options.color { style } else { Style::new() };
+        writeln!(self.out, "{style}{text}{style:#}")
+    }
+}
+
+impl<W: Write + Send> Sink for Table<W> {
+    fn set_offset(&mut self, offset_ns: i64) {
+        self.clock.set_offset(offset_ns);
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        match &report.body {
+            Body::Start(start) => {
+                words::start(start).iter().try_for_each(|line| self.plain_line(line, Style::new()))
+            }
+            Body::Stop(stop) => self.plain_line(&words::stop(stop), Style::new().bold()),
+            Body::Lost { count, place, kind } => {
+                let time = self.clock.format(report.time_ns);
+                let text = words::lost(*count, *place, kind);
+                let gap = " ".repeat(self.layout.gap);
+                let text = format!("{time}{gap}{:9}{gap}{text}", "LOST");
+                self.plain_line(&text, style(EventType::Lost))
+            }
+            body => match body.port() {
+                Some(port) => self.port_line(report, port),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.size = self.options.screen.size();
+        self.out.flush()
+    }
+}
+
+fn style(event: EventType) -> Style {
+    match event {
+        EventType::Acquire => AnsiColor::Green.on_default(),
+        EventType::TimeWait => AnsiColor::Yellow.on_default(),
+        EventType::Release => AnsiColor::Cyan.on_default(),
+        EventType::Exhausted => AnsiColor::Red.on_default().bold(),
+        EventType::Conflict => AnsiColor::Magenta.on_default().bold(),
+        EventType::Lost => AnsiColor::Red.on_default().bold().invert(),
+        EventType::State => AnsiColor::Blue.on_default(),
+        EventType::Start | EventType::Stop => Style::new(),
+    }
+}
+
+/// What container runtimes print of an identifier. A unit's name is shown whole.
+fn short(id: &str) -> &str {
+    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { &id[..12] } else { id }
+}

@@ -1,0 +1,161 @@
+//! What a line says, in words that people use.
+
+use std::fmt::Write;
+
+use nix::errno::Errno;
+
+use crate::event::{LossPlace, Reason, Via};
+use crate::report::{Body, Start, Stop};
+use crate::sink::escape::escape;
+
+/// Namespaces whose range the banner shows.
+const RANGES_SHOWN: usize = 4;
+
+/// What happened, apart from what has a column of its own. Empty for lines that have no columns.
+pub(super) fn detail(body: &Body) -> String {
+    match *body {
+        Body::Acquire { via, requested_port, search_ns, .. } => {
+            let call = call(via, requested_port);
+            format!("{call}{}", search(search_ns))
+        }
+        Body::TimeWait { .. } => "closed, TIME_WAIT keeps the port".to_owned(),
+        Body::Release { reason, held_ns, .. } => match held_ns {
+            Some(held) => format!("held {}, {}", duration(held), because(reason)),
+            None => because(reason).to_owned(),
+        },
+        Body::Exhausted { via, errno, search_ns, .. } => {
+            format!("{}, {}{}", error(errno), call(via, Some(0)), search(search_ns))
+        }
+        Body::Conflict { ref port, via, errno } => {
+            let asked = port.local.map(|local| local.port);
+            format!("{}, {}", error(errno), call(via, asked))
+        }
+        Body::State { old, new, .. } => format!("{} → {}", old.name(), new.name()),
+        Body::Start(_) | Body::Lost { .. } | Body::Stop(_) => String::new(),
+    }
+}
+
+/// The call and the port that it asked for: 0: any, none: not known.
+fn call(via: Via, port: Option<u16>) -> String {
+    match (via, port) {
+        (Via::Bind, None) => "bind".to_owned(),
+        (Via::Bind, Some(0)) => "bind any port".to_owned(),
+        (Via::Bind, Some(port)) => format!("bind port {port}"),
+        (Via::Connect, None | Some(0)) => "connect".to_owned(),
+        (Via::Connect, Some(port)) => format!("connect from bound port {port}"),
+        (Via::Autobind, _) => "autobind".to_owned(),
+    }
+}
+
+fn search(search_ns: Option<u64>) -> String {
+    search_ns.map_or_else(String::new, |ns| format!(", search {}", duration(ns)))
+}
+
+fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Closed => "closed",
+        Reason::TimeWaitExpired => "TIME_WAIT expired",
+        Reason::TimeWaitReused => "TIME_WAIT reused",
+        Reason::Reconciled => "found gone, when is not known",
+    }
+}
+
+fn error(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("error {errno}"),
+        known => format!("{known:?} {}", known.desc()),
+    }
+}
+
+/// Three or so digits and the unit that fits.
+fn duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        1_000_000_000..600_000_000_000 => format!("{seconds}.{} s", ns / 100_000_000 % 10),
+        _ if seconds < 3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// What was lost, and why.
+pub(super) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
+    let kind = escape(kind);
+    let space = if kind.is_empty() { "" } else { " " };
+    let events = if count == 1 { "event" } else { "events" };
+    let place = match place {
+        LossPlace::KernelBuffer => "no room in the kernel (see --buffer-size)",
+        LossPlace::KernelProgram => "skipped in the kernel, an estimate",
+        LossPlace::Decode => "a record made no sense",
+        LossPlace::Queue => "a queue was full",
+    };
+    format!("{count} {kind}{space}{events}: {place}")
+}
+
+/// The banner, a line each.
+pub(super) fn start(start: &Start) -> Vec<String> {
+    let exact = if start.exact { "every acquire and release is seen" } else { "not exact" };
+    let mut lines = vec![format!(
+        "port-observer {} on {} (Linux {}), backend {}: {exact}",
+        start.version,
+        escape(&start.host),
+        escape(&start.kernel),
+        start.backend,
+    )];
+    lines.extend(start.missing.iter().map(|missing| format!("  missing: {}", escape(missing))));
+    for range in start.ephemeral_range.iter().take(RANGES_SHOWN) {
+        let ports = u32::from(range.max).saturating_sub(range.min.into()) + 1;
+        lines.push(format!(
+            "  ephemeral range {}-{} ({ports} ports) in netns {}",
+            range.min, range.max, range.netns,
+        ));
+    }
+    if let Some(more @ 1..) = start.ephemeral_range.len().checked_sub(RANGES_SHOWN) {
+        lines.push(format!("  and the ranges of {more} more network namespaces"));
+    }
+    lines
+}
+
+/// The totals, in one line.
+pub(super) fn stop(stop: &Stop) -> String {
+    let mut line = format!(
+        "{} events in {:.1} s: {} acquired, {} released, {} exhausted",
+        stop.events, stop.duration_seconds, stop.acquired, stop.released, stop.exhausted,
+    );
+    match stop.lost {
+        0 => line.push_str(", none lost"),
+        // Writing to a String does not fail.
+        lost => drop(write!(line, ", {lost} LOST")),
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (12_345, "12 µs"),
+            (1_250_000, "1.2 ms"),
+            (61_234_000_000, "61.2 s"),
+            (600_000_000_000, "10 min 0 s"),
+            (5_400_000_000_000, "1 h 30 min"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+        assert!(!duration(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn errors_have_their_name_and_the_words_that_programs_print() {
+        assert_eq!(error(99), "EADDRNOTAVAIL Cannot assign requested address");
+        assert_eq!(error(98), "EADDRINUSE Address already in use");
+        assert_eq!(error(9999), "error 9999");
+    }
+}

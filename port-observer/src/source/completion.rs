@@ -1,0 +1,294 @@
+//! What the tracepoint backend can't see, found by socket diagnostics once a second: the end of
+//! TIME_WAIT, UDP ports that were taken without bind(), and their end where no program tells it.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    event::{
+        Endpoint, Event, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, Task, TcpState, Via,
+    },
+    kernel::{
+        diag::{DiagSocket, Request, States, dump},
+        netns::Namespace,
+    },
+};
+
+/// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
+const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+/// A namespace and a UDP port. Without the address: connect() gives a wildcard socket one, and no
+/// port that was taken without bind() overlaps with another.
+type UdpPort = (u32, u16);
+
+/// Compares what was told with what the kernel lists.
+#[derive(Debug, Default)]
+pub struct Completion {
+    /// UDP ports that a program told of, or that were held when observing began.
+    told: HashMap<UdpPort, usize>,
+    /// UDP ports that only diagnostics showed.
+    found: HashMap<UdpPort, (SocketId, Endpoint)>,
+    /// What was held when observing began is known.
+    has_begun: bool,
+    /// UDP ports that a program told of since the last comparison: a list may be older than that.
+    touched: HashSet<UdpPort>,
+}
+
+/// What to list.
+#[derive(Clone, Copy, Debug)]
+pub struct Lists {
+    /// TCP's TIME_WAIT entries.
+    pub time_waits: bool,
+    /// UDP sockets.
+    pub udp: bool,
+}
+
+/// One look at the kernel's lists.
+pub struct Round {
+    /// When, nanoseconds since boot: before the look.
+    pub time_ns: u64,
+    /// The namespaces that were looked at.
+    pub namespaces: HashSet<u32>,
+    /// 4-tuples in TIME_WAIT.
+    pub time_waits: HashSet<Flow>,
+    /// UDP sockets with a port.
+    pub udp: Vec<DiagSocket>,
+}
+
+impl Round {
+    /// Lists what the namespaces hold.
+    pub fn look<'a>(
+        time_ns: u64,
+        namespaces: impl Iterator<Item = &'a Namespace>,
+        lists: Lists,
+    ) -> Self {
+        let mut round = Self {
+            time_ns,
+            namespaces: HashSet::new(),
+            time_waits: HashSet::new(),
+            udp: Vec::new(),
+        };
+        for namespace in namespaces {
+            if let Err(error) = round.add(namespace, lists) {
+                log::debug!("namespace {} is left out of this round: {error:#}", namespace.inode);
+            }
+        }
+        round
+    }
+
+    fn add(&mut self, namespace: &Namespace, lists: Lists) -> anyhow::Result<()> {
+        let list = |protocol, states| {
+            let request = Request { protocols: vec![protocol], states, ports: None };
+            namespace.run(|| dump(&request)).map(|dump| dump.sockets)
+        };
+        if lists.time_waits {
+            let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
+            let sockets = list(Protocol::Tcp, states)?;
+            self.time_waits.extend(sockets.iter().filter(|s| s.time_wait).map(|s| s.flow));
+        }
+        if lists.udp {
+            self.udp.extend(list(Protocol::Udp, States::ALL)?);
+        }
+        self.namespaces.insert(namespace.inode);
+        Ok(())
+    }
+}
+
+impl Completion {
+    /// Takes note of an event on its way to the ledger. The end of a port that only diagnostics
+    /// showed is made the end of what was told of it.
+    pub fn pass(&mut self, event: &mut Event) {
+        let Event::Socket(SocketEvent { socket, flow, kind, .. }) = event else { return };
+        if flow.protocol != Protocol::Udp {
+            return;
+        }
+        let port = (flow.netns, flow.local.port);
+        self.touched.insert(port);
+        match kind {
+            Kind::Acquire { .. } => *self.told.entry(port).or_default() += 1,
+            Kind::Release { .. } => {
+                if let Some((found, local)) = self.found.remove(&port) {
+                    *socket = found;
+                    flow.local = local;
+                } else if let Some(count) = self.told.get_mut(&port) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.told.remove(&port);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
+    /// them open.
+    pub fn unknown(&self, round: &Round) -> HashSet<u32> {
+        round.udp.iter().filter(|socket| self.is_unknown(socket)).map(|s| s.inode).collect()
+    }
+
+    fn is_unknown(&self, socket: &DiagSocket) -> bool {
+        let port = (socket.flow.netns, socket.flow.local.port);
+        self.has_begun
+            && !self.touched.contains(&port)
+            && !self.told.contains_key(&port)
+            && !self.found.contains_key(&port)
+    }
+
+    /// What a round shows beyond what was told. `time_waits` are those in the ledger, with the
+    /// time of their begin; `owner` finds the process that has a socket open, by inode number.
+    pub fn compare<'a>(
+        &mut self,
+        round: &Round,
+        time_waits: impl Iterator<Item = (&'a Flow, u64)>,
+        mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        let time_ns = round.time_ns;
+        let mut tell = |socket, flow, kind| {
+            events.push(Event::Socket(SocketEvent { time_ns, socket, flow, kind }));
+        };
+        for (flow, since_ns) in time_waits {
+            let is_listed = round.time_waits.contains(flow) || since_ns >= time_ns;
+            let age_ns = time_ns.saturating_sub(since_ns);
+            // A namespace that can't be looked into, or is gone: the entry has ended by itself.
+            let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
+            if is_over || (round.namespaces.contains(&flow.netns) && !is_listed) {
+                let expired = age_ns >= TIME_WAIT_NS && !is_over;
+                let reason = if expired { Reason::TimeWaitExpired } else { Reason::Reconciled };
+                // Its own identity is not known: the 4-tuple names it.
+                tell(SocketId(0), *flow, Kind::Release { reason });
+            }
+        }
+        let mut listed: HashSet<UdpPort> = HashSet::new();
+        for socket in &round.udp {
+            let port = (socket.flow.netns, socket.flow.local.port);
+            listed.insert(port);
+            let known = self.told.contains_key(&port) || self.found.contains_key(&port);
+            if known || self.touched.contains(&port) {
+                continue;
+            }
+            if !self.has_begun {
+                self.told.insert(port, 1);
+                continue;
+            }
+            let id = SocketId(socket.cookie);
+            self.found.insert(port, (id, socket.flow.local));
+            let task = owner(socket);
+            let kind = Kind::Acquire {
+                via: Via::Autobind,
+                requested_port: Some(0),
+                search_ns: None,
+                task,
+            };
+            tell(id, socket.flow, kind);
+        }
+        self.touched.clear();
+        self.has_begun = true;
+        self.found.retain(|port, (id, local)| {
+            let gone = round.namespaces.contains(&port.0) && !listed.contains(port);
+            if gone {
+                let flow =
+                    Flow { netns: port.0, protocol: Protocol::Udp, local: *local, remote: None };
+                tell(*id, flow, Kind::Release { reason: Reason::Reconciled });
+            }
+            !gone
+        });
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETNS: u32 = 7;
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse::<std::net::SocketAddr>().unwrap().into()
+    }
+
+    fn flow(protocol: Protocol, local: &str, remote: Option<&str>) -> Flow {
+        Flow { netns: NETNS, protocol, local: endpoint(local), remote: remote.map(endpoint) }
+    }
+
+    fn round(time_ns: u64, time_waits: &[Flow], udp: &[&str]) -> Round {
+        let udp = udp
+            .iter()
+            .map(|local| DiagSocket {
+                flow: flow(Protocol::Udp, local, None),
+                state: TcpState::CLOSE,
+                time_wait: false,
+                expires_ms: 0,
+                inode: 5,
+                uid: 0,
+                cookie: 99,
+                ipv6: false,
+                v6only: None,
+                interface: 0,
+                cgroup_id: 0,
+            })
+            .collect();
+        let namespaces = HashSet::from([NETNS]);
+        Round { time_ns, namespaces, time_waits: time_waits.iter().copied().collect(), udp }
+    }
+
+    fn kinds(events: &[Event]) -> Vec<&Kind> {
+        events
+            .iter()
+            .map(|event| match event {
+                Event::Socket(event) => &event.kind,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn time_wait_that_the_kernel_no_longer_lists_has_ended() {
+        let mut completion = Completion::default();
+        let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+        let now = 100_000_000_000;
+        let compare = |completion: &mut Completion, listed: &[Flow], since: u64| {
+            completion.compare(&round(now, listed, &[]), [(&entry, since)].into_iter(), |_| None)
+        };
+        assert_eq!(compare(&mut completion, &[entry], 1), []);
+        // Began after the look.
+        assert_eq!(compare(&mut completion, &[], now), []);
+        assert_eq!(
+            kinds(&compare(&mut completion, &[], now - TIME_WAIT_NS)),
+            [&Kind::Release { reason: Reason::TimeWaitExpired }]
+        );
+        assert_eq!(
+            kinds(&compare(&mut completion, &[], now - 1)),
+            [&Kind::Release { reason: Reason::Reconciled }]
+        );
+    }
+
+    #[test]
+    fn a_udp_port_that_nobody_told_of_is_found_and_its_end_joined_to_it() {
+        let mut completion = Completion::default();
+        let none = || std::iter::empty::<(&Flow, u64)>();
+        assert_eq!(completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+        let found =
+            completion.compare(&round(2, &[], &["0.0.0.0:53", "0.0.0.0:4000"]), none(), |_| None);
+        assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+        let mut event = Event::Socket(SocketEvent {
+            time_ns: 3,
+            socket: SocketId(0xffff_8880_0000_0000),
+            flow: flow(Protocol::Udp, "0.0.0.0:4000", None),
+            kind: Kind::Release { reason: Reason::Closed },
+        });
+        completion.pass(&mut event);
+        assert!(matches!(event, Event::Socket(SocketEvent { socket: SocketId(99), .. })));
+        assert_eq!(completion.compare(&round(4, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+    }
+
+    #[test]
+    fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
+        let mut completion = Completion::default();
+        let none = || std::iter::empty::<(&Flow, u64)>();
+        completion.compare(&round(1, &[], &[]), none(), |_| None);
+        completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
+        let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);
+        assert_eq!(kinds(&gone), [&Kind::Release { reason: Reason::Reconciled }]);
+    }
+}

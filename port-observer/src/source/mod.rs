@@ -1,0 +1,5 @@
+//! Everything that yields events.
+
+pub mod completion;
+pub mod poll;
+pub mod ring;

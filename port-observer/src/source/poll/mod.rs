@@ -1,0 +1,245 @@
+//! The backend that needs no privilege: socket diagnostics, asked again and again and compared. It
+//! sees what is there at each round, and infers from what a socket is which call took its port.
+
+mod compare;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context, bail};
+use nix::unistd::geteuid;
+
+use crate::event::{Event, Flow, Kind, Protocol, SocketEvent, SocketId, Task, TcpState};
+use crate::kernel::clock::now_boot_ns;
+use crate::kernel::diag::{self, Origin, Request};
+use crate::kernel::netns::{self, Namespace};
+use crate::process::ProcFs;
+
+use compare::{Change, Round, Snapshot, compare};
+
+/// Which namespaces to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// That of the calling thread.
+    Own,
+    /// All that can be reached, listed anew each round.
+    All,
+    /// These, by their inode numbers.
+    Only(Vec<u32>),
+}
+
+impl Default for Scope {
+    /// All for root, who may enter them, else the own.
+    fn default() -> Self {
+        if geteuid().is_root() { Self::All } else { Self::Own }
+    }
+}
+
+/// A port that was held when observing began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// The socket or TIME_WAIT entry.
+    pub socket: SocketId,
+    /// Where it is.
+    pub flow: Flow,
+    /// Its state; of UDP, `ESTABLISHED` when connected, else `CLOSE`.
+    pub state: TcpState,
+    /// It is a TIME_WAIT entry.
+    pub time_wait: bool,
+    /// The listener that accepted it, if it did not take the port itself.
+    pub child_of: Option<SocketId>,
+    /// A process that has it open now, if one may be seen.
+    pub task: Option<Task>,
+}
+
+impl Existing {
+    /// The event that makes an accepted child known as one; `None` for what took its port itself.
+    pub fn inherit(&self, time_ns: u64) -> Option<Event> {
+        let kind = Kind::Inherit { listener: self.child_of? };
+        let Self { socket, flow, .. } = *self;
+        Some(Event::Socket(SocketEvent { time_ns, socket, flow, kind }))
+    }
+}
+
+/// What the last round could not see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// A sentence for each namespace that could not be looked into; its sockets stay as they were.
+    pub unreadable: Vec<String>,
+    /// Why diagnostics were not to be had and `/proc/net` was read.
+    pub fallback: Option<String>,
+    /// Records that made no sense.
+    pub malformed: u64,
+    /// Processes whose files may not be seen: their sockets have no process.
+    pub hidden_processes: usize,
+}
+
+/// Compares rounds.
+#[derive(Debug)]
+pub struct Poll {
+    scope: Scope,
+    request: Request,
+    proc_fs: ProcFs,
+    /// The round before; `None` until the first.
+    previous: Option<Snapshot>,
+    limits: Limits,
+}
+
+impl Poll {
+    /// Prepares; nothing is read yet. No protocols: all.
+    pub fn new(scope: Scope, protocols: &[Protocol]) -> Self {
+        let mut request = Request::default();
+        if !protocols.is_empty() {
+            request.protocols = protocols.to_vec();
+        }
+        Self {
+            scope,
+            request,
+            proc_fs: ProcFs::default(),
+            previous: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The first round: what is held already. Later rounds compare with it.
+    ///
+    /// # Errors
+    /// When no namespace can be looked into.
+    pub fn baseline(&mut self) -> anyhow::Result<Vec<Existing>> {
+        let snapshot = self.look(&Snapshot::default())?;
+        let owners = self.owners(snapshot.sockets.values().map(|held| held.socket.inode))?;
+        let mut existing: Vec<Existing> = snapshot
+            .sockets
+            .iter()
+            .map(|(&socket, held)| Existing {
+                socket,
+                flow: held.socket.flow,
+                state: held.socket.state,
+                time_wait: held.socket.time_wait,
+                child_of: held.child_of,
+                task: owners.get(&held.socket.inode).cloned(),
+            })
+            .collect();
+        existing.sort_by_key(|one| one.socket);
+        self.previous = Some(snapshot);
+        Ok(existing)
+    }
+
+    /// Looks again and tells what has changed since the last round. The first is the baseline and
+    /// yields only [`Kind::Inherit`] of accepted children, so that their end is not taken for that of
+    /// an owner. The time of all events is that of the round.
+    ///
+    /// # Errors
+    /// When no namespace can be looked into; the next round then compares with the last good one.
+    pub fn round(&mut self) -> anyhow::Result<Vec<Event>> {
+        let Some(previous) = self.previous.take() else {
+            let time_ns = now_boot_ns()?;
+            let existing = self.baseline()?;
+            return Ok(existing.iter().filter_map(|one| one.inherit(time_ns)).collect());
+        };
+        let current = match self.look(&previous) {
+            Ok(current) => current,
+            Err(error) => {
+                self.previous = Some(previous);
+                return Err(error);
+            }
+        };
+        let changes = compare(&previous, &current);
+        let time_ns = current.time_ns;
+        self.previous = Some(current);
+        let owners = self.owners(changes.iter().map(|change| change.inode))?;
+        Ok(changes.into_iter().map(|change| event(change, &owners, time_ns)).collect())
+    }
+
+    /// What the last round could not see.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The namespaces as of now.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn namespaces(&self) -> anyhow::Result<Vec<Namespace>> {
+        match &self.scope {
+            Scope::Own => Ok(vec![Namespace::own()?]),
+            Scope::All => Ok(netns::list()?.namespaces),
+            Scope::Only(inodes) => {
+                let mut namespaces = netns::list()?.namespaces;
+                namespaces.retain(|namespace| inodes.contains(&namespace.inode));
+                Ok(namespaces)
+            }
+        }
+    }
+
+    fn look(&mut self, previous: &Snapshot) -> anyhow::Result<Snapshot> {
+        let namespaces = self.namespaces()?;
+        let time_ns = now_boot_ns()?;
+        let mut round = Round::default();
+        let mut limits = Limits::default();
+        for namespace in &namespaces {
+            let inode = namespace.inode;
+            match namespace.run(|| diag::dump(&self.request)) {
+                Ok(dump) if dump.interrupted => {
+                    // What is not in it may be there: nothing is taken for gone.
+                    round.kept.insert(inode);
+                    limits.unreadable.push(format!(
+                        "the list of sockets of the network namespace {inode} changed while it was \
+                         read, each time it was tried"
+                    ));
+                }
+                Ok(dump) => {
+                    if let Origin::ProcNet { reason } = dump.origin {
+                        limits.fallback = Some(reason);
+                    }
+                    limits.malformed += dump.malformed;
+                    round.looked.insert(inode);
+                    round.list.extend(dump.sockets);
+                }
+                Err(error) => {
+                    limits.unreadable.push(format!("{error:#}"));
+                    round.kept.insert(inode);
+                }
+            }
+        }
+        if !round.kept.is_empty() {
+            // A namespace that has ended took its sockets along.
+            let listing = netns::list()?;
+            round.kept.retain(|inode| listing.namespaces.iter().any(|one| one.inode == *inode));
+        }
+        if round.looked.is_empty() && !limits.unreadable.is_empty() {
+            let reasons = limits.unreadable.join("; ");
+            bail!("no network namespace can be looked into: {reasons}");
+        }
+        limits.hidden_processes = self.limits.hidden_processes;
+        self.limits = limits;
+        Ok(Snapshot::new(round, time_ns, previous))
+    }
+
+    /// The processes that have these sockets open: one walk, and only if there is any to look for.
+    fn owners(&mut self, inodes: impl Iterator<Item = u32>) -> anyhow::Result<HashMap<u32, Task>> {
+        let wanted: HashSet<u32> = inodes.filter(|inode| *inode != 0).collect();
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let owners = self.proc_fs.socket_owners(&wanted).context("cannot list /proc")?;
+        self.limits.hidden_processes = owners.hidden_processes;
+        let pids: HashSet<u32> = owners.pids.values().copied().collect();
+        let tasks: HashMap<u32, Task> =
+            pids.into_iter().filter_map(|pid| Some((pid, self.proc_fs.task(pid)?))).collect();
+        Ok(owners
+            .pids
+            .into_iter()
+            .filter_map(|(inode, pid)| Some((inode, tasks.get(&pid)?.clone())))
+            .collect())
+    }
+}
+
+fn event(change: Change, owners: &HashMap<u32, Task>, time_ns: u64) -> Event {
+    let Change { socket, flow, mut kind, inode } = change;
+    if let Kind::Acquire { task, .. } = &mut kind {
+        *task = owners.get(&inode).cloned();
+    }
+    Event::Socket(SocketEvent { time_ns, socket, flow, kind })
+}

@@ -1,0 +1,147 @@
+//! Events from the kernel programs, through the ring buffer.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+};
+use port_observer_ebpf::Kind;
+use tokio::io::unix::AsyncFd;
+
+use crate::{
+    decode::{decode, kind_name},
+    event::{Event, LossPlace},
+    probe::Misses,
+};
+
+/// Under load the consumer comes by itself this often, and no event wakes it.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The reading end of the ring buffer.
+pub struct Ring {
+    events: AsyncFd<RingBuf<MapData>>,
+    sleeping: Array<MapData, u32>,
+    lost: PerCpuArray<MapData, u64>,
+    covered: PerCpuArray<MapData, u64>,
+    misses: Misses,
+    /// Per kind: what was told of the kernel's count so far.
+    told: [u64; Kind::SLOTS],
+    told_misses: [u64; Kind::SLOTS],
+    undecoded: u64,
+    busy: bool,
+}
+
+impl Ring {
+    /// Takes the maps out of the loaded object. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// When a map is not there or can't be polled.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let misses = Misses::of(ebpf);
+        let mut take = |name| {
+            ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))
+        };
+        Ok(Self {
+            // SAFETY: the ring buffer owns its descriptor and keeps it open and the same.
+            events: unsafe { AsyncFd::register(RingBuf::try_from(take("EVENTS")?)?) }
+                .context("can't wait for the ring buffer")?,
+            sleeping: Array::try_from(take("SLEEPING")?)?,
+            lost: PerCpuArray::try_from(take("LOST")?)?,
+            covered: PerCpuArray::try_from(take("COVERED")?)?,
+            misses,
+            told: [0; Kind::SLOTS],
+            told_misses: [0; Kind::SLOTS],
+            undecoded: 0,
+            busy: true,
+        })
+    }
+
+    /// Hands over what is in the buffer, at most `limit` events; returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Event)) -> usize {
+        let ring = self.events.get_mut();
+        let mut count = 0;
+        while count < limit
+            && let Some(item) = ring.next()
+        {
+            match decode(&item) {
+                Ok(event) => each(event),
+                Err(error) => {
+                    self.undecoded += 1;
+                    log::debug!("not decoded: {error}");
+                }
+            }
+            count += 1;
+        }
+        self.busy = count > 0;
+        count
+    }
+
+    /// Returns when it is time to drain again: after a tick under load, at the next event when it
+    /// is quiet.
+    ///
+    /// # Errors
+    /// When the kernel refuses the wait.
+    pub async fn wait(&mut self) -> Result<()> {
+        if self.busy {
+            tokio::time::sleep(TICK).await;
+            return Ok(());
+        }
+        // From here on the next event wakes us; one that came just before does not, so look once
+        // more before sleeping for good.
+        self.sleeping.set(0, 1, 0).context("can't ask the kernel to be woken")?;
+        if !self.is_empty() {
+            return Ok(());
+        }
+        let mut guard = self.events.readable_mut().await?;
+        guard.clear_ready();
+        Ok(())
+    }
+
+    fn is_empty(&mut self) -> bool {
+        // Positions can't be compared through aya; a look costs a round of `drain` at most.
+        use std::os::fd::AsRawFd as _;
+        let mut poll =
+            [libc::pollfd { fd: self.events.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        // SAFETY: one valid pollfd, no waiting.
+        unsafe { libc::poll(poll.as_mut_ptr(), 1, 0) <= 0 }
+    }
+
+    /// What was lost since the last call, per kind; and what made no sense.
+    ///
+    /// # Errors
+    /// When the kernel's counters can't be read.
+    pub fn losses(&mut self) -> Result<Vec<Event>> {
+        let mut losses = Vec::new();
+        let misses = self.misses.read(|kind| sum(&self.covered, kind as usize).unwrap_or(0));
+        for kind in Kind::ALL {
+            let slot = kind as usize;
+            let total = sum(&self.lost, slot)?;
+            let buffer = total - self.told[slot];
+            self.told[slot] = total;
+            let skipped = misses[slot];
+            let program = skipped.saturating_sub(self.told_misses[slot]);
+            self.told_misses[slot] = skipped.max(self.told_misses[slot]);
+            let kind = kind_name(kind);
+            for (count, place) in
+                [(buffer, LossPlace::KernelBuffer), (program, LossPlace::KernelProgram)]
+            {
+                if count > 0 {
+                    losses.push(Event::Lost { count, place, kind });
+                }
+            }
+        }
+        let count = std::mem::take(&mut self.undecoded);
+        if count > 0 {
+            losses.push(Event::Lost { count, place: LossPlace::Decode, kind: "unknown" });
+        }
+        Ok(losses)
+    }
+}
+
+/// A counter of all processors together.
+fn sum(counters: &PerCpuArray<MapData, u64>, slot: usize) -> Result<u64> {
+    let counts = counters.get(&(slot as u32), 0).context("can't read the loss counters")?;
+    Ok(counts.iter().sum())
+}

@@ -1,0 +1,74 @@
+use port_observer::doctor::{Status, fixes};
+use port_observer::probe::{Backend, Capability, Hook};
+
+use super::samples::{facts, hardened, hopeless, open, trials, unprivileged};
+
+#[test]
+fn on_an_open_kernel_fexit_is_used_and_nothing_is_to_be_fixed() {
+    assert_eq!(open().chosen().unwrap().backend, Backend::Fexit);
+    assert_eq!(fixes(&open()), []);
+}
+
+#[test]
+fn when_fexit_and_kprobe_are_refused_the_tracepoints_are_used_and_the_policy_is_named() {
+    assert_eq!(hardened().chosen().unwrap().backend, Backend::Tracepoint);
+    let problems: Vec<_> = fixes(&hardened()).into_iter().map(|fix| fix.problem).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("fexit: ") && problems[0].contains("security policy"));
+    assert!(problems[1].starts_with("kprobe: "));
+}
+
+#[test]
+fn without_privileges_polling_is_left_and_the_capabilities_come_first() {
+    let diagnosis = unprivileged();
+    assert_eq!(diagnosis.chosen().unwrap().backend, Backend::Poll);
+    let fixes = fixes(&diagnosis);
+    assert_eq!(fixes[0].problem, "this process lacks CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+    assert_eq!(fixes[0].commands[0], "sudo port-observer live");
+    assert!(fixes[0].commands[1].ends_with("+ep /usr/bin/port-observer"));
+    assert!(fixes[1].problem.contains("cgroup2"), "{fixes:?}");
+}
+
+#[test]
+fn a_host_on_which_nothing_works_has_no_backend() {
+    assert!(hopeless().chosen().is_none());
+    let text = format!("{:?}", fixes(&hopeless()));
+    for word in ["CONFIG_DEBUG_INFO_BTF", "modprobe"] {
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn a_program_with_too_few_capabilities_for_other_users_is_told_so() {
+    let mut diagnosis = open();
+    diagnosis.facts.privileges.effective = vec![Capability::Bpf, Capability::Perfmon];
+    let fixes = fixes(&diagnosis);
+    assert_eq!(fixes.len(), 1);
+    assert!(fixes[0].problem.contains("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"), "{fixes:?}");
+}
+
+#[test]
+fn state_changes_that_fail_do_not_make_a_backend_unusable() {
+    let privileges = facts().privileges;
+    let report = trials(Backend::Fexit, &privileges, |hook| {
+        (hook == Hook::BtfTracepoint("inet_sock_set_state")).then_some(libc::EINVAL)
+    });
+    assert!(report.is_usable());
+    assert_eq!(report.missing, ["TCP state changes (--states)"]);
+    let failed = report.probes.iter().filter(|probe| probe.status == Status::Failed);
+    assert_eq!(failed.map(|probe| probe.program).collect::<Vec<_>>(), ["state"]);
+}
+
+#[test]
+fn an_optional_probe_that_fails_is_missing_and_a_required_one_is_a_reason() {
+    let privileges = facts().privileges;
+    let refuse = |name| move |hook| (hook == Hook::Fentry(name)).then_some(libc::EBUSY);
+    let report = trials(Backend::Fexit, &privileges, refuse("inet_hash_connect"));
+    assert!(report.is_usable());
+    assert_eq!(report.missing, ["the time that the kernel searched for a port"]);
+    let report = trials(Backend::Fexit, &privileges, refuse("inet_put_port"));
+    let reason = report.reason.unwrap();
+    assert!(reason.starts_with("fentry:inet_put_port can't be used: "), "{reason}");
+    let report = trials(Backend::Fexit, &privileges, refuse("inet_twsk_hashdance_schedule"));
+    assert!(report.reason.unwrap().starts_with("no probe sees TIME_WAIT: "));
+}

@@ -1,0 +1,42 @@
+//! Exit codes and messages of the program itself, as far as they need no kernel.
+
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str]) -> std::io::Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_port-observer"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG")
+        .output()
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_writes_nothing_to_standard_output() {
+    for arguments in [&[][..], &["live", "--port", "0"], &["live", "--frobnicate"], &["frobnicate"]]
+    {
+        let output = run(arguments).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_exit_with_0() {
+    for arguments in [&["--help"][..], &["live", "--help"], &["--version"]] {
+        let output = run(arguments).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_failure_exits_with_1_and_is_said_once_with_all_its_causes() {
+    let output = run(&["live", "--netns", "no-such-namespace"]).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.starts_with("port-observer: --netns no-such-namespace: "), "{message}");
+    assert!(message.contains("no network namespace \"no-such-namespace\""), "{message}");
+    assert!(message.contains("ip netns list"), "{message}");
+}

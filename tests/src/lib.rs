@@ -1,0 +1,9 @@
+//! Traffic and observers for the tests of the whole program.
+
+pub mod child;
+pub mod expect;
+pub mod lines;
+pub mod net;
+pub mod observer;
+pub mod socket;
+pub mod system;

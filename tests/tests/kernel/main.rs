@@ -1,0 +1,15 @@
+//! The whole program on real traffic, in network namespaces of its own. Needs root.
+//!
+//! `PORT_OBSERVER` is the program (else the one that Cargo built), `PORT_OBSERVER_BACKEND` the
+//! backend (else `tracepoint`, and what does not load is skipped), `PORT_OBSERVER_CONNECTS` the
+//! size of the load.
+
+mod bind;
+mod connect;
+mod limits;
+mod load;
+mod options;
+mod poll;
+mod process;
+mod time_wait;
+mod udp;

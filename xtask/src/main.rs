@@ -1,0 +1,53 @@
+//! Builds the eBPF object, boots kernels, runs every test, measures.
+//!
+//! `cargo xtask --help` lists the tasks.
+
+mod bench;
+mod cargo;
+mod command;
+mod ebpf;
+mod results;
+mod setup;
+mod table;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+/// The project's own tasks.
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure what the program costs, as ratios, next to bpftrace
+    Bench(bench::Args),
+    /// Build the eBPF object that is committed beside the program
+    Ebpf(ebpf::Args),
+    /// Install what the other tasks need (Debian)
+    Setup,
+    /// Run every test, after installing what they need
+    Test(test::Args),
+    /// Run the kernel tests in virtual machines, or one command in one of them
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Bench(args) => bench::run(&args),
+        Task::Ebpf(args) => ebpf::run(&args),
+        Task::Setup => setup::run_setup(),
+        Task::Test(args) => test::run_tests(&args),
+        Task::Vm(args) => vm::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

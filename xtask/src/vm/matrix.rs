@@ -1,0 +1,182 @@
+//! The kernel tests on every kernel with every backend.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Args;
+use super::initramfs::{Programs, TESTS, pack};
+use super::kernels::{Image, KERNELS, Kernel};
+use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
+use crate::command::{command, make_directory, output, quoted, workspace};
+use crate::results::{Run, Verdict, listed, parse};
+
+/// Boots what the arguments ask for and returns a run for each kernel and backend.
+///
+/// # Errors
+/// When something can't be built, fetched or started; what fails inside a machine is in its run.
+pub fn run(args: &Args) -> Result<Vec<Run>> {
+    let kernels = if args.kernel.is_empty() { KERNELS.to_vec() } else { args.kernel.clone() };
+    let programs = Programs::build(true, args.object.as_deref())?;
+    let mut list = command(programs.tests()?, ["--list", "--format=terse"]);
+    let tests = listed(&output(list.args(&args.filter))?);
+    if tests.is_empty() {
+        bail!("no test's name contains {}", args.filter.join(" or "));
+    }
+    let logs = workspace().join("target/vm/logs");
+    make_directory(&logs)?;
+    // Two matrices at a time would write to the same logs.
+    let lock = File::create(logs.join("lock")).context("can't write to target/vm/logs")?;
+    if lock.try_lock().is_err() {
+        eprintln!("waiting for another cargo xtask vm");
+        lock.lock().context("can't lock target/vm/logs")?;
+    }
+    let images = kernels.iter().map(|kernel| kernel.image()).collect::<Result<Vec<_>>>()?;
+    let matrix = Matrix { args, programs, tests, logs };
+    matrix.boot_all(&images)
+}
+
+struct Matrix<'a> {
+    args: &'a Args,
+    programs: Programs,
+    tests: BTreeSet<String>,
+    logs: PathBuf,
+}
+
+impl Matrix<'_> {
+    /// The newest first, since it takes longest; the runs come back in the order of the images.
+    fn boot_all(&self, images: &[Image]) -> Result<Vec<Run>> {
+        let queue: Mutex<VecDeque<(usize, &Image)>> =
+            Mutex::new(images.iter().enumerate().rev().collect());
+        let done = Mutex::new(Vec::new());
+        let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
+        std::thread::scope(|scope| {
+            for _ in 0..self.args.jobs.max(1) {
+                scope.spawn(|| {
+                    while let Some((order, image)) = next() {
+                        let runs = self.boot(image);
+                        if let Ok(mut done) = done.lock() {
+                            done.push((order, runs));
+                        }
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_default();
+        done.sort_by_key(|(order, _)| *order);
+        if done.len() != images.len() {
+            bail!("{} of {} kernels have no result", images.len() - done.len(), images.len());
+        }
+        let runs = done.into_iter().map(|(_, runs)| runs).collect::<Result<Vec<_>>>()?;
+        Ok(runs.into_iter().flatten().collect())
+    }
+
+    fn boot(&self, image: &Image) -> Result<Vec<Run>> {
+        let name = image.kernel.name;
+        let initramfs = self.logs.join(format!("{name}.cpio"));
+        pack(image, &self.programs, &job(self.args), &initramfs)?;
+        let machine = Machine {
+            image,
+            initramfs: &initramfs,
+            logs: &self.logs,
+            terminal: Terminal::File,
+            timeout: Duration::from_secs(self.args.timeout),
+        };
+        eprintln!("Linux {name}: boots; {}", machine.output_log().display());
+        let outcome = machine.boot()?;
+        let _ = std::fs::remove_file(&initramfs);
+        let printed = if outcome.ending == Ending::NoInit {
+            Vec::new()
+        } else {
+            lines(&machine.output_log())?
+        };
+        let console = lines(&machine.console_log()).unwrap_or_default();
+        let mut runs = Vec::new();
+        for backend in &self.args.backend {
+            let mut run = self.run_of(image.kernel, backend.name(), &printed, &outcome);
+            run.problems.extend(kernel_problems(&console, &machine.console_log()));
+            let [passed, failed, skipped, missing] =
+                [Verdict::Passed, Verdict::Failed, Verdict::Skipped, Verdict::Missing]
+                    .map(|verdict| run.count(verdict));
+            eprintln!(
+                "Linux {name}: {}: {passed} passed, {failed} failed, {skipped} skipped, \
+                 {missing} missing ({} s since power on)",
+                run.backend,
+                outcome.took.as_secs()
+            );
+            for test in run.retried() {
+                println!("retried {test} (Linux {name}, {}): its first try failed", run.backend);
+            }
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    /// What one backend's lines and the machine's end say.
+    fn run_of(&self, kernel: Kernel, backend: &str, printed: &[String], outcome: &Outcome) -> Run {
+        let prefix = format!("[{backend}] ");
+        let own: Vec<&str> =
+            printed.iter().filter_map(|line| line.strip_prefix(prefix.as_str())).collect();
+        let mut run = Run {
+            kernel: kernel.name.to_owned(),
+            backend: backend.to_owned(),
+            tests: parse(&own, &self.tests),
+            problems: Vec::new(),
+        };
+        let exit = format!("end {backend} ");
+        let exit = outcome.status.iter().find_map(|line| line.strip_prefix(exit.as_str()));
+        match (&outcome.ending, exit) {
+            (Ending::NoInit, _) => {
+                let log = self.logs.join(format!("{}.console.log", kernel.name));
+                let log = log.display();
+                run.problems
+                    .push(format!("the kernel never ran init, in {TRIES} boots (see {log})"));
+            }
+            (Ending::TimedOut, None) => {
+                run.problems.push(format!("not done after {} s", self.args.timeout));
+            }
+            (_, None) => run.problems.push("the machine ended before the tests did".to_owned()),
+            (_, Some("0")) => {}
+            (_, Some(_)) if run.count(Verdict::Failed) > 0 => {}
+            (_, Some(code)) => run.problems.push(format!("the test program exited with {code}")),
+        }
+        let all_skipped = run.count(Verdict::Skipped) == run.tests.len();
+        if all_skipped && self.args.filter.is_empty() {
+            run.problems.push("every test was skipped, so nothing was tested".to_owned());
+        }
+        run
+    }
+}
+
+/// The shell commands that run the tests with each backend.
+fn job(args: &Args) -> String {
+    let filters: String = args.filter.iter().map(|filter| format!(" {}", quoted(filter))).collect();
+    // Each line gets its backend's name, so that runs at the same time can be told apart.
+    let mut job = format!(
+        "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1\n\
+         run() {{\n\
+             say \"begin $1\"\n\
+             {{\n\
+                 PORT_OBSERVER_BACKEND=$1 {TESTS} --test-threads=16 --show-output{filters} \
+                     9>&- </dev/null 2>&1\n\
+                 say \"end $1 $?\"\n\
+             }} | awk -v backend=\"$1\" '{{ print \"[\" backend \"] \" $0; fflush() }}' >/dev/ttyS1\n\
+         }}\n"
+    );
+    for backend in &args.backend {
+        job += &format!("run {}{}\n", backend.name(), if args.together { " &" } else { "" });
+    }
+    // What the kernel had to say about it belongs to the console's log.
+    job + "wait\ndmesg >/dev/console\n"
+}
+
+/// What the kernel itself complained about.
+fn kernel_problems(console: &[String], log: &Path) -> Vec<String> {
+    let signs = ["BUG: ", "WARNING: CPU", "Oops: ", "Kernel panic", "general protection fault"];
+    let mut found = console.iter().filter(|line| signs.iter().any(|sign| line.contains(sign)));
+    found.next().map(|line| format!("{line} (see {})", log.display())).into_iter().collect()
+}
