@@ -90,12 +90,24 @@ fn every_one_of_many_connections_has_its_acquire_and_its_release() {
         });
         let ended = observer.interrupted_within(REST);
 
-        assert!(lost(&ended).is_empty(), "{:?}", lost(&ended));
         let rows: Vec<Row> = ended.lines.iter().filter_map(Row::of).collect();
+        let mut unseen = Unseen::default();
         for taken in &made {
             assert_eq!(taken.len(), each, "a process did not make all its connections");
-            assert_each_is_acquired_and_released(taken, &rows);
+            unseen.add(taken, &rows);
         }
+        let skipped = skipped_programs(&lost(&ended));
+        if in_virtual_machine() && skipped != Unseen::default() {
+            // On one emulated processor a task is now and then preempted inside of a program, and
+            // the next one inside of its twin. What both missed must have been counted.
+            eprintln!("{unseen:?} of at most {skipped:?}");
+            assert!(unseen.acquired <= skipped.acquired, "{unseen:?}, counted {skipped:?}");
+            // A release of a port whose acquire was skipped has no process.
+            let releases = skipped.acquired + skipped.released;
+            assert!(unseen.released <= releases, "{unseen:?}, counted {skipped:?}");
+            return Some(());
+        }
+        assert_eq!((unseen, lost(&ended).len()), (Unseen::default(), 0), "{:?}", lost(&ended));
         let all = (each * usize::from(PROCESSES)) as u64;
         let stop = stop(&ended);
         assert_eq!((stop.acquired, stop.released, stop.lost), (all, all, 0), "{stop:?}");
@@ -104,22 +116,44 @@ fn every_one_of_many_connections_has_its_acquire_and_its_release() {
     });
 }
 
-/// One process connects and resets in turn: its lines are these pairs, in this order.
-fn assert_each_is_acquired_and_released(taken: &[Taken], rows: &[Row]) {
-    let owner = taken[0].owner;
-    let mut mine = rows.iter().filter(|row| row.owner == Some(owner));
-    for (index, taken) in taken.iter().enumerate() {
-        let ports = Some(ports(taken));
-        let mut next = |what: &str, is: fn(&Row) -> bool| {
-            let row = mine.next().filter(|row| is(row));
-            let found = row.and_then(|row| Some((row.port, row.remote?)));
-            assert_eq!(found, ports, "{what} of connection {index} of {owner:?}");
-        };
-        next("acquire", |row| matches!(row.what, Acquired(_)));
-        next("release", |row| row.what == Released(Reason::Closed));
+/// Lines that should be there and are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Unseen {
+    acquired: u64,
+    released: u64,
+}
+
+impl Unseen {
+    /// One process connects and resets in turn: its lines are these pairs, in this order.
+    fn add(&mut self, taken: &[Taken], rows: &[Row]) {
+        let owner = taken[0].owner;
+        let is_guess = |row: &&Row| row.what == Released(Reason::Reconciled);
+        let mine = rows.iter().filter(|row| row.owner == Some(owner) && !is_guess(row));
+        let mut mine = mine.peekable();
+        for taken in taken {
+            let is_its = |row: &Row| Some(ports(taken)) == row.remote.map(|to| (row.port, to));
+            let acquired = |row: &&Row| is_its(row) && matches!(row.what, Acquired(_));
+            let released = |row: &&Row| is_its(row) && row.what == Released(Reason::Closed);
+            self.acquired += u64::from(mine.next_if(acquired).is_none());
+            self.released += u64::from(mine.next_if(released).is_none());
+        }
+        let more = mine.next();
+        assert!(more.is_none(), "more than was made, or in another order: {more:?}");
     }
-    let more = mine.next();
-    assert!(more.is_none(), "more than was made: {more:?}");
+}
+
+/// How many programs the kernel skipped, by what they would have told.
+fn skipped_programs(lost: &[&Lost]) -> Unseen {
+    let mut skipped = Unseen::default();
+    for lost in lost {
+        assert_eq!(lost.place, "kernel_program", "{lost:?}");
+        match lost.kind.as_deref() {
+            Some("acquire") => skipped.acquired += lost.count,
+            Some("release") => skipped.released += lost.count,
+            kind => panic!("{kind:?} is not made here"),
+        }
+    }
+    skipped
 }
 
 #[test]
