@@ -8,8 +8,8 @@ use port_observer_ebpf::{
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Flow, Fork, Kind, Protocol, Reason, SocketEvent, SocketId, Task,
-    TcpState, Via,
+    Endpoint, Event, Exec, Flow, Fork, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent,
+    SocketId, Task, TcpState, Via,
 };
 
 /// Why a record makes no sense.
@@ -134,7 +134,7 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
         _ => {
             let known = field!(bytes, SocketRecord, flags, u32) & FLAG_REQUEST_UNKNOWN == 0;
             let requested_port = known.then(|| field!(bytes, SocketRecord, requested_port, u16));
-            Kind::Acquire { via, requested_port, search_ns, task }
+            Kind::Acquire { via, requested_port, search_ns, task, sharing: Sharing::default() }
         }
     };
     socket_event(bytes, kind)
@@ -146,9 +146,10 @@ fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
         TcpState::try_from(number).map_err(|n| DecodeError::Field(name, n.into()))
     };
     let kind = match kind {
-        WireKind::Inherit => Kind::Inherit { listener: other },
+        WireKind::Inherit => Kind::Inherit { listener: other, sharing: Sharing::default() },
         WireKind::TimeWait => Kind::TimeWait {
             successor: (other.0 != 0).then_some(other),
+            reuse: Reuse::default(),
             done: field!(bytes, SocketRecord, flags, u32) & FLAG_SOCKET_DONE != 0,
         },
         WireKind::State => Kind::State {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::ports::Ports;
+
 /// The identity of a socket or TIME_WAIT entry while it lives: its kernel address, or for a source
 /// without addresses a number that is as good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,6 +199,28 @@ pub struct Flow {
     pub remote: Option<Endpoint>,
 }
 
+/// What decides which other sockets may have the same port (net/ipv4/inet_connection_sock.c,
+/// `inet_csk_get_port`; net/ipv4/inet_hashtables.c, `__inet_hash_connect`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sharing {
+    /// connect() chose the port (`SOCK_CONNECT_BIND`, `tw_connect_bind`; kernels that have it).
+    pub connect_bind: bool,
+    /// `IPV6_V6ONLY`: an IPv6 wildcard that leaves IPv4 alone.
+    pub ipv6_only: bool,
+    /// The interface that it is bound to, 0: any.
+    pub device: u32,
+}
+
+/// What decides when connect() may take over a TIME_WAIT entry (net/ipv4/tcp_ipv4.c,
+/// `tcp_twsk_unique`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reuse {
+    /// The peer's FIN has not come yet (`tw_substate` is FIN_WAIT2): never.
+    pub fin_wait2: bool,
+    /// The connection had timestamps; without, never.
+    pub timestamps: bool,
+}
+
 /// What happened to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -210,6 +234,8 @@ pub enum Kind {
         search_ns: Option<u64>,
         /// Who called, if known.
         task: Option<Task>,
+        /// Who else may have the port.
+        sharing: Sharing,
     },
     /// The kernel had no port to give.
     Exhausted {
@@ -235,6 +261,15 @@ pub enum Kind {
     Inherit {
         /// The listener.
         listener: SocketId,
+        /// Who else may have the port.
+        sharing: Sharing,
+    },
+    /// The socket listens from now on.
+    Listen,
+    /// accept() handed out an accepted child.
+    Accept {
+        /// Who called.
+        task: Task,
     },
     /// connect() or listen() began and its port is not chosen yet.
     CallStart {
@@ -247,7 +282,11 @@ pub enum Kind {
         successor: Option<SocketId>,
         /// The socket has let go of the port already: no release of its own follows.
         done: bool,
+        /// When it may be taken over.
+        reuse: Reuse,
     },
+    /// The peer's FIN came: a TIME_WAIT entry that was in FIN_WAIT2 begins its real TIME_WAIT.
+    FinReceived,
     /// The port is let go.
     Release {
         /// Why.
@@ -306,6 +345,44 @@ pub struct Fork {
     pub parent_start_time_ns: u64,
 }
 
+/// A port that is held, as a scan of the kernel's own lists found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// When it was looked at, nanoseconds since boot (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// The socket or TIME_WAIT entry; `None` where later events will not know it by its identity.
+    pub socket: Option<SocketId>,
+    /// Where it is.
+    pub flow: Flow,
+    /// Its state; `BOUND_INACTIVE` when only bound; of UDP, `ESTABLISHED` when connected, else
+    /// `CLOSE`.
+    pub state: TcpState,
+    /// Set for a TIME_WAIT entry.
+    pub reuse: Option<Reuse>,
+    /// Who else may have the port.
+    pub sharing: Sharing,
+    /// The port's bind bucket can't be shared by connect() (`fastreuse` or `fastreuseport` is not
+    /// negative); `None`: not known.
+    pub blocked: Option<bool>,
+    /// A process that has it open, if one was found.
+    pub task: Option<Task>,
+}
+
+/// The settings of a network namespace that decide who gets which port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceSettings {
+    /// Its inode number.
+    pub netns: u32,
+    /// Its names under /run/netns, if any.
+    pub names: Vec<String>,
+    /// What automatic choice has.
+    pub ports: Ports,
+    /// `net.ipv4.tcp_tw_reuse`: 0 never, 1 always, 2 on loopback only.
+    pub tw_reuse: u8,
+    /// `net.ipv4.tcp_tw_reuse_delay` in milliseconds, 1000 where the kernel has no such setting.
+    pub tw_reuse_delay_ms: u32,
+}
+
 /// Anything that a source yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -315,6 +392,19 @@ pub enum Event {
     Exec(Box<Exec>),
     /// A process was born.
     Fork(Fork),
+    /// A scan of the kernel's own lists begins. What the kernel does from now on is told by events.
+    ScanBegins,
+    /// A port that the scan found held.
+    Existing(Box<Existing>),
+    /// The scan is over: what was held before it began and was not found is gone.
+    ScanEnded {
+        /// Inode numbers of the namespaces that could not be looked into.
+        skipped: Vec<u32>,
+    },
+    /// The settings of a namespace: when it is first seen, and when they change.
+    Namespace(Box<NamespaceSettings>),
+    /// A namespace is gone.
+    NamespaceGone(u32),
     /// This many events did not arrive.
     Lost {
         /// How many.
@@ -337,6 +427,8 @@ pub enum LossPlace {
     KernelProgram,
     /// A queue inside the program was full.
     Queue,
+    /// The ledger is full (`--max-holdings`): the port is told of, but not accounted.
+    Ledger,
 }
 
 impl LossPlace {
@@ -347,6 +439,7 @@ impl LossPlace {
             Self::KernelProgram => "kernel_program",
             Self::Decode => "decode",
             Self::Queue => "queue",
+            Self::Ledger => "ledger",
         }
     }
 }

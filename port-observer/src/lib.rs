@@ -10,6 +10,7 @@ pub mod filter;
 pub mod kernel;
 pub mod ledger;
 pub mod logging;
+pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod report;

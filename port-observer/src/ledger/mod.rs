@@ -76,6 +76,11 @@ impl<W: Who> Ledger<W> {
             Event::Socket(event) => self.socket(event, out),
             Event::Exec(exec) => self.who.exec(&exec),
             Event::Fork(fork) => self.who.fork(&fork),
+            Event::ScanBegins
+            | Event::Existing(_)
+            | Event::ScanEnded { .. }
+            | Event::Namespace(_)
+            | Event::NamespaceGone(_) => {}
             Event::Lost { count, place, kind } => {
                 self.totals.lost += count;
                 out.push(Report { time_ns: now_ns, body: Body::Lost { count, place, kind } });
@@ -99,7 +104,7 @@ impl<W: Who> Ledger<W> {
             say(release(time_ns, &gone, Reason::Reconciled));
         }
         match kind {
-            Kind::Acquire { via, requested_port, search_ns, task } => {
+            Kind::Acquire { via, requested_port, search_ns, task, sharing: _ } => {
                 let started = self.holdings.take_start(socket);
                 if let Some(taken_over) = self.holdings.time_wait_without_socket(&flow) {
                     self.totals.released += 1;
@@ -120,20 +125,27 @@ impl<W: Who> Ledger<W> {
                 let caller = task.or(started).map(|task| self.caller(&task));
                 self.totals.acquired += 1;
                 let holding = Holding { flow, caller, since_ns: Some(time_ns), role: Role::Owner };
-                say(Body::Acquire { port: port(&holding), via, requested_port, search_ns });
+                say(Body::Acquire {
+                    port: port(&holding),
+                    via,
+                    requested_port,
+                    search_ns,
+                    space: None,
+                });
                 self.holdings.insert(socket, holding);
             }
+            Kind::Listen | Kind::Accept { .. } | Kind::FinReceived => {}
             Kind::CallStart { task } => self.holdings.start(socket, task),
             Kind::Exhausted { via, errno, search_ns, task } => {
                 self.holdings.take_start(socket);
                 self.totals.exhausted += 1;
                 let port = self.failed(&flow, task.as_ref());
-                say(Body::Exhausted { port, via, errno, search_ns });
+                say(Body::Exhausted { port, via, errno, search_ns, story: None });
             }
             Kind::Conflict { via, errno, task } => {
                 self.holdings.take_start(socket);
                 let port = self.failed(&flow, task.as_ref());
-                say(Body::Conflict { port, via, errno });
+                say(Body::Conflict { port, via, errno, holders: Vec::new() });
             }
             Kind::Inherit { .. } => {
                 // A socket that connected to itself passes through SYN_RECV too.
@@ -143,7 +155,7 @@ impl<W: Who> Ledger<W> {
                     self.holdings.insert(socket, holding);
                 }
             }
-            Kind::TimeWait { successor, done } => {
+            Kind::TimeWait { successor, done, reuse: _ } => {
                 let holding = self.holdings.succeed(socket, successor, done, flow, time_ns);
                 if holding.role != Role::Child {
                     say(Body::TimeWait { port: port(&holding) });

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     event::{
-        Endpoint, Event, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, Task, TcpState, Via,
+        Endpoint, Event, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId, Task,
+        TcpState, Via,
     },
     kernel::{
         diag::{DiagSocket, Request, States, dump},
@@ -175,6 +176,7 @@ impl Completion {
             self.found.insert(port, (id, socket.flow.local));
             let task = owner(socket);
             let kind = Kind::Acquire {
+                sharing: Sharing::default(),
                 via: Via::Autobind,
                 requested_port: Some(0),
                 search_ns: None,

@@ -179,7 +179,7 @@ impl<'a> Event<'a> {
     fn new(body: &'a Body, process: Option<&'a RawValue>) -> Self {
         match *body {
             Body::Start(ref start) => Self::Start(Start::new(start)),
-            Body::Acquire { ref port, via, requested_port, search_ns } => {
+            Body::Acquire { ref port, via, requested_port, search_ns, space: _ } => {
                 let place = Place::new(port, process);
                 Self::Acquire { via: via.name(), requested_port, place, search_ns }
             }
@@ -188,16 +188,19 @@ impl<'a> Event<'a> {
                 let place = Place::new(port, process);
                 Self::Release { reason: reason.name(), held_ns, place }
             }
-            Body::Exhausted { ref port, via, errno, search_ns } => {
+            Body::Exhausted { ref port, via, errno, search_ns, story: _ } => {
                 let place = Place::new(port, process);
                 Self::Exhausted { via: via.name(), errno: ErrorName(errno), place, search_ns }
             }
-            Body::Conflict { ref port, via, errno } => {
+            Body::Conflict { ref port, via, errno, holders: _ } => {
                 let place = Place::new(port, process);
                 Self::Conflict { via: via.name(), errno: ErrorName(errno), place }
             }
             Body::State { ref port, old, new } => {
                 Self::State { old: old.name(), new: new.name(), place: Place::new(port, process) }
+            }
+            Body::Existing { .. } | Body::Threshold { .. } | Body::Summary(_) => {
+                unreachable!("not told yet")
             }
             Body::Lost { count, place, kind } => Self::Lost { count, place: place.name(), kind },
             Body::Stop(ref stop) => Self::Stop(Stop::new(stop)),

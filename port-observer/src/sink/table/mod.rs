@@ -212,7 +212,10 @@ fn style(event: EventType) -> Style {
         EventType::Conflict => AnsiColor::Magenta.on_default().bold(),
         EventType::Lost => AnsiColor::Red.on_default().bold().invert(),
         EventType::State => AnsiColor::Blue.on_default(),
-        EventType::Start | EventType::Stop => Style::new(),
+        EventType::Threshold => AnsiColor::Yellow.on_default().bold(),
+        EventType::Existing | EventType::Summary | EventType::Start | EventType::Stop => {
+            Style::new()
+        }
     }
 }
 

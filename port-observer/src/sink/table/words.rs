@@ -26,12 +26,17 @@ pub(super) fn detail(body: &Body) -> String {
         Body::Exhausted { via, errno, search_ns, .. } => {
             format!("{}, {}{}", error(errno), call(via, Some(0)), search(search_ns))
         }
-        Body::Conflict { ref port, via, errno } => {
+        Body::Conflict { ref port, via, errno, .. } => {
             let asked = port.local.map(|local| local.port);
             format!("{}, {}", error(errno), call(via, asked))
         }
         Body::State { old, new, .. } => format!("{} → {}", old.name(), new.name()),
-        Body::Start(_) | Body::Lost { .. } | Body::Stop(_) => String::new(),
+        Body::Existing { .. }
+        | Body::Threshold { .. }
+        | Body::Summary(_)
+        | Body::Start(_)
+        | Body::Lost { .. }
+        | Body::Stop(_) => String::new(),
     }
 }
 
@@ -86,6 +91,7 @@ pub(super) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
     let space = if kind.is_empty() { "" } else { " " };
     let events = if count == 1 { "event" } else { "events" };
     let place = match place {
+        LossPlace::Ledger => "in the ledger, which is full",
         LossPlace::KernelBuffer => "no room in the kernel (see --buffer-size)",
         LossPlace::KernelProgram => "skipped in the kernel, an estimate",
         LossPlace::Decode => "a record made no sense",

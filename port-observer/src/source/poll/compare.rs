@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use crate::event::{Flow, Kind, Protocol, Reason, SocketId, TcpState, Via};
+use crate::event::{Flow, Kind, Protocol, Reason, Reuse, Sharing, SocketId, TcpState, Via};
 use crate::kernel::diag::DiagSocket;
 
 /// A TIME_WAIT entry has its socket's cookie: this bit tells them apart.
@@ -266,7 +266,7 @@ impl Changes {
 fn beginning(held: &Held) -> Kind {
     let flow = held.socket.flow;
     match (held.child_of, flow.remote, flow.protocol) {
-        (Some(listener), ..) => Kind::Inherit { listener },
+        (Some(listener), ..) => Kind::Inherit { listener, sharing: Sharing::default() },
         (None, Some(_), Protocol::Tcp) => acquire(Via::Connect),
         (None, Some(_), Protocol::Udp) => acquire(Via::Autobind),
         (None, None, _) => acquire(Via::Bind),
@@ -275,11 +275,17 @@ fn beginning(held: &Held) -> Kind {
 
 /// The socket is gone already: no release of its own follows.
 fn time_wait(successor: SocketId) -> Kind {
-    Kind::TimeWait { successor: Some(successor), done: true }
+    Kind::TimeWait { successor: Some(successor), done: true, reuse: Reuse::default() }
 }
 
 fn acquire(via: Via) -> Kind {
-    Kind::Acquire { via, requested_port: None, search_ns: None, task: None }
+    Kind::Acquire {
+        via,
+        requested_port: None,
+        search_ns: None,
+        task: None,
+        sharing: Sharing::default(),
+    }
 }
 
 /// Why a port came free, as far as it shows.

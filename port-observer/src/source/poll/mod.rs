@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 
-use crate::event::{Event, Flow, Kind, Protocol, SocketEvent, SocketId, Task, TcpState};
+use crate::event::{Event, Flow, Kind, Protocol, Sharing, SocketEvent, SocketId, Task, TcpState};
 use crate::kernel::clock::now_boot_ns;
 use crate::kernel::diag::{self, Origin, Request};
 use crate::kernel::netns::{self, Namespace};
@@ -56,7 +56,7 @@ pub struct Existing {
 impl Existing {
     /// The event that makes an accepted child known as one; `None` for what took its port itself.
     pub fn inherit(&self, time_ns: u64) -> Option<Event> {
-        let kind = Kind::Inherit { listener: self.child_of? };
+        let kind = Kind::Inherit { listener: self.child_of?, sharing: Sharing::default() };
         let Self { socket, flow, .. } = *self;
         Some(Event::Socket(SocketEvent { time_ns, socket, flow, kind }))
     }
