@@ -13,7 +13,7 @@ use crate::{
     event::{Event, Exec, Fork, Task},
     filter::Filter,
     kernel::clock,
-    ledger::{Ledger, Who},
+    ledger::{self, Ledger, Who},
     process::{Process, ProcessTable},
     report::{Body, Report, Start},
     sink::Sink,
@@ -59,7 +59,7 @@ impl Stream {
         let offset_ns = clock::offset_ns()?;
         sink.set_offset(offset_ns);
         Ok(Self {
-            ledger: Ledger::new(who),
+            ledger: Ledger::new(who, ledger::Options::default()),
             filter: config.filter.clone(),
             sink,
             offset_ns,
