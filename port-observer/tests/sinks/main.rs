@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod ledger_json;
+#[cfg(test)]
+mod ledger_samples;
+#[cfg(test)]
 mod lines;
 #[cfg(test)]
 mod samples;
