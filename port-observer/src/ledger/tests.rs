@@ -1,4 +1,5 @@
 mod leftovers;
+mod scans;
 mod spaces;
 
 use super::*;
