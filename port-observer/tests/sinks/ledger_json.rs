@@ -125,7 +125,7 @@ fn a_summary_counts_reserved_ports_and_connections_that_begin_or_end() {
     assert_eq!(namespaces[0].tcp.connections, 5);
     assert_eq!((namespaces[1].reserved_ports, namespaces[1].capacity), (None, None));
     assert_eq!(namespaces[1].names, ["blue", "vpn"]);
-    assert_eq!(spaces.iter().map(|space| space.used).collect::<Vec<_>>(), [97, 25_411]);
+    assert_eq!(spaces.iter().map(|space| space.used).collect::<Vec<_>>(), [97, 25_411, 12]);
     let pids: Vec<_> = processes.iter().map(|of| of.process.as_ref().map(|p| p.pid)).collect();
     assert_eq!(pids, [Some(4242), Some(77), None]);
     assert_eq!((processes[0].tcp.time_wait, processes[0].udp.ports), (92, 4));

@@ -142,6 +142,7 @@ pub fn summary() -> Summary {
                 ..connect_space(97)
             },
             bind_space(),
+            Space { netns: 4_026_532_177, ..connect_space(12) },
         ],
         processes: vec![
             ProcessUse {

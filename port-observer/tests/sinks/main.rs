@@ -7,6 +7,8 @@ mod ledger_json;
 #[cfg(test)]
 mod ledger_samples;
 #[cfg(test)]
+mod ledger_table;
+#[cfg(test)]
 mod lines;
 #[cfg(test)]
 mod samples;
