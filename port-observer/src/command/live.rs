@@ -43,6 +43,7 @@ async fn live(config: LiveConfig) -> Result<()> {
     }
     let mut stream = Stream::new(&config, processes, sink::standard_output(config.output, home)?)?;
     stream.start(first_line(&observer)?)?;
+    observer.begin(&mut stream)?;
 
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     event::{
-        Endpoint, Event, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId, Task,
-        TcpState, Via,
+        Endpoint, Event, Existing, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId,
+        Task, TcpState, Via,
     },
     kernel::{
         diag::{DiagSocket, Request, States, dump},
@@ -118,6 +118,23 @@ impl Completion {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Takes note of what a scan found, on its way to the ledger, which knows a TIME_WAIT entry by
+    /// its 4-tuple and what only diagnostics showed by another identity.
+    pub fn pass_existing(&mut self, existing: &mut Existing) {
+        if existing.state == TcpState::TIME_WAIT {
+            existing.socket = None;
+        }
+        if existing.flow.protocol == Protocol::Udp {
+            let port = (existing.flow.netns, existing.flow.local.port);
+            match self.found.get(&port) {
+                Some((found, _)) => existing.socket = Some(*found),
+                None => {
+                    self.told.entry(port).or_insert(1);
+                }
+            }
         }
     }
 
