@@ -7,7 +7,6 @@ use aya_ebpf::helpers::generated::bpf_seq_write;
 use port_observer_ebpf::{CallRecord, FLAG_BLOCKED, Kind};
 
 use crate::{
-    holding,
     maps::{LISTENED, offset},
     read::{Probed, Read},
     socket::{self, TCP, UDP},
@@ -157,21 +156,19 @@ unsafe fn tell(meta: *const Meta, sk: *const u8, protocol: u16, task: Option<*co
     }
 }
 
-/// As [`holding::is_of_interest`]. Of a connection on any other port it can't be seen whether it was
-/// accepted, unless by its listener, which comes first.
+/// As [`crate::holding::is_of_interest`], and of what was not told of when it began. Of a connection on any
+/// other port it can't be seen whether it was accepted, unless by its listener, which comes first.
 #[inline(always)]
 unsafe fn is_of_interest(sk: *const u8, port: u16, state: u8) -> bool {
     // SAFETY: one byte per port; `sk` as above.
     unsafe {
-        if state == LISTEN {
-            (&raw mut LISTENED[port as usize]).write_volatile(1);
+        if socket::is_observed(port) {
+            return true;
         }
-        let of_interest = if state == TIME_WAIT {
-            socket::is_observed(port)
-        } else {
-            holding::is_of_interest::<Probed>(sk, port)
-        };
-        if of_interest {
+        if state != TIME_WAIT && socket::is_port_fixed::<Probed>(sk) {
+            if state == LISTEN {
+                (&raw mut LISTENED[port as usize]).write_volatile(1);
+            }
             return true;
         }
         if (&raw const LISTENED[port as usize]).read_volatile() != 0 {

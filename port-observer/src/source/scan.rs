@@ -210,31 +210,4 @@ pub fn diagnostics(scope: Scope, protocols: &[Protocol]) -> Result<(Vec<Existing
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn task(pid: u32, start_time_ns: u64) -> Task {
-        Task { pid, tid: pid, name: "p".to_owned(), uid: 0, start_time_ns, cgroup_id: 0 }
-    }
-
-    #[test]
-    fn of_several_processes_with_a_socket_the_first_to_start_is_told() {
-        let orders = [[(1, 30), (2, 10), (3, 20)], [(2, 10), (3, 20), (1, 30)]];
-        for order in orders {
-            let mut owners = Owners::default();
-            for (pid, start) in order {
-                owners.add(SocketId(7), &task(pid, start));
-            }
-            assert_eq!(owners.of(SocketId(7)).unwrap().pid, 2);
-            assert_eq!(owners.of(SocketId(8)), None);
-        }
-    }
-
-    #[test]
-    fn a_number_in_use_again_is_another_process() {
-        let mut owners = Owners::default();
-        owners.add(SocketId(7), &task(1, 10));
-        owners.add(SocketId(8), &task(1, 20));
-        assert_eq!(owners.of(SocketId(8)).unwrap().start_time_ns, 20);
-    }
-}
+mod tests;

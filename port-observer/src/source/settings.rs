@@ -269,7 +269,7 @@ mod tests {
         assert!(settings.is_news(1));
         settings.find(1).unwrap();
         assert!(!settings.is_news(1));
-        assert_eq!(settings.inodes().collect::<Vec<_>>(), [1]);
+        assert!(settings.inodes().any(|netns| netns == 1));
         std::thread::sleep(LIST);
         assert!(settings.is_news(1));
     }
