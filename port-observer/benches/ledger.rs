@@ -14,8 +14,8 @@ use std::{
 
 use port_observer::{
     event::{
-        Endpoint, Event, Exec, Flow, Fork, Kind, NamespaceSettings, Protocol, Reason, Reuse, Sharing,
-        SocketEvent, SocketId, Task, Via,
+        Endpoint, Event, Exec, Flow, Fork, Kind, NamespaceSettings, Protocol, Reason, Reuse,
+        Sharing, SocketEvent, SocketId, Task, Via,
     },
     ledger::{Ledger, Options, Who},
     ports::{PortRange, Ports, ReservedPorts},

@@ -131,8 +131,7 @@ impl<W: Who> Ledger<W> {
         let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
         let bucket = table.buckets.get(&flow.local.port)?;
         let is_other = |holding: &Holding| {
-            holding.flow == *flow && holding.seen != self.scan.number
-                || holding.flow == *flow && found.socket.is_none()
+            holding.flow == *flow && (holding.seen != self.scan.number || found.socket.is_none())
         };
         iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
             .find(|(_, holding)| is_other(holding))

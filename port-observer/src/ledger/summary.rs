@@ -132,7 +132,7 @@ impl Holdings {
         keys.sort_unstable_by_key(|(used, key)| (std::cmp::Reverse(*used), key.netns));
         let mut fullest: Vec<Space> = Vec::new();
         for (at_most, key) in keys {
-            let least = fullest.get(top.wrapping_sub(1)).map_or(0, |space| permille(space));
+            let least = fullest.get(top.wrapping_sub(1)).map_or(0, permille);
             if fullest.len() >= top && at_most <= least {
                 break;
             }
@@ -196,7 +196,7 @@ impl Holdings {
 }
 
 fn thousandths(used: u32, capacity: u32) -> u32 {
-    if capacity == 0 { 1000 } else { used.min(capacity) * 1000 / capacity }
+    (used.min(capacity) * 1000).checked_div(capacity).unwrap_or(1000)
 }
 
 fn permille(space: &Space) -> u32 {

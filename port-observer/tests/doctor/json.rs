@@ -155,7 +155,8 @@ fn what_is_known_is_told() {
     let by_status = |status: &str| {
         fexit.probes.iter().filter(|p| p.status == status).map(|p| &*p.program).collect::<Vec<_>>()
     };
-    assert_eq!(by_status("loaded"), ["exec", "fork", "state"]);
+    let loaded = ["exec", "fork", "state", "scan_files", "scan_tcp", "scan_udp"];
+    assert_eq!(by_status("loaded"), loaded);
     let first = &fexit.probes[0];
     assert_eq!((&*first.hook, &*first.status), ("fentry:inet_hash_connect", "failed"));
     assert!(first.reason.is_some());

@@ -146,9 +146,7 @@ fn an_address_that_is_another_sockets_by_now_ends_the_one_before() {
     book.tell(SOCKET, to_web(40000), connect("curl"));
     book.scan_begins();
     let said = book.finds(SOCKET, to_web(40007), TcpState::ESTABLISHED);
-    let expected = [
-        "release reconciled 40000>10.0.0.9:80 curl 999990ns",
-        "existing 40007>10.0.0.9:80 old",
-    ];
+    let expected =
+        ["release reconciled 40000>10.0.0.9:80 curl 999990ns", "existing 40007>10.0.0.9:80 old"];
     assert_eq!(said, expected);
 }
