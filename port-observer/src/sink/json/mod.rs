@@ -1,6 +1,8 @@
 //! Event lines: one JSON object a line.
 
+mod event;
 mod processes;
+mod rare;
 mod space;
 mod summary;
 mod types;
@@ -9,7 +11,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use self::event::Event;
 use self::processes::{Objects, Processes};
+use self::types::Line;
 use super::Sink;
 use super::clock::UtcClock;
 use super::escape::SafeJson;
@@ -69,21 +73,19 @@ impl<W: Write + Send> Sink for Json<W> {
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        let holders = self.holders(&report.body)?;
         let caller = report.body.port().and_then(|port| port.caller.as_ref());
+        let holders = self.holders(&report.body)?;
         let process = match caller {
             Some(caller) => Some(&**self.processes.get(&caller.process, caller.tid)?),
             None => None,
         };
         let time = self.clock.format(report.time_ns);
         self.seq += 1;
-        let line = types::Line::new(self.seq, time, report, process, &holders);
-        if let Body::Start(_) | Body::Summary(_) = report.body {
-            to_json(&line, &mut self.held_back)?;
-        } else {
-            // Of the rest, only the processes have text that others chose, and their objects are
-            // made.
-            serde_json::to_writer(&mut self.held_back, &line)?;
+        match Event::new(&report.body, process, &holders) {
+            Event::Frequent(event) => {
+                serde_json::to_writer(&mut self.held_back, &Line::new(self.seq, time, event))?;
+            }
+            Event::Rare(event) => to_json(&Line::new(self.seq, time, event), &mut self.held_back)?,
         }
         self.held_back.push(b'\n');
         if self.held_back.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }

@@ -6,11 +6,8 @@ use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::processes::Objects;
-use super::space::{Cause, Holders, Space};
-use super::summary::Summary;
 use crate::event;
-use crate::report::{self, Body, EphemeralRange, Port, Report};
+use crate::report::Port;
 use crate::sink::clock::UtcClock;
 
 /// The version of the format.
@@ -18,18 +15,18 @@ const SCHEMA: u32 = 1;
 
 /// One line.
 #[derive(Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct Line<'a, E> {
     schema: u32,
     seq: u64,
     time: &'a str,
     #[serde(flatten)]
-    event: Event<'a>,
+    event: E,
 }
 
+/// What happens all the time.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Event<'a> {
-    Start(Start<'a>),
+pub(super) enum Frequent<'a> {
     Existing {
         via: &'static str,
         state: &'static str,
@@ -44,8 +41,6 @@ enum Event<'a> {
         place: Place<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         search_ns: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        space: Option<Space<'a>>,
     },
     TimeWait {
         #[serde(flatten)]
@@ -58,79 +53,16 @@ enum Event<'a> {
         #[serde(flatten)]
         place: Place<'a>,
     },
-    Exhausted {
-        via: &'static str,
-        errno: ErrorName,
-        #[serde(flatten)]
-        place: Place<'a>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        search_ns: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        space: Option<Space<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        holders: Option<Holders<'a>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cause: Option<Cause<'a>>,
-    },
-    Conflict {
-        via: &'static str,
-        errno: ErrorName,
-        #[serde(flatten)]
-        place: Place<'a>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        holders: Option<Holders<'a>>,
-    },
-    Threshold {
-        space: Space<'a>,
-        level: &'static str,
-    },
-    Summary(Summary<'a>),
     State {
         old: &'static str,
         new: &'static str,
         #[serde(flatten)]
         place: Place<'a>,
     },
-    Lost {
-        count: u64,
-        #[serde(rename = "where")]
-        place: &'static str,
-        #[serde(skip_serializing_if = "str::is_empty")]
-        kind: &'static str,
-    },
-    Stop(Stop),
 }
 
 #[derive(Serialize)]
-struct Start<'a> {
-    host: &'a str,
-    kernel: &'a str,
-    version: &'a str,
-    backend: &'a str,
-    exact: bool,
-    missing: &'a [String],
-    ephemeral_range: Vec<Range>,
-}
-
-#[derive(Serialize)]
-struct Range {
-    netns: u32,
-    min: u16,
-    max: u16,
-}
-
-#[derive(Serialize)]
-struct Stop {
-    events: u64,
-    lost: u64,
-    duration_seconds: f64,
-    acquired: u64,
-    released: u64,
-    exhausted: u64,
-}
-
-#[derive(Serialize)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     netns: u32,
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,7 +109,7 @@ struct Container<'a> {
 }
 
 /// An errno, by name where it has one.
-struct ErrorName(i32);
+pub(super) struct ErrorName(pub(super) i32);
 
 impl Serialize for ErrorName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -188,97 +120,15 @@ impl Serialize for ErrorName {
     }
 }
 
-impl<'a> Line<'a> {
-    /// The line of a report, with the objects of its process and of its holders.
-    pub(super) fn new(
-        seq: u64,
-        time: &'a str,
-        report: &'a Report,
-        process: Option<&'a RawValue>,
-        holders: &'a Objects,
-    ) -> Self {
-        Self { schema: SCHEMA, seq, time, event: Event::new(&report.body, process, holders) }
-    }
-}
-
-impl<'a> Event<'a> {
-    fn new(body: &'a Body, process: Option<&'a RawValue>, holders: &'a Objects) -> Self {
-        match *body {
-            Body::Start(ref start) => Self::Start(Start::new(start)),
-            Body::Existing { ref port, state } => {
-                let place = Place::new(port, process);
-                Self::Existing { via: "existing", state: state.name(), place }
-            }
-            Body::Acquire { ref port, via, requested_port, search_ns, ref space } => {
-                let place = Place::new(port, process);
-                let space = space.as_deref().map(Space);
-                Self::Acquire { via: via.name(), requested_port, place, search_ns, space }
-            }
-            Body::TimeWait { ref port } => Self::TimeWait { place: Place::new(port, process) },
-            Body::Release { ref port, reason, held_ns } => {
-                let place = Place::new(port, process);
-                Self::Release { reason: reason.name(), held_ns, place }
-            }
-            Body::Exhausted { ref port, via, errno, search_ns, ref story } => Self::Exhausted {
-                via: via.name(),
-                errno: ErrorName(errno),
-                place: Place::new(port, process),
-                search_ns,
-                space: story.as_ref().map(|story| Space(&story.space)),
-                holders: story.as_ref().map(|story| Holders::new(&story.holders, holders)),
-                cause: story.as_ref().and_then(|story| story.cause.as_ref()).map(Cause),
-            },
-            Body::Conflict { ref port, via, errno, holders: ref held_by } => Self::Conflict {
-                via: via.name(),
-                errno: ErrorName(errno),
-                place: Place::new(port, process),
-                // Somebody has the port, so that none is nobody known.
-                holders: (!held_by.is_empty()).then(|| Holders::new(held_by, holders)),
-            },
-            Body::Threshold { ref space, level } => {
-                Self::Threshold { space: Space(space), level: level.name() }
-            }
-            Body::Summary(ref summary) => Self::Summary(Summary::new(summary, holders)),
-            Body::State { ref port, old, new } => {
-                Self::State { old: old.name(), new: new.name(), place: Place::new(port, process) }
-            }
-            Body::Lost { count, place, kind } => Self::Lost { count, place: place.name(), kind },
-            Body::Stop(ref stop) => Self::Stop(Stop::new(stop)),
-        }
-    }
-}
-
-impl<'a> Start<'a> {
-    fn new(start: &'a report::Start) -> Self {
-        let range =
-            |range: &EphemeralRange| Range { netns: range.netns, min: range.min, max: range.max };
-        Self {
-            host: &start.host,
-            kernel: &start.kernel,
-            version: start.version,
-            backend: start.backend,
-            exact: start.exact,
-            missing: &start.missing,
-            ephemeral_range: start.ephemeral_range.iter().map(range).collect(),
-        }
-    }
-}
-
-impl Stop {
-    fn new(stop: &report::Stop) -> Self {
-        Self {
-            events: stop.events,
-            lost: stop.lost,
-            duration_seconds: stop.duration_seconds,
-            acquired: stop.acquired,
-            released: stop.released,
-            exhausted: stop.exhausted,
-        }
+impl<'a, E> Line<'a, E> {
+    /// The line of an event.
+    pub(super) fn new(seq: u64, time: &'a str, event: E) -> Self {
+        Self { schema: SCHEMA, seq, time, event }
     }
 }
 
 impl<'a> Place<'a> {
-    fn new(port: &Port, process: Option<&'a RawValue>) -> Self {
+    pub(super) fn new(port: &Port, process: Option<&'a RawValue>) -> Self {
         Self {
             netns: port.netns,
             protocol: port.protocol.name(),
