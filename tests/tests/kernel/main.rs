@@ -12,4 +12,5 @@ mod options;
 mod poll;
 mod process;
 mod time_wait;
+mod truth;
 mod udp;
