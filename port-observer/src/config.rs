@@ -30,7 +30,7 @@ pub struct Output {
 }
 
 /// What `live` does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LiveConfig {
     /// How the kernel is observed; `None`: by the best backend that loads.
     pub backend: Option<Backend>,
@@ -40,6 +40,20 @@ pub struct LiveConfig {
     pub count: Option<NonZeroU64>,
     /// Whether TCP state changes are observed.
     pub states: bool,
+    /// Whether ports that are held already are printed.
+    pub existing: bool,
+    /// Whether lines of chosen ports have the space that they were chosen from.
+    pub spaces: bool,
+    /// How often a summary is printed, 100 ms or more.
+    pub summary: Option<Duration>,
+    /// How many spaces and processes a summary shows, 1 or more.
+    pub top: usize,
+    /// How full a space is told of, in percent; 0 < `warning` < `critical` ≤ 100.
+    pub warning: f64,
+    /// And once more.
+    pub critical: f64,
+    /// The most holdings that are accounted, 1 or more.
+    pub max_holdings: usize,
     /// The size of the ring buffer in bytes, a power of two.
     pub buffer_size: u32,
     /// What is printed. Its `netns` and `protocols` are also for the kernel's side.
@@ -69,8 +83,11 @@ impl LiveConfig {
         let mut events = args.events;
         // Asking for the lines is asking for the observation, and the other way round.
         let states = args.states || events.contains(&EventType::State);
-        if states && !events.is_empty() && !events.contains(&EventType::State) {
-            events.push(EventType::State);
+        let asked = [(states, EventType::State), (args.summary.is_some(), EventType::Summary)];
+        for (is_asked, event) in asked {
+            if is_asked && !events.is_empty() && !events.contains(&event) {
+                events.push(event);
+            }
         }
         let filter = Filter {
             events,
@@ -88,6 +105,13 @@ impl LiveConfig {
             duration: args.duration,
             count: args.count,
             states,
+            existing: !args.no_existing,
+            spaces: args.spaces,
+            summary: args.summary,
+            top: args.top.get(),
+            warning: args.warning,
+            critical: args.critical,
+            max_holdings: args.max_holdings.get(),
             buffer_size: args.buffer_size,
             filter,
             output: Output::resolve(args.json, color),
@@ -137,13 +161,11 @@ fn resolve_netns(
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     fn resolve(arguments: &str) -> anyhow::Result<LiveConfig> {
         let words = ["port-observer", "live"].into_iter().chain(arguments.split_whitespace());
-        let cli = cli::Cli::try_parse_from(words)?;
+        let cli = cli::Cli::read(words)?;
         let cli::Command::Live(args) = cli.command else { unreachable!("live was asked for") };
         LiveConfig::resolve(*args, cli.color, &|name| match name {
             "blue" => Ok(77),
@@ -162,6 +184,13 @@ mod tests {
                 duration: None,
                 count: None,
                 states: false,
+                existing: true,
+                spaces: false,
+                summary: None,
+                top: 10,
+                warning: 70.0,
+                critical: 85.0,
+                max_holdings: 1_000_000,
                 buffer_size: 16 << 20,
                 filter: Filter::default(),
                 output,
@@ -190,6 +219,27 @@ mod tests {
         assert_eq!(config.filter.events, [EventType::Acquire, EventType::State]);
         assert_eq!(resolve("--states").unwrap().filter.events, []);
         assert!(!resolve("--events acquire").unwrap().states);
+    }
+
+    #[test]
+    fn asking_for_summaries_is_asking_for_their_lines() {
+        let config = resolve("--summary 500ms --events acquire").unwrap();
+        assert_eq!(config.summary, Some(Duration::from_millis(500)));
+        assert_eq!(config.filter.events, [EventType::Acquire, EventType::Summary]);
+        assert_eq!(resolve("--summary 10s").unwrap().filter.events, []);
+        let config = resolve("--summary 10s --events summary").unwrap();
+        assert_eq!(config.filter.events, [EventType::Summary]);
+    }
+
+    #[test]
+    fn options_of_the_ledger_arrive() {
+        let config = resolve(
+            "--no-existing --spaces --top 3 --warning 50 --critical 60.5% --max-holdings 1000",
+        )
+        .unwrap();
+        assert!(!config.existing && config.spaces);
+        assert_eq!((config.top, config.max_holdings), (3, 1000));
+        assert_eq!((config.warning, config.critical), (50.0, 60.5));
     }
 
     #[test]

@@ -99,6 +99,8 @@ impl TcpState {
     pub const ESTABLISHED: Self = Self(1);
     /// connect() is under way.
     pub const SYN_SENT: Self = Self(2);
+    /// A peer's connect() is under way.
+    pub const SYN_RECV: Self = Self(3);
     /// Closed here and acknowledged, the peer's FIN is awaited.
     pub const FIN_WAIT2: Self = Self(5);
     /// The socket is gone, the port is kept.

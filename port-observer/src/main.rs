@@ -3,12 +3,11 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use port_observer::cli::Cli;
 use port_observer::{command, logging};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     logging::start(cli.log_level, cli.color);
     match command::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,7 +43,8 @@ impl ReservedPorts {
 
     /// Whether a port is reserved.
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|range| range.contains(port))
+        let after = self.0.partition_point(|range| range.max < port);
+        self.0.get(after).is_some_and(|range| range.contains(port))
     }
 
     /// How many ports of a range are reserved.

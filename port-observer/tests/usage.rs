@@ -12,8 +12,14 @@ fn run(arguments: &[&str]) -> std::io::Result<Output> {
 
 #[test]
 fn wrong_usage_exits_with_2_and_writes_nothing_to_standard_output() {
-    for arguments in [&[][..], &["live", "--port", "0"], &["live", "--frobnicate"], &["frobnicate"]]
-    {
+    for arguments in [
+        &[][..],
+        &["live", "--port", "0"],
+        &["live", "--frobnicate"],
+        &["live", "--warning", "90", "--critical", "80"],
+        &["live", "--no-existing", "--events", "existing"],
+        &["frobnicate"],
+    ] {
         let output = run(arguments).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");

@@ -148,7 +148,8 @@ impl Row {
             port: local.map_or(0, |local| local.port),
             address: local.map(|local| local.address),
             remote: Some(remote.map(Endpoint::socket_addr)),
-            owner: process.map(|process| Owner { pid: process.pid, tid: process.tid }),
+            owner: process
+                .map(|process| Owner { pid: process.pid, tid: process.tid.unwrap_or_default() }),
         })
     }
 

@@ -38,7 +38,9 @@ impl Line {
         let fraction = text.strip_suffix('Z').and_then(|t| t.split_once('.'));
         ensure!(fraction.is_some_and(|(_, f)| f.len() == 9), "time not in UTC nanoseconds");
         let time = text.parse().context("time")?;
-        Ok(Self { seq, time, body: serde_json::from_value(Value::Object(map))? })
+        let body: Body = serde_json::from_value(Value::Object(map))?;
+        body.check()?;
+        Ok(Self { seq, time, body })
     }
 
     /// The network namespace that the line is about, if it is about one.
@@ -85,10 +87,60 @@ pub enum Body {
     Exhausted(Exhausted),
     Conflict(Conflict),
     State(State),
-    Threshold(Value),
-    Summary(Value),
+    Threshold(Threshold),
+    Summary(Summary),
     Lost(Lost),
     Stop(Stop),
+}
+
+impl Body {
+    /// What the types alone don't say: which optional fields go with which, and sums.
+    fn check(&self) -> Result<()> {
+        let (spaces, holders): (Vec<&Space>, &[Holder]) = match self {
+            Self::Existing(line) => {
+                ensure!(line.via == "existing", "via {} of existing", line.via);
+                return Ok(());
+            }
+            Self::Acquire(line) => (line.space.iter().collect(), &[]),
+            Self::Exhausted(line) => {
+                ensure!(line.space.is_some() == line.holders.is_some(), "half a story");
+                ensure!(line.cause.is_none() || line.space.is_some(), "a cause without a space");
+                (line.space.iter().collect(), line.holders.as_deref().unwrap_or_default())
+            }
+            Self::Conflict(line) => (Vec::new(), line.holders.as_deref().unwrap_or_default()),
+            Self::Threshold(line) => {
+                ensure!(["ok", "warning", "critical"].contains(&line.level.as_str()), "level");
+                (vec![&line.space], &[])
+            }
+            Self::Summary(line) => (line.spaces.iter().collect(), &[]),
+            Self::Start(_)
+            | Self::TimeWait(_)
+            | Self::Release(_)
+            | Self::State(_)
+            | Self::Lost(_)
+            | Self::Stop(_) => return Ok(()),
+        };
+        spaces.into_iter().try_for_each(Space::check)?;
+        for holder in holders {
+            let Holder { established, time_wait, bound, other, total, process: _ } = holder;
+            ensure!(established + time_wait + bound + other == *total, "total of a holder");
+        }
+        ensure!(holders.is_sorted_by_key(|holder| std::cmp::Reverse(holder.total)), "order");
+        Ok(())
+    }
+}
+
+impl Space {
+    fn check(&self) -> Result<()> {
+        let ends = (self.source.is_some(), self.destination.is_some(), self.address.is_some());
+        match self.kind.as_str() {
+            "connect" => ensure!(ends == (true, true, false), "the ends of a space of connect()"),
+            "bind" => ensure!(ends == (false, false, true), "the address of a space of bind()"),
+            kind => bail!("a space of kind {kind}"),
+        }
+        ensure!(self.used_percent.is_finite(), "used_percent");
+        Ok(())
+    }
 }
 
 macro_rules! shapes {
@@ -108,13 +160,13 @@ shapes! {
     }
     EphemeralRange { netns: u32, min: u16, max: u16 }
     Existing {
-        via: String, state: Option<String>, netns: u32, protocol: String,
+        via: String, state: String, netns: u32, protocol: String,
         local: Endpoint, remote: Option<Endpoint>, process: Option<Process>,
     }
     Acquire {
         via: String, requested_port: Option<u16>, netns: u32, protocol: String,
         local: Endpoint, remote: Option<Endpoint>, process: Option<Process>,
-        search_ns: Option<u64>,
+        search_ns: Option<u64>, space: Option<Space>,
     }
     TimeWait {
         netns: u32, protocol: String,
@@ -127,13 +179,47 @@ shapes! {
     Exhausted {
         via: String, errno: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
-        search_ns: Option<u64>, space: Option<Value>, holders: Option<Value>, cause: Option<Value>,
+        search_ns: Option<u64>, space: Option<Space>, holders: Option<Vec<Holder>>,
+        cause: Option<Cause>,
     }
     Conflict {
         via: String, errno: String, netns: u32, protocol: String,
         local: Endpoint, remote: Option<Endpoint>, process: Option<Process>,
-        holders: Option<Value>,
+        holders: Option<Vec<Holder>>,
     }
+    Threshold { space: Space, level: String }
+    Space {
+        kind: String, netns: u32, protocol: String,
+        source: Option<IpAddr>, destination: Option<Endpoint>, address: Option<IpAddr>,
+        capacity: u32, used: u32, headroom: u32, used_percent: f64,
+        growth_per_second: Option<f64>, seconds_to_exhaustion: Option<f64>,
+    }
+    Holder {
+        process: Option<Process>,
+        established: u32, time_wait: u32, bound: u32, other: u32, total: u32,
+    }
+    Cause { kind: String, evidence: Evidence }
+    Evidence {
+        capacity: u32, time_wait: u32, established: u32, bound: u32,
+        closed_per_second: Option<f64>, median_age_seconds: Option<f64>,
+        growth_per_second: Option<f64>,
+    }
+    Summary {
+        namespaces: Vec<Namespace>, spaces: Vec<Space>, processes: Vec<ProcessUse>,
+    }
+    Namespace {
+        netns: u32, names: Vec<String>, ephemeral_range: Option<Range>,
+        reserved_ports: Option<u32>, capacity: Option<u32>,
+        tcp: NamespaceTcp, udp: NamespaceUdp,
+    }
+    Range { min: u16, max: u16 }
+    NamespaceTcp { used_ports: u32, connections: u32, time_wait: u32, listening: u32, bound: u32 }
+    NamespaceUdp { used_ports: u32 }
+    ProcessUse { process: Option<Process>, tcp: ProcessTcp, udp: ProcessUdp }
+    ProcessTcp {
+        ports: u32, established: u32, time_wait: u32, listening: u32, bound: u32, other: u32,
+    }
+    ProcessUdp { ports: u32 }
     State {
         old: String, new: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
@@ -145,7 +231,7 @@ shapes! {
     }
     Endpoint { address: IpAddr, port: u16 }
     Process {
-        pid: u32, tid: u32, name: String, executable: Option<String>,
+        pid: u32, tid: Option<u32>, name: String, executable: Option<String>,
         command_line: Option<Vec<String>>, uid: Option<u32>, start_time: Option<Timestamp>,
         cgroup: Option<String>, container: Option<Container>,
     }
@@ -208,5 +294,44 @@ mod tests {
     fn refuses_unknown_fields_and_null() {
         assert!(Line::parse(&format!("{LINE},\"more\":1}}")).is_err());
         assert!(Line::parse(&format!("{LINE},\"kind\":null}}")).is_err());
+    }
+
+    fn threshold(space: &str) -> String {
+        format!(
+            r#"{{"schema":1,"seq":7,"time":"2025-01-02T03:04:05.000000006Z","type":"threshold",
+            "level":"warning","space":{{"netns":1,"protocol":"tcp","capacity":100,"used":70,
+            "headroom":30,"used_percent":70.0,{space}}}}}"#
+        )
+    }
+
+    #[test]
+    fn refuses_a_space_whose_ends_are_not_those_of_its_kind() {
+        let ends = r#""source":"::1","destination":{"address":"::1","port":443}"#;
+        let address = r#""address":"::1""#;
+        let parse = |kind: &str, ends: &str| {
+            Line::parse(&threshold(&format!(r#""kind":"{kind}",{ends}"#))).is_ok()
+        };
+        assert!(parse("connect", ends) && parse("bind", address));
+        assert!(!parse("connect", address) && !parse("bind", ends) && !parse("listen", address));
+    }
+
+    #[test]
+    fn refuses_holders_that_do_not_add_up_or_are_not_largest_first() {
+        let conflict = |holders: &str| {
+            Line::parse(&format!(
+                r#"{{"schema":1,"seq":7,"time":"2025-01-02T03:04:05.000000006Z","type":"conflict",
+                "via":"bind","errno":"EADDRINUSE","netns":1,"protocol":"tcp",
+                "local":{{"address":"::1","port":80}},"holders":[{holders}]}}"#
+            ))
+            .is_ok()
+        };
+        let holder = |bound: u32, total: u32| {
+            format!(
+                r#"{{"established":0,"time_wait":1,"bound":{bound},"other":0,"total":{total}}}"#
+            )
+        };
+        assert!(conflict("") && conflict(&[holder(2, 3), holder(1, 2)].join(",")));
+        assert!(!conflict(&holder(2, 2)));
+        assert!(!conflict(&[holder(1, 2), holder(2, 3)].join(",")));
     }
 }

@@ -4,11 +4,13 @@ mod values;
 
 pub use values::BackendChoice;
 
-use std::num::NonZeroU64;
+use std::ffi::OsString;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::event::Protocol;
 use crate::filter::{Destination, PortRange};
@@ -54,6 +56,33 @@ pub enum Command {
     Doctor(DoctorArgs),
 }
 
+impl Cli {
+    /// Reads the command line, the program's name first.
+    ///
+    /// # Errors
+    /// Wrong usage, or a request for help, which clap treats the same: the error knows what is to be
+    /// printed, where, and the exit code.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        if let Command::Live(args) = &cli.command {
+            args.check().map_err(|message| usage_error("live", message))?;
+        }
+        Ok(cli)
+    }
+}
+
+/// An error as clap has them for its own checks.
+fn usage_error(of: &str, message: String) -> clap::Error {
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut(of) {
+        Some(found) => found.error(ErrorKind::ValueValidation, message),
+        None => command.error(ErrorKind::ValueValidation, message),
+    }
+}
+
 const LIVE_EXAMPLES: &str = "\
 Examples:
   Everything, as it happens:
@@ -62,12 +91,15 @@ Examples:
       port-observer live --to 10.0.0.1:5432 --events acquire,exhausted
   What one program does with the ports 40000 to 40099, for five minutes:
       port-observer live --name nginx --port 40000-40099 --duration 5m
+  How full everything is, every ten seconds, and nothing else:
+      port-observer live --summary 10s --events summary
   JSON lines into another program:
       port-observer live --json | jq -r 'select(.type == \"exhausted\") | .process.name'
 
 A filter given several times lets through what any of its values matches; different filters must
-all match. They narrow what is printed, not what is accounted. `start`, `lost` and `stop` lines
-are only subject to --events.";
+all match. They narrow what is printed, not what is accounted. A `threshold` line, and a space in
+a `summary`, is about no process and no single port: only --netns, --protocol and --to apply.
+`start`, `lost` and `stop` lines are only subject to --events.";
 
 /// Arguments of `live`.
 #[derive(Args, Debug)]
@@ -82,8 +114,8 @@ pub struct LiveArgs {
     /// Stop after this many printed events
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
-    /// Print only these types of lines: start, acquire, time_wait, release, exhausted, conflict,
-    /// state, lost, stop
+    /// Print only these types of lines: start, existing, acquire, time_wait, release, exhausted,
+    /// conflict, threshold, state, summary, lost, stop
     #[arg(
         long,
         value_name = "TYPE,…",
@@ -95,9 +127,32 @@ pub struct LiveArgs {
     /// Also print every TCP state change
     #[arg(long)]
     pub states: bool,
+    /// Don't print the ports that are held already at the start; they are accounted all the same
+    #[arg(long)]
+    pub no_existing: bool,
+    /// Also print, with every port that the kernel chose, how full the space it was chosen from is
+    #[arg(long)]
+    pub spaces: bool,
+    /// Print a summary this often: network namespaces, the fullest spaces, the largest processes;
+    /// 500ms, 10s, 5m
+    #[arg(long, value_name = "EVERY", value_parser = values::summary_every)]
+    pub summary: Option<Duration>,
+    /// How many spaces and how many processes a summary shows
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub top: NonZeroUsize,
+    /// Print a `threshold` line when a space gets fuller than this, and when it is below again
+    #[arg(long, value_name = "PERCENT", default_value = "70", value_parser = values::percent)]
+    pub warning: f64,
+    /// The same for the upper threshold
+    #[arg(long, value_name = "PERCENT", default_value = "85", value_parser = values::percent)]
+    pub critical: f64,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// The most sockets and TIME_WAIT entries that are accounted, to bound memory; `lost` lines say
+    /// when there are more
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    pub max_holdings: NonZeroUsize,
     /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
     /// rounded up to a power of two, from 64KiB to 1GiB
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = values::buffer_size)]
@@ -105,6 +160,25 @@ pub struct LiveArgs {
     /// What to print.
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+impl LiveArgs {
+    /// What no option can see alone.
+    fn check(&self) -> Result<(), String> {
+        let Self { warning, critical, .. } = self;
+        if warning >= critical {
+            return Err(format!("--warning ({warning}) must be below --critical ({critical})"));
+        }
+        if self.no_existing && self.events.contains(&EventType::Existing) {
+            return Err("--no-existing leaves out what --events existing asks for: \
+                        give one of them"
+                .to_owned());
+        }
+        if self.summary.is_none() && self.events.contains(&EventType::Summary) {
+            return Err("--events summary needs --summary EVERY, such as --summary 10s".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The filters.

@@ -1,10 +1,10 @@
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use super::{Cli, Command, LiveArgs};
 
 fn live(arguments: &str) -> Result<LiveArgs, clap::Error> {
     let words = ["port-observer", "live"].into_iter().chain(arguments.split_whitespace());
-    Cli::try_parse_from(words).map(|cli| match cli.command {
+    Cli::read(words).map(|cli| match cli.command {
         Command::Live(args) => *args,
         Command::Doctor(_) => unreachable!("live was asked for"),
     })
@@ -61,17 +61,40 @@ fn every_backend_and_type_of_line_is_understood() {
     }
     for event in [
         "start",
+        "existing",
         "acquire",
         "time_wait",
         "release",
         "exhausted",
         "conflict",
+        "threshold",
         "state",
+        "summary",
         "lost",
         "stop",
     ] {
-        assert_eq!(live(&format!("--events {event}")).unwrap().events[0].name(), event);
+        let args = live(&format!("--summary 1s --events {event}")).unwrap();
+        assert_eq!(args.events[0].name(), event);
         assert!(help(Some("live")).contains(event));
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_are_told_in_a_sentence() {
+    for (arguments, sentence) in [
+        ("--warning 90", "error: --warning (90) must be below --critical (85)"),
+        (
+            "--no-existing --events existing",
+            "error: --no-existing leaves out what --events existing asks for: give one of them",
+        ),
+        (
+            "--events summary",
+            "error: --events summary needs --summary EVERY, such as --summary 10s",
+        ),
+    ] {
+        let error = live(arguments).unwrap_err().to_string();
+        assert_eq!(error.lines().next(), Some(sentence));
+        assert!(error.contains("Usage: port-observer live"), "{error}");
     }
 }
 
@@ -84,6 +107,19 @@ fn wrong_usage_exits_with_2_and_names_the_option() {
         "--events acquired",
         "--events acquire,",
         "--buffer-size 1",
+        "--summary 10",
+        "--summary 99ms",
+        "--summary",
+        "--top 0",
+        "--warning 0",
+        "--warning 85",
+        "--warning 90 --critical 80",
+        "--critical 70",
+        "--critical 101",
+        "--critical much",
+        "--max-holdings 0",
+        "--no-existing --events acquire,existing",
+        "--events summary",
         "--pid 0",
         "--pid self",
         "--uid root",
@@ -97,5 +133,5 @@ fn wrong_usage_exits_with_2_and_names_the_option() {
         assert!(error.to_string().contains(option), "{error}");
     }
     assert_eq!(live("--no-such-option").unwrap_err().exit_code(), 2);
-    assert_eq!(Cli::try_parse_from(["port-observer"]).unwrap_err().exit_code(), 2);
+    assert_eq!(Cli::read(["port-observer"]).unwrap_err().exit_code(), 2);
 }

@@ -14,6 +14,9 @@ const BUFFER_MIN: u64 = 64 << 10;
 /// The most, in bytes.
 const BUFFER_MAX: u64 = 1 << 30;
 
+/// The shortest time between two summaries.
+const SUMMARY_EVERY_MIN: Duration = Duration::from_millis(100);
+
 /// One of a closed set, each member known by its name.
 fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     all: [T; N],
@@ -55,6 +58,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(wrong()),
+    }
+}
+
+/// As a duration, but not so short that summaries would be all that is done.
+pub(super) fn summary_every(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        every if every >= SUMMARY_EVERY_MIN => Ok(every),
+        _ => Err("the shortest is 100ms".to_owned()),
+    }
+}
+
+/// More than 0 and at most 100, with or without a `%`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("write a number above 0 and up to 100".to_owned()),
     }
 }
 
@@ -127,6 +147,26 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn summaries_come_every_100_milliseconds_at_most() {
+        for (text, milliseconds) in [("100ms", 100), ("500ms", 500), ("10s", 10_000)] {
+            assert_eq!(summary_every(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["99ms", "0s", "10", ""] {
+            assert!(summary_every(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_above_0_and_up_to_100() {
+        for (text, value) in [("70", 70.0), ("70%", 70.0), ("0.5", 0.5), ("100", 100.0)] {
+            assert_eq!(percent(text), Ok(value), "{text}");
+        }
+        for text in ["", "%", "0", "-1", "100.1", "inf", "NaN", "70 %", "70%%", "most"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
     }
 
     #[test]

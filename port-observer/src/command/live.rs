@@ -41,7 +41,8 @@ async fn live(config: LiveConfig) -> Result<()> {
     if let Err(error) = processes.seed() {
         log::warn!("processes that run already are looked up one by one: {error}");
     }
-    let mut stream = Stream::new(&config, processes, sink::standard_output(config.output, home)?)?;
+    let sink = sink::standard_output(config.output, home)?;
+    let mut stream = Stream::new(&config, observer.is_blocking_sticky(), processes, sink)?;
     stream.start(first_line(&observer)?)?;
 
     let mut second = interval(Duration::from_secs(1));
@@ -52,7 +53,9 @@ async fn live(config: LiveConfig) -> Result<()> {
         if stream.is_done() {
             break;
         }
+        stream.summarize()?;
         let left = stream.time_left().unwrap_or(Duration::MAX);
+        let left = left.min(stream.until_summary().unwrap_or(Duration::MAX));
         let mut end = pin!(tokio::time::sleep(left.min(Duration::from_secs(86400))));
         tokio::select! {
             ready = observer.wait() => ready?,

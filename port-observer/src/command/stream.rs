@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    config::LiveConfig,
+    config::{Format, LiveConfig},
     event::{Event, Exec, Fork, Task},
     filter::Filter,
     kernel::clock,
-    ledger::{Ledger, Who},
+    ledger::{self, Ledger, Who},
     process::{Process, ProcessTable},
-    report::{Body, Report, Start},
+    report::{Body, EventType, Report, Start},
     sink::Sink,
 };
 
@@ -43,29 +43,60 @@ pub struct Stream {
     duration: Option<Duration>,
     /// How many lines about ports are still to be printed.
     remaining: Option<u64>,
+    /// Whether what was held before the start is printed.
+    existing: bool,
+    summaries: Option<Summaries>,
+    /// How many spaces and processes a summary has.
+    top: usize,
+    /// Whether the end is followed by a closing table.
+    closes: bool,
     events: u64,
     reports: Vec<Report>,
+}
+
+/// When summaries are printed.
+struct Summaries {
+    every: Duration,
+    next: Instant,
 }
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
 
 impl Stream {
-    /// Begins with nothing observed.
+    /// Begins with nothing observed. `sticky`: see [`ledger::Options`].
     ///
     /// # Errors
     /// When the kernel refuses the clocks.
-    pub fn new(config: &LiveConfig, who: ProcessTable, mut sink: Box<dyn Sink>) -> Result<Self> {
+    pub fn new(
+        config: &LiveConfig,
+        sticky: bool,
+        who: ProcessTable,
+        mut sink: Box<dyn Sink>,
+    ) -> Result<Self> {
+        let options = ledger::Options {
+            sticky,
+            warning: config.warning,
+            critical: config.critical,
+            max_holdings: config.max_holdings,
+            spaces: config.spaces,
+        };
         let offset_ns = clock::offset_ns()?;
         sink.set_offset(offset_ns);
         Ok(Self {
-            ledger: Ledger::new(who),
+            ledger: Ledger::new(who, options),
             filter: config.filter.clone(),
             sink,
             offset_ns,
             started: Instant::now(),
             duration: config.duration,
             remaining: config.count.map(Into::into),
+            existing: config.existing,
+            summaries: config
+                .summary
+                .map(|every| Summaries { every, next: Instant::now() + every }),
+            top: config.top,
+            closes: config.output.format == Format::Table,
             events: 0,
             reports: Vec::new(),
         })
@@ -109,9 +140,15 @@ impl Stream {
         if matches!(event, Event::Lost { .. }) {
             self.ledger.who().events_lost();
         }
-        let now_ns = if matches!(event, Event::Lost { .. }) { clock::now_boot_ns()? } else { 0 };
+        let needs_time = matches!(event, Event::Lost { .. } | Event::ScanEnded { .. });
+        let now_ns = if needs_time { clock::now_boot_ns()? } else { 0 };
         let mut reports = std::mem::take(&mut self.reports);
         self.ledger.apply(now_ns, event, &mut reports);
+        self.print_all(reports)
+    }
+
+    /// Prints, and keeps the memory for the next time.
+    fn print_all(&mut self, mut reports: Vec<Report>) -> Result<()> {
         for report in reports.drain(..) {
             self.print(&report)?;
         }
@@ -120,7 +157,13 @@ impl Stream {
     }
 
     fn print(&mut self, report: &Report) -> Result<()> {
-        let is_about_a_port = report.body.port().is_some();
+        let event_type = report.body.event_type();
+        let is_existing = event_type == EventType::Existing;
+        if is_existing && !self.existing {
+            return Ok(());
+        }
+        // What was there before has not happened.
+        let is_about_a_port = report.body.port().is_some() && !is_existing;
         self.events += u64::from(is_about_a_port);
         if !self.filter.matches(report) || (is_about_a_port && self.remaining == Some(0)) {
             return Ok(());
@@ -150,10 +193,45 @@ impl Stream {
             self.offset_ns = offset_ns;
             self.sink.set_offset(offset_ns);
         }
+        let mut reports = std::mem::take(&mut self.reports);
+        self.ledger.tick(clock::now_boot_ns()?, &mut reports);
+        self.print_all(reports)?;
         if is_reader_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
         Ok(())
+    }
+
+    /// How long until the next summary is due, if any is.
+    pub fn until_summary(&self) -> Option<Duration> {
+        let next = self.summaries.as_ref()?.next;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Prints a summary, if it is time to.
+    ///
+    /// # Errors
+    /// When the output can't be written.
+    pub fn summarize(&mut self) -> Result<()> {
+        let Some(summaries) = &mut self.summaries else { return Ok(()) };
+        let now = Instant::now();
+        if now < summaries.next {
+            return Ok(());
+        }
+        // One that is late does not make the others come closer together.
+        summaries.next = (summaries.next + summaries.every).max(now);
+        let time_ns = clock::now_boot_ns()?;
+        let filter = &self.filter;
+        let mut summary = self.ledger.summary(
+            time_ns,
+            self.top,
+            &|space| filter.matches_space(space),
+            &|process| filter.matches_holder(process),
+        );
+        let is_wanted = |netns: u32| filter.netns.is_empty() || filter.netns.contains(&netns);
+        summary.namespaces.retain(|namespace| is_wanted(namespace.netns));
+        self.print(&Report { time_ns, body: Body::Summary(Box::new(summary)) })?;
+        self.flush()
     }
 
     /// Writes the last line.
@@ -162,8 +240,12 @@ impl Stream {
     /// When the output can't be written.
     pub fn stop(&mut self, observed: Duration) -> Result<()> {
         let stop = self.ledger.totals().stop(self.events, observed.as_secs_f64());
-        let report = Report { time_ns: clock::now_boot_ns()?, body: Body::Stop(stop) };
-        self.print(&report)?;
+        let time_ns = clock::now_boot_ns()?;
+        self.print(&Report { time_ns, body: Body::Stop(stop) })?;
+        if self.closes {
+            let closing = self.ledger.closing(time_ns);
+            self.sink.closing(&closing).context("can't write to standard output")?;
+        }
         self.flush()
     }
 }

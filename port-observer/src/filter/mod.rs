@@ -8,7 +8,7 @@ pub use target::{Destination, PortRange};
 
 use crate::event::Protocol;
 use crate::process::{Container, Process};
-use crate::report::{EventType, Port, Report};
+use crate::report::{Body, EventType, Port, Report, Space, SpaceKind};
 
 /// The longest name that the kernel keeps for a process (`TASK_COMM_LEN` less its NUL).
 const COMM_BYTES: usize = 15;
@@ -40,11 +40,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the line is to be printed. Lines that are not about a port (`start`, `lost`,
-    /// `stop`) only depend on `events`. What is not known matches nothing that was asked for.
+    /// Whether the line is to be printed. A `threshold` depends on its space. Other lines that are
+    /// not about a port (`start`, `summary`, `lost`, `stop`) only depend on `events`. What is not known
+    /// matches nothing that was asked for.
     pub fn matches(&self, report: &Report) -> bool {
         any_of(&self.events, |wanted| *wanted == report.body.event_type())
-            && report.body.port().is_none_or(|port| self.matches_port(port))
+            && match &report.body {
+                Body::Threshold { space, .. } => self.matches_space(space),
+                body => body.port().is_none_or(|port| self.matches_port(port)),
+            }
+    }
+
+    /// Whether a space is shown: by its namespace, protocol and destination. All processes share it
+    /// and it is of all its ports, so filters on those say nothing of it. A space of bind() has no
+    /// destination that could have been asked for.
+    pub fn matches_space(&self, space: &Space) -> bool {
+        any_of(&self.netns, |netns| *netns == space.netns)
+            && any_of(&self.protocols, |protocol| *protocol == space.protocol)
+            && any_of(&self.destinations, |wanted| match space.kind {
+                SpaceKind::Connect { destination, .. } => wanted.has(destination),
+                SpaceKind::Bind { .. } => false,
+            })
     }
 
     fn matches_port(&self, port: &Port) -> bool {
@@ -55,10 +71,11 @@ impl Filter {
             && any_of(&self.destinations, |destination| {
                 port.remote.is_some_and(|remote| destination.has(remote))
             })
-            && self.matches_process(process)
+            && self.matches_holder(process)
     }
 
-    fn matches_process(&self, process: Option<&Process>) -> bool {
+    /// Whether a process that takes or holds ports is shown: by its number, name, user and container.
+    pub fn matches_holder(&self, process: Option<&Process>) -> bool {
         any_of(&self.pids, |pid| process.is_some_and(|process| process.pid == *pid))
             && any_of(&self.uids, |uid| process.is_some_and(|process| process.uid == Some(*uid)))
             && any_of(&self.names, |name| process.is_some_and(|process| has_name(process, name)))

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use super::{Destination, EventType, Filter, Port, PortRange, Process, Protocol, Report};
 use crate::event::Endpoint;
-use crate::event::{LossPlace, Reason, Via};
+use crate::event::{LossPlace, Reason, TcpState, Via};
 use crate::process::Container;
-use crate::report::{Body, Caller, Stop};
+use crate::report::{Body, Caller, Level, Space, SpaceKind, Stop};
 
 fn process() -> Process {
     Process {
@@ -37,6 +37,7 @@ fn acquire_by(process: Option<Process>) -> Report {
         via: Via::Connect,
         requested_port: Some(0),
         search_ns: None,
+        space: None,
     };
     Report { time_ns: 1, body }
 }
@@ -50,6 +51,37 @@ fn release() -> Report {
     Report { time_ns: 2, body }
 }
 
+fn existing() -> Report {
+    let body = Body::Existing { port: port(Some(process())), state: TcpState::ESTABLISHED };
+    Report { time_ns: 2, body }
+}
+
+/// Of the same namespace, protocol and destination as the acquire.
+fn connect_space() -> Space {
+    Space {
+        kind: SpaceKind::Connect {
+            source: [10, 0, 0, 2].into(),
+            destination: Endpoint::new([10, 0, 0, 1].into(), 443),
+        },
+        netns: 4026531840,
+        protocol: Protocol::Tcp,
+        capacity: 100,
+        used: 90,
+        headroom: 10,
+        growth_per_second: None,
+        seconds_to_exhaustion: None,
+    }
+}
+
+fn bind_space() -> Space {
+    Space { kind: SpaceKind::Bind { address: [10, 0, 0, 2].into() }, ..connect_space() }
+}
+
+fn threshold(space: Space) -> Report {
+    let body = Body::Threshold { space: Box::new(space), level: Level::Critical };
+    Report { time_ns: 3, body }
+}
+
 fn lost() -> Report {
     let body = Body::Lost { count: 1, place: LossPlace::KernelBuffer, kind: "acquire" };
     Report { time_ns: 3, body }
@@ -57,6 +89,10 @@ fn lost() -> Report {
 
 fn stop() -> Report {
     Report { time_ns: 4, body: Body::Stop(Stop::default()) }
+}
+
+fn summary() -> Report {
+    Report { time_ns: 5, body: Body::Summary(Box::default()) }
 }
 
 /// One filter a space, each of which the acquire above meets, and one that it does not.
@@ -97,7 +133,11 @@ fn pairs() -> Vec<(Filter, Filter)> {
 
 #[test]
 fn nothing_asked_for_prints_everything() {
-    for report in [acquire(), acquire_by(None), release(), lost(), stop()] {
+    let spaces = [threshold(connect_space()), threshold(bind_space())];
+    for report in [acquire(), acquire_by(None), release(), existing(), lost(), stop()] {
+        assert!(Filter::default().matches(&report));
+    }
+    for report in spaces {
         assert!(Filter::default().matches(&report));
     }
 }
@@ -124,6 +164,7 @@ fn lines_that_are_not_about_a_port_pass_all_filters_but_that_on_types() {
         let by_type = !fails.events.is_empty();
         assert_eq!(fails.matches(&lost()), !by_type, "{fails:?}");
         assert_eq!(fails.matches(&stop()), !by_type, "{fails:?}");
+        assert_eq!(fails.matches(&summary()), !by_type, "{fails:?}");
     }
     let lost_only = Filter { events: vec![EventType::Lost], pids: vec![1], ..Filter::default() };
     assert!(lost_only.matches(&lost()) && !lost_only.matches(&stop()));
@@ -170,5 +211,49 @@ fn a_container_goes_by_name_identifier_or_its_first_twelve_characters() {
     }
     for wanted in ["we", "0123456789a", "0123456789ac", ""] {
         assert!(!of(wanted).matches(&acquire()), "{wanted}");
+    }
+}
+
+#[test]
+fn a_port_that_was_held_before_is_filtered_as_one_that_is_taken() {
+    for (meets, fails) in pairs().into_iter().filter(|(meets, _)| meets.events.is_empty()) {
+        assert!(meets.matches(&existing()), "{meets:?}");
+        assert!(!fails.matches(&existing()), "{fails:?}");
+    }
+}
+
+#[test]
+fn a_threshold_depends_on_namespace_protocol_destination_and_type() {
+    for (meets, fails) in pairs() {
+        let by_space = !fails.netns.is_empty()
+            || !fails.protocols.is_empty()
+            || !fails.destinations.is_empty()
+            || !fails.events.is_empty();
+        assert_eq!(fails.matches(&threshold(connect_space())), !by_space, "{fails:?}");
+        let meets_type = meets.events.is_empty();
+        assert_eq!(meets.matches(&threshold(connect_space())), meets_type, "{meets:?}");
+    }
+    let of = |event| Filter { events: vec![event], ..Filter::default() };
+    assert!(of(EventType::Threshold).matches(&threshold(bind_space())));
+}
+
+#[test]
+fn the_space_of_a_bind_is_towards_no_destination() {
+    let to = Filter { destinations: vec!["0.0.0.0/0".parse().unwrap()], ..Filter::default() };
+    assert!(to.matches_space(&connect_space()) && !to.matches_space(&bind_space()));
+    let here = Filter { netns: vec![4026531840], ..Filter::default() };
+    assert!(here.matches_space(&connect_space()) && here.matches_space(&bind_space()));
+}
+
+#[test]
+fn a_holder_goes_by_what_is_known_of_the_process_alone() {
+    for (meets, fails) in pairs() {
+        let by_process = !(fails.pids.is_empty()
+            && fails.names.is_empty()
+            && fails.uids.is_empty()
+            && fails.containers.is_empty());
+        assert!(meets.matches_holder(Some(&process())), "{meets:?}");
+        assert_eq!(fails.matches_holder(Some(&process())), !by_process, "{fails:?}");
+        assert_eq!(meets.matches_holder(None), !by_process, "{meets:?}");
     }
 }

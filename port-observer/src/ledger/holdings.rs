@@ -1,12 +1,24 @@
 //! Every socket and TIME_WAIT entry that keeps a port, by its identity.
 
-// Every event is looked up here: a hash cheaper than the standard library's, and seeded too.
-use foldhash::HashMap;
+use std::{collections::VecDeque, hash::BuildHasher as _};
 
+// Every event is looked up here: a hash cheaper than the standard library's, and seeded too.
+use foldhash::{HashMap, HashMapExt as _, fast::RandomState};
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::{
+    lists::{Index, Links, NONE},
+    namespaces::Namespace,
+    spaces::Spaces,
+};
 use crate::{
-    event::{Flow, SocketId, Task},
+    event::{Flow, Protocol, Reuse, Sharing, SocketId, Task},
     report::Caller,
 };
+
+/// For how long a space for bind() is kept after its last allocation: two minutes.
+const BIND_SPACE_NS: u64 = 120_000_000_000;
 
 /// What a socket is to its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,65 +27,238 @@ pub enum Role {
     Owner,
     /// A listener's accepted child: its port was not taken anew.
     Child,
-    /// A TIME_WAIT entry has succeeded it; its own release frees nothing.
-    Succeeded,
+}
+
+/// What keeps the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// A socket that is neither connected nor listening.
+    Bound,
+    /// A listener.
+    Listening,
+    /// A connection.
+    Connected,
+    /// A TIME_WAIT entry.
+    TimeWait,
+    /// A connection that one side has closed.
+    Other,
 }
 
 /// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
 #[derive(Clone, Debug)]
 pub struct Holding {
+    /// Its identity; 0 for a TIME_WAIT entry of a source that does not know it: its flow is its key.
+    pub socket: SocketId,
     /// Where.
     pub flow: Flow,
     /// Who took the port, if known.
     pub caller: Option<Caller>,
     /// When the port was taken (`CLOCK_BOOTTIME`), if that was seen.
     pub since_ns: Option<u64>,
+    /// When TIME_WAIT began.
+    pub began_ns: u64,
     /// What it is to the port.
     pub role: Role,
+    /// What keeps the port.
+    pub holds: Holds,
+    /// Who else may have the port.
+    pub sharing: Sharing,
+    /// When TIME_WAIT may be taken over.
+    pub reuse: Reuse,
+    /// TIME_WAIT is old enough to be taken over.
+    pub ripe: bool,
+    /// The last scan that found it.
+    pub seen: u32,
+    /// The space that it is a member of.
+    pub(super) space: Index,
+    pub(super) in_bucket: Links,
+    pub(super) in_space: Links,
 }
 
-/// A TIME_WAIT entry whose own identity the source does not know. Its flow is its key.
-#[derive(Clone, Debug)]
-struct TimeWait {
-    caller: Option<Caller>,
-    /// When the port was taken.
-    since_ns: Option<u64>,
-    /// When TIME_WAIT began.
-    began_ns: u64,
+impl Holding {
+    /// A socket that keeps the port of `flow`.
+    pub fn new(socket: SocketId, flow: Flow, holds: Holds) -> Self {
+        Self {
+            socket,
+            flow,
+            caller: None,
+            since_ns: None,
+            began_ns: 0,
+            role: Role::Owner,
+            holds,
+            sharing: Sharing::default(),
+            reuse: Reuse::default(),
+            ripe: false,
+            seen: 0,
+            space: NONE,
+            in_bucket: Links::default(),
+            in_space: Links::default(),
+        }
+    }
+
+    /// Whether connect() chose the port for this destination: it shares the port with others.
+    pub(super) fn is_member(&self) -> bool {
+        self.sharing.connect_bind
+            && self.flow.protocol == Protocol::Tcp
+            && self.flow.remote.is_some()
+    }
 }
 
 /// All holdings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Holdings {
-    sockets: HashMap<SocketId, Holding>,
-    /// By namespace, protocol and 4-tuple. Cleared by a release or by comparison with the kernel.
-    time_waits: HashMap<Flow, TimeWait>,
+    pub(super) slab: Slab<Holding>,
+    by_socket: HashTable<Index>,
+    /// TIME_WAIT entries without an identity. Cleared by a release or by comparison with the kernel.
+    by_flow: HashTable<Index>,
+    hasher: RandomState,
+    /// Sockets whose TIME_WAIT entry keeps their port: their own release frees nothing.
+    succeeded: HashMap<SocketId, u16>,
     /// Who called connect(), until the port is chosen or the call failed.
     started: HashMap<SocketId, Task>,
+    pub(super) namespaces: HashMap<u32, Namespace>,
+    pub(super) spaces: Spaces,
+    /// TIME_WAIT entries that will be old enough to be taken over: when, which, and when they began.
+    pub(super) ripening: VecDeque<(u64, Index, u64)>,
+    /// Whether a bind() keeps connect() from a port for as long as anybody holds it.
+    pub(super) sticky: bool,
+    max: usize,
+    /// What is taken for now: the latest time that an event had.
+    pub(super) now_ns: u64,
 }
 
 impl Holdings {
+    /// None, at most `max` of them. `sticky`: see [`super::Options`].
+    pub fn new(max: usize, sticky: bool) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_socket: HashTable::new(),
+            by_flow: HashTable::new(),
+            hasher: RandomState::default(),
+            succeeded: HashMap::new(),
+            started: HashMap::new(),
+            namespaces: HashMap::new(),
+            spaces: Spaces::default(),
+            ripening: VecDeque::new(),
+            sticky,
+            max,
+            now_ns: 0,
+        }
+    }
+
     /// The holding of a socket.
-    pub fn get_mut(&mut self, socket: SocketId) -> Option<&mut Holding> {
-        self.sockets.get_mut(&socket)
+    pub fn find(&self, socket: SocketId) -> Option<Index> {
+        let hash = self.hasher.hash_one(socket);
+        self.by_socket.find(hash, |&index| self.slab[index as usize].socket == socket).copied()
     }
 
-    /// Takes out the holding at this address if it keeps another port than the flow's: the address
-    /// is another socket's by now.
-    pub fn remove_other_port(&mut self, socket: SocketId, flow: &Flow) -> Option<Holding> {
-        let port = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
-        let known = self.sockets.get(&socket)?;
-        if port(&known.flow) == port(flow) { None } else { self.sockets.remove(&socket) }
+    /// The TIME_WAIT entry of this 4-tuple, if one without an identity is there.
+    pub fn find_flow(&self, flow: &Flow) -> Option<Index> {
+        if self.by_flow.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.hash_one(flow);
+        self.by_flow.find(hash, |&index| self.slab[index as usize].flow == *flow).copied()
     }
 
-    /// A socket keeps a port from now on.
-    pub fn insert(&mut self, socket: SocketId, holding: Holding) {
-        self.sockets.insert(socket, holding);
+    /// A holding.
+    pub fn get(&self, index: Index) -> &Holding {
+        &self.slab[index as usize]
     }
 
-    /// A socket keeps its port no longer.
-    pub fn remove(&mut self, socket: SocketId) -> Option<Holding> {
-        self.sockets.remove(&socket)
+    /// A holding; what decides who else may have its port is not to be changed.
+    pub fn get_mut(&mut self, index: Index) -> &mut Holding {
+        &mut self.slab[index as usize]
+    }
+
+    /// A port is kept from now on. `binds`: by a bind(). Returns `None` when the ledger is full.
+    pub fn insert(&mut self, holding: Holding, binds: bool) -> Option<Index> {
+        if self.slab.len() >= self.max {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the limit is below 2³²")]
+        let index = self.slab.insert(holding) as Index;
+        self.register(index);
+        self.enter(index, binds);
+        Some(index)
+    }
+
+    /// A port is kept no longer by this holding.
+    pub fn remove(&mut self, index: Index) -> Holding {
+        self.unregister(index);
+        self.leave(index);
+        self.slab.remove(index as usize)
+    }
+
+    /// TIME_WAIT succeeds a socket in keeping its port.
+    pub fn to_time_wait(
+        &mut self,
+        index: Index,
+        successor: Option<SocketId>,
+        flow: Flow,
+        reuse: Reuse,
+    ) {
+        let is_same_place = self.get(index).flow == flow;
+        let binds = self.bucket_is_bound(index);
+        self.unregister(index);
+        if !is_same_place {
+            self.leave(index);
+        }
+        let now_ns = self.now_ns;
+        let holding = self.get_mut(index);
+        holding.socket = successor.unwrap_or(SocketId(0));
+        holding.flow = flow;
+        holding.holds = Holds::TimeWait;
+        holding.reuse = reuse;
+        holding.began_ns = now_ns;
+        if !is_same_place {
+            self.enter(index, binds);
+        }
+        self.register(index);
+        self.closes(index);
+        self.ripens(index);
+    }
+
+    /// What was found out about a holding that decides who else may have its port.
+    pub fn correct(&mut self, index: Index, change: impl FnOnce(&mut Holding)) {
+        let binds = self.bucket_is_bound(index);
+        self.leave(index);
+        change(self.get_mut(index));
+        self.enter(index, binds);
+    }
+
+    fn register(&mut self, index: Index) {
+        let Self { slab, by_socket, by_flow, hasher, .. } = self;
+        let socket = slab[index as usize].socket;
+        if socket.0 == 0 {
+            let hash = hasher.hash_one(slab[index as usize].flow);
+            by_flow.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].flow));
+        } else {
+            let hash = hasher.hash_one(socket);
+            by_socket.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].socket));
+        }
+    }
+
+    fn unregister(&mut self, index: Index) {
+        let holding = &self.slab[index as usize];
+        let (table, hash) = if holding.socket.0 == 0 {
+            (&mut self.by_flow, self.hasher.hash_one(holding.flow))
+        } else {
+            (&mut self.by_socket, self.hasher.hash_one(holding.socket))
+        };
+        if let Ok(entry) = table.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+    }
+
+    /// The release of this socket, of this port, will free nothing.
+    pub fn succeed(&mut self, socket: SocketId, port: u16) {
+        self.succeeded.insert(socket, port);
+    }
+
+    /// The port that the release of this socket was not to free; asked once.
+    pub fn take_succeeded(&mut self, socket: SocketId) -> Option<u16> {
+        if self.succeeded.is_empty() { None } else { self.succeeded.remove(&socket) }
     }
 
     /// connect() began.
@@ -86,72 +271,48 @@ impl Holdings {
         if self.started.is_empty() { None } else { self.started.remove(&socket) }
     }
 
-    /// TIME_WAIT begins: hands the socket's holding on. `done`: the socket itself will not be
-    /// released anymore.
-    pub fn succeed(
-        &mut self,
-        socket: SocketId,
-        successor: Option<SocketId>,
-        done: bool,
-        flow: Flow,
-        now_ns: u64,
-    ) -> Holding {
-        let unknown = Holding { flow, caller: None, since_ns: None, role: Role::Owner };
-        let mut holding = match self.sockets.get_mut(&socket) {
-            Some(known) if known.role != Role::Succeeded => {
-                let holding = known.clone();
-                known.role = Role::Succeeded;
-                known.caller = None;
-                holding
-            }
-            Some(_) => unknown,
-            None => {
-                if !done {
-                    let role = Role::Succeeded;
-                    self.sockets.insert(socket, Holding { role, ..unknown.clone() });
-                }
-                unknown
-            }
-        };
-        if done {
-            self.sockets.remove(&socket);
-        }
-        holding.flow = flow;
-        match successor {
-            Some(successor) => {
-                self.sockets.insert(successor, holding.clone());
-            }
-            None if holding.role == Role::Owner => {
-                let (caller, since_ns) = (holding.caller.clone(), holding.since_ns);
-                let entry = TimeWait { caller, since_ns, began_ns: now_ns };
-                self.time_waits.insert(flow, entry);
-            }
-            None => {}
-        }
-        holding
-    }
-
-    /// Takes out the TIME_WAIT entry of this 4-tuple, if one without an identity is there.
-    pub fn time_wait_without_socket(&mut self, flow: &Flow) -> Option<Holding> {
-        if self.time_waits.is_empty() {
-            return None;
-        }
-        let TimeWait { caller, since_ns, .. } = self.time_waits.remove(flow)?;
-        Some(Holding { flow: *flow, caller, since_ns, role: Role::Owner })
-    }
-
     /// The TIME_WAIT entries without an identity, and when TIME_WAIT began (`CLOCK_BOOTTIME`).
     pub fn time_waits(&self) -> impl ExactSizeIterator<Item = (&Flow, u64)> {
-        self.time_waits.iter().map(|(flow, entry)| (flow, entry.began_ns))
+        self.by_flow.iter().map(|&index| {
+            let holding = self.get(index);
+            (&holding.flow, holding.began_ns)
+        })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Holding> {
+        self.slab.iter().map(|(_, holding)| holding)
+    }
+
+    /// Those of which this is true.
+    pub fn select(&self, is_wanted: impl Fn(&Holding) -> bool) -> Vec<Index> {
+        let wanted = self.slab.iter().filter(|(_, holding)| is_wanted(holding));
+        #[expect(clippy::cast_possible_truncation, reason = "was made from an Index")]
+        wanted.map(|(index, _)| index as Index).collect()
+    }
+
+    /// A namespace is gone. What is left of it will be released or found gone.
+    pub fn forget_namespace(&mut self, netns: u32) {
+        let is_empty = |namespace: &Namespace| {
+            namespace.tcp.buckets.is_empty() && namespace.udp.buckets.is_empty()
+        };
+        if self.namespaces.get(&netns).is_some_and(is_empty) {
+            self.namespaces.remove(&netns);
+        }
+    }
+
+    /// Forgets the spaces for bind() from which nothing was allocated for long.
+    pub fn forget_old_spaces(&mut self) {
+        self.spaces.forget_bind_before(self.now_ns.saturating_sub(BIND_SPACE_NS));
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.sockets.len() + self.time_waits.len()
+        self.slab.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.slab.is_empty()
     }
 }

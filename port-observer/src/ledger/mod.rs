@@ -1,15 +1,28 @@
 //! Who holds which port: events in, reports out.
 
+mod accounts;
+mod cause;
+mod history;
 mod holdings;
+mod lists;
+mod namespaces;
+mod rules;
+mod scan;
+mod socket;
+mod spaces;
+mod story;
+mod summary;
+mod threshold;
 
 use std::sync::Arc;
 
 use crate::{
-    event::{Event, Exec, Flow, Fork, Kind, Reason, SocketEvent, Task, Via},
+    event::{Event, Exec, Flow, Fork, LossPlace, Reason, Task},
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
-pub use holdings::{Holding, Holdings, Role};
+pub use holdings::{Holding, Holdings, Holds, Role};
+pub use spaces::SpaceKey;
 
 /// Who a task is. The ledger asks; somebody who may look into /proc answers.
 pub trait Who {
@@ -21,11 +34,47 @@ pub trait Who {
     fn fork(&mut self, fork: &Fork);
 }
 
+/// What the ledger is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// A successful bind() keeps connect() from a port for as long as anybody holds it, as in Linux
+    /// up to 6.17; later only while a holder is there that connect() did not choose
+    /// (`tw_connect_bind`).
+    pub sticky: bool,
+    /// From which use of a space on a warning is told, in percent.
+    pub warning: f64,
+    /// From which use on it is critical.
+    pub critical: f64,
+    /// At most so many holdings are accounted.
+    pub max_holdings: usize,
+    /// With each port that the kernel chose, the space that it was chosen from.
+    pub spaces: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sticky: false,
+            warning: 70.0,
+            critical: 85.0,
+            max_holdings: 1_000_000,
+            spaces: false,
+        }
+    }
+}
+
 /// The state of all ports that were seen taken.
 pub struct Ledger<W> {
     who: W,
+    options: Options,
     holdings: Holdings,
     totals: Totals,
+    scan: scan::Scan,
+    failures: summary::Failures,
+    /// Ports that found no place in the ledger since that was last told.
+    unaccounted: u64,
+    /// When the first event came.
+    began_ns: Option<u64>,
 }
 
 /// What happened so far.
@@ -51,8 +100,17 @@ impl Totals {
 
 impl<W: Who> Ledger<W> {
     /// An empty ledger.
-    pub fn new(who: W) -> Self {
-        Self { who, holdings: Holdings::default(), totals: Totals::default() }
+    pub fn new(who: W, options: Options) -> Self {
+        Self {
+            who,
+            options,
+            holdings: Holdings::new(options.max_holdings, options.sticky),
+            totals: Totals::default(),
+            scan: scan::Scan::default(),
+            failures: summary::Failures::default(),
+            unaccounted: 0,
+            began_ns: None,
+        }
     }
 
     /// What happened so far.
@@ -70,17 +128,26 @@ impl<W: Who> Ledger<W> {
         &self.holdings
     }
 
-    /// Takes in one event and hands out what it means, in order.
+    /// Takes in one event and hands out what it means, in order. `now_ns` (`CLOCK_BOOTTIME`) is the
+    /// time of events that have none of their own.
     pub fn apply(&mut self, now_ns: u64, event: Event, out: &mut Vec<Report>) {
         match event {
-            Event::Socket(event) => self.socket(event, out),
+            Event::Socket(event) => {
+                self.began_ns.get_or_insert(event.time_ns);
+                self.holdings.advance(event.time_ns);
+                self.socket(event, out);
+            }
             Event::Exec(exec) => self.who.exec(&exec),
             Event::Fork(fork) => self.who.fork(&fork),
-            Event::ScanBegins
-            | Event::Existing(_)
-            | Event::ScanEnded { .. }
-            | Event::Namespace(_)
-            | Event::NamespaceGone(_) => {}
+            Event::ScanBegins => self.scan.begin(),
+            Event::Existing(existing) => {
+                self.began_ns.get_or_insert(existing.time_ns);
+                self.holdings.advance(existing.time_ns);
+                self.existing(*existing, out);
+            }
+            Event::ScanEnded { skipped } => self.scan_ended(now_ns, &skipped, out),
+            Event::Namespace(settings) => self.holdings.set_namespace(*settings),
+            Event::NamespaceGone(netns) => self.holdings.forget_namespace(netns),
             Event::Lost { count, place, kind } => {
                 self.totals.lost += count;
                 out.push(Report { time_ns: now_ns, body: Body::Lost { count, place, kind } });
@@ -88,146 +155,55 @@ impl<W: Who> Ledger<W> {
         }
     }
 
-    fn socket(&mut self, event: SocketEvent, out: &mut Vec<Report>) {
-        let SocketEvent { time_ns, socket, flow, kind } = event;
-        let mut say = |body| out.push(Report { time_ns, body });
-        if let Kind::Acquire { .. }
-        | Kind::Inherit { .. }
-        | Kind::TimeWait { .. }
-        | Kind::Release { .. }
-        | Kind::Again(_) = kind
-            && let Some(gone) = self.holdings.remove_other_port(socket, &flow)
-            && gone.role == Role::Owner
-        {
-            // Its release was lost, and its address is another socket's by now.
+    /// What is due about once a second, when nothing else happens too.
+    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Report>) {
+        self.holdings.advance(now_ns);
+        self.check_alarmed(now_ns, out);
+        self.holdings.forget_old_spaces();
+        if self.unaccounted > 0 {
+            let count = std::mem::take(&mut self.unaccounted);
+            self.totals.lost += count;
+            let body = Body::Lost { count, place: LossPlace::Ledger, kind: "acquire" };
+            out.push(Report { time_ns: now_ns, body });
+        }
+    }
+
+    /// Keeps a holding, if there is room.
+    fn keep(&mut self, mut holding: Holding, binds: bool) {
+        holding.seen = self.scan.number();
+        if self.holdings.insert(holding, binds).is_none() {
+            self.unaccounted += 1;
+        }
+    }
+
+    /// The port is free: what is told of it.
+    fn freed(&mut self, time_ns: u64, holding: &Holding, reason: Reason, out: &mut Vec<Report>) {
+        self.scan.released(holding);
+        if holding.role == Role::Owner {
             self.totals.released += 1;
-            say(release(time_ns, &gone, Reason::Reconciled));
+            out.push(Report { time_ns, body: release(time_ns, holding, reason) });
         }
-        match kind {
-            Kind::Acquire { via, requested_port, search_ns, task, sharing: _ } => {
-                let started = self.holdings.take_start(socket);
-                if let Some(taken_over) = self.holdings.time_wait_without_socket(&flow) {
-                    self.totals.released += 1;
-                    say(release(time_ns, &taken_over, Reason::TimeWaitReused));
-                }
-                if let Some(known) = self.holdings.get_mut(socket)
-                    && known.role == Role::Owner
-                {
-                    if via != Via::Bind {
-                        // connect() on a bound socket: the port is not new, its destination is.
-                        known.flow = flow;
-                        return;
-                    }
-                    // A socket is bound once: this is another one.
-                    self.totals.released += 1;
-                    say(release(time_ns, known, Reason::Reconciled));
-                }
-                let caller = task.or(started).map(|task| self.caller(&task));
-                self.totals.acquired += 1;
-                let holding = Holding { flow, caller, since_ns: Some(time_ns), role: Role::Owner };
-                say(Body::Acquire {
-                    port: port(&holding),
-                    via,
-                    requested_port,
-                    search_ns,
-                    space: None,
-                });
-                self.holdings.insert(socket, holding);
-            }
-            Kind::Listen | Kind::Accept { .. } | Kind::FinReceived => {}
-            Kind::CallStart { task } => self.holdings.start(socket, task),
-            Kind::Exhausted { via, errno, search_ns, task } => {
-                self.holdings.take_start(socket);
-                self.totals.exhausted += 1;
-                let port = self.failed(&flow, task.as_ref());
-                say(Body::Exhausted { port, via, errno, search_ns, story: None });
-            }
-            Kind::Conflict { via, errno, task } => {
-                self.holdings.take_start(socket);
-                let port = self.failed(&flow, task.as_ref());
-                say(Body::Conflict { port, via, errno, holders: Vec::new() });
-            }
-            Kind::Inherit { .. } => {
-                // A socket that connected to itself passes through SYN_RECV too.
-                if self.holdings.get_mut(socket).is_none_or(|known| known.role != Role::Owner) {
-                    let since_ns = Some(time_ns);
-                    let holding = Holding { flow, caller: None, since_ns, role: Role::Child };
-                    self.holdings.insert(socket, holding);
-                }
-            }
-            Kind::TimeWait { successor, done, reuse: _ } => {
-                let holding = self.holdings.succeed(socket, successor, done, flow, time_ns);
-                if holding.role != Role::Child {
-                    say(Body::TimeWait { port: port(&holding) });
-                }
-            }
-            Kind::Release { reason } => {
-                self.holdings.take_start(socket);
-                let found = self
-                    .holdings
-                    .remove(socket)
-                    .or_else(|| self.holdings.time_wait_without_socket(&flow));
-                let Some(holding) = found else {
-                    self.totals.released += 1;
-                    let port = Port {
-                        netns: flow.netns,
-                        protocol: flow.protocol,
-                        local: Some(flow.local),
-                        remote: flow.remote,
-                        caller: None,
-                    };
-                    say(Body::Release { port, reason, held_ns: None });
-                    return;
-                };
-                if holding.role == Role::Owner {
-                    self.totals.released += 1;
-                    say(release(time_ns, &holding, reason));
-                }
-            }
-            Kind::Again(kind) => {
-                let role = self.holdings.get_mut(socket).map(|known| known.role);
-                let is_news = match *kind {
-                    Kind::Acquire { .. } => role != Some(Role::Owner),
-                    Kind::Release { .. } => role.is_some(),
-                    _ => true,
-                };
-                if is_news {
-                    self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, out);
-                }
-            }
-            Kind::State { old, new } => {
-                let caller = self.holdings.get_mut(socket).and_then(|h| h.caller.clone());
-                let mut port = self.failed(&flow, None);
-                port.caller = caller;
-                say(Body::State { port, old, new });
-            }
-        }
+        self.check_after_release(time_ns, holding, out);
     }
 
     fn caller(&mut self, task: &Task) -> Caller {
         Caller { process: self.who.resolve(task), tid: task.tid }
     }
+}
 
-    /// The port of a call that took none.
-    fn failed(&mut self, flow: &Flow, task: Option<&Task>) -> Port {
-        Port {
-            netns: flow.netns,
-            protocol: flow.protocol,
-            local: Some(flow.local),
-            remote: flow.remote,
-            caller: task.map(|task| self.caller(task)),
-        }
+/// A port of which only the place is known.
+fn place(flow: &Flow, caller: Option<Caller>) -> Port {
+    Port {
+        netns: flow.netns,
+        protocol: flow.protocol,
+        local: Some(flow.local),
+        remote: flow.remote,
+        caller,
     }
 }
 
 fn port(holding: &Holding) -> Port {
-    Port {
-        netns: holding.flow.netns,
-        protocol: holding.flow.protocol,
-        local: Some(holding.flow.local),
-        remote: holding.flow.remote,
-        caller: holding.caller.clone(),
-    }
+    place(&holding.flow, holding.caller.clone())
 }
 
 fn release(time_ns: u64, holding: &Holding, reason: Reason) -> Body {

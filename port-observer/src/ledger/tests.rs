@@ -1,7 +1,11 @@
 mod leftovers;
+mod scans;
+mod spaces;
 
 use super::*;
-use crate::event::{Endpoint, LossPlace, Protocol, SocketId, TcpState, Via};
+use crate::event::{
+    Endpoint, Kind, LossPlace, Protocol, Reuse, Sharing, SocketEvent, SocketId, TcpState, Via,
+};
 
 const NETNS: u32 = 7;
 /// A client's socket, the TIME_WAIT entry that succeeds it, and another socket.
@@ -37,7 +41,7 @@ struct Book {
 
 impl Book {
     fn new() -> Self {
-        Self { ledger: Ledger::new(Named::default()), now_ns: 0 }
+        Self { ledger: Ledger::new(Named::default(), Options::default()), now_ns: 0 }
     }
 
     fn apply(&mut self, event: Event) -> Vec<String> {
@@ -103,7 +107,13 @@ fn task(name: &str) -> Task {
 }
 
 fn acquire(via: Via, task: Option<Task>) -> Kind {
-    Kind::Acquire { via, requested_port: Some(0), search_ns: None, task }
+    Kind::Acquire {
+        via,
+        requested_port: Some(0),
+        search_ns: None,
+        task,
+        sharing: Sharing::default(),
+    }
 }
 
 fn connect(name: &str) -> Kind {
@@ -114,16 +124,21 @@ fn bind(name: &str) -> Kind {
     acquire(Via::Bind, Some(task(name)))
 }
 
+fn inherit() -> Kind {
+    Kind::Inherit { listener: OTHER, sharing: Sharing::default() }
+}
+
 fn release(reason: Reason) -> Kind {
     Kind::Release { reason }
 }
 
+const NO_REUSE: Reuse = Reuse { fin_wait2: false, timestamps: false };
 const CLOSED: Kind = Kind::Release { reason: Reason::Closed };
 const NO_LINES: [&str; 0] = [];
 /// TIME_WAIT as function probes see it: the entry is known, the socket's own release follows.
-const TIME_WAIT: Kind = Kind::TimeWait { successor: Some(ENTRY), done: false };
+const TIME_WAIT: Kind = Kind::TimeWait { successor: Some(ENTRY), done: false, reuse: NO_REUSE };
 /// TIME_WAIT as the tracepoint backend sees it: the entry is not known.
-const TIME_WAIT_UNNAMED: Kind = Kind::TimeWait { successor: None, done: true };
+const TIME_WAIT_UNNAMED: Kind = Kind::TimeWait { successor: None, done: true, reuse: NO_REUSE };
 
 #[test]
 fn a_release_names_who_took_the_port_and_how_long_it_was_held() {
@@ -140,6 +155,7 @@ fn an_acquire_carries_what_the_call_told() {
     let mut book = Book::new();
     let mut out = Vec::new();
     let kind = Kind::Acquire {
+        sharing: Sharing::default(),
         via: Via::Bind,
         requested_port: Some(8080),
         search_ns: Some(99),
@@ -147,7 +163,7 @@ fn an_acquire_carries_what_the_call_told() {
     };
     let event = SocketEvent { time_ns: 3, socket: SOCKET, flow: bound(8080), kind };
     book.ledger.apply(9, Event::Socket(event), &mut out);
-    let [Report { time_ns: 3, body: Body::Acquire { port, via, requested_port, search_ns } }] =
+    let [Report { time_ns: 3, body: Body::Acquire { port, via, requested_port, search_ns, .. } }] =
         &out[..]
     else {
         panic!("{out:?}")
@@ -191,13 +207,16 @@ fn accepted_children_say_nothing_and_neither_does_their_time_wait() {
         let done = time_wait == TIME_WAIT_UNNAMED;
         let mut book = Book::new();
         book.tell(OTHER, bound(40000), bind("web"));
-        let inherit = Kind::Inherit { listener: OTHER };
+        let inherit = inherit();
         assert_eq!(book.tell(SOCKET, to_web(40000), inherit), NO_LINES);
         assert_eq!(book.tell(SOCKET, to_web(40000), time_wait), NO_LINES);
         if !done {
             assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
             let expired = release(Reason::TimeWaitExpired);
             assert_eq!(book.tell(ENTRY, to_web(40000), expired), NO_LINES);
+        } else {
+            let expired = release(Reason::TimeWaitExpired);
+            assert_eq!(book.tell(SocketId(0), to_web(40000), expired), NO_LINES);
         }
         assert_eq!(book.ledger.holdings().len(), 1, "the listener");
         assert_eq!(book.totals(), (1, 0, 0));
@@ -207,7 +226,7 @@ fn accepted_children_say_nothing_and_neither_does_their_time_wait() {
 #[test]
 fn an_accepted_child_that_is_closed_says_nothing() {
     let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), Kind::Inherit { listener: OTHER });
+    book.tell(SOCKET, to_web(40000), inherit());
     assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
     assert!(book.ledger.holdings().is_empty());
 }
@@ -216,7 +235,7 @@ fn an_accepted_child_that_is_closed_says_nothing() {
 fn a_socket_that_connected_to_itself_keeps_its_owner() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));
-    assert_eq!(book.tell(SOCKET, to_web(40000), Kind::Inherit { listener: SocketId(0) }), NO_LINES);
+    assert_eq!(book.tell(SOCKET, to_web(40000), inherit()), NO_LINES);
     let said = book.tell(SOCKET, to_web(40000), CLOSED);
     assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 20ns"]);
 }
@@ -279,7 +298,7 @@ fn a_port_asked_for_by_number_stays_with_the_socket_until_its_release() {
     let mut book = Book::new();
     book.tell(SOCKET, bound(40000), bind("curl"));
     book.tell(SOCKET, to_web(40000), connect("curl"));
-    let unnamed = Kind::TimeWait { successor: None, done: false };
+    let unnamed = Kind::TimeWait { successor: None, done: false, reuse: NO_REUSE };
     let said = book.tell(SOCKET, to_web(40000), unnamed);
     assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
     assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use crate::config::{Format, Output};
-use crate::report::Report;
+use crate::report::{Closing, Report};
 
 /// Something that takes reports, one line each.
 pub trait Sink: Send {
@@ -23,6 +23,15 @@ pub trait Sink: Send {
     /// # Errors
     /// Writing failed; `BrokenPipe` says that the reader has left.
     fn report(&mut self, report: &Report) -> io::Result<()>;
+
+    /// Takes what a person is shown at the end; most sinks have no use for it. It may be held back as
+    /// a report may.
+    ///
+    /// # Errors
+    /// As for `report`.
+    fn closing(&mut self, _closing: &Closing) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Writes what was held back, so that a reader sees it.
     ///

@@ -6,6 +6,7 @@ use port_observer::sink::Sink;
 use port_observer::sink::json::Json;
 use serde_json::Value;
 
+use super::ledger_samples::ledger;
 use super::lines::{Container, Endpoint, Event, Head, Place, Process, Range, fields};
 use super::samples::{OFFSET_NS, acquire, awkward, curl, port, stream};
 
@@ -29,7 +30,7 @@ impl Write for Shared {
     }
 }
 
-fn written(reports: &[Report]) -> String {
+pub fn written(reports: &[Report]) -> String {
     let shared = Shared::default();
     let mut sink = Json::new(shared.clone());
     sink.set_offset(OFFSET_NS);
@@ -40,11 +41,11 @@ fn written(reports: &[Report]) -> String {
     shared.text()
 }
 
-fn event(report: Report) -> Event {
+pub fn event(report: Report) -> Event {
     serde_json::from_str(&written(&[report])).unwrap()
 }
 
-fn has_null(value: &Value) -> bool {
+pub fn has_null(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(values) => values.iter().any(has_null),
@@ -60,7 +61,7 @@ fn each_type_of_line_looks_as_it_did() {
 
 #[test]
 fn each_line_reads_back_with_its_own_fields_and_no_others() {
-    for line in written(&stream()).lines() {
+    for line in written(&[stream(), ledger()].concat()).lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         let head: Head = serde_json::from_str(line).unwrap();
         let event: Result<Event, _> = serde_json::from_str(line);
@@ -94,7 +95,7 @@ fn each_line_says_what_was_reported() {
     let endpoint = |address: [u8; 4], port| Some(Endpoint { address: address.into(), port });
     let process = || Process {
         pid: 4242,
-        tid: 4243,
+        tid: Some(4243),
         name: Some("curl".into()),
         executable: Some("/usr/bin/curl".into()),
         command_line: Some(vec!["curl".into(), "-s".into(), "http://10.0.0.1".into()]),
@@ -118,6 +119,7 @@ fn each_line_says_what_was_reported() {
         via: "connect".into(),
         requested_port: Some(0),
         search_ns: Some(12_345),
+        space: None,
         place: place(),
     };
     assert_eq!(events[1], acquire);
@@ -138,12 +140,16 @@ fn each_line_says_what_was_reported() {
         via: "connect".into(),
         errno: "EADDRNOTAVAIL".into(),
         search_ns: Some(1_416_000),
+        space: None,
+        holders: None,
+        cause: None,
         place: Place { local: None, ..place() },
     };
     assert_eq!(events[9], exhausted);
     let conflict = Event::Conflict {
         via: "bind".into(),
         errno: "EADDRINUSE".into(),
+        holders: None,
         place: Place { local: endpoint([127, 0, 0, 1], 8080), remote: None, ..place() },
     };
     assert_eq!(events[10], conflict);
@@ -163,7 +169,7 @@ fn each_line_says_what_was_reported() {
 
 #[test]
 fn every_type_of_report_is_among_the_samples() {
-    let text = written(&stream());
+    let text = written(&[stream(), ledger()].concat());
     for event in port_observer::report::EventType::ALL {
         let name = event.name();
         assert!(text.contains(&format!("\"type\":\"{name}\"")), "{name}");
@@ -242,7 +248,8 @@ fn an_errno_without_a_name_is_its_number() {
     let Body::Acquire { port, via, .. } = acquire(port("10.0.0.2:1", None, None)).body else {
         panic!("not an acquire")
     };
-    let report = Report { time_ns: 1, body: Body::Conflict { port, via, errno: 9999 } };
+    let body = Body::Conflict { port, via, errno: 9999, holders: Vec::new() };
+    let report = Report { time_ns: 1, body };
     let Event::Conflict { errno, .. } = event(report) else { panic!("not a conflict") };
     assert_eq!(errno, "9999");
 }

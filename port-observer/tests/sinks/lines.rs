@@ -24,7 +24,7 @@ pub struct Container {
 #[serde(deny_unknown_fields)]
 pub struct Process {
     pub pid: u32,
-    pub tid: u32,
+    pub tid: Option<u32>,
     pub name: Option<String>,
     pub executable: Option<String>,
     pub command_line: Option<Vec<String>>,
@@ -40,6 +40,113 @@ pub struct Range {
     pub netns: u32,
     pub min: u16,
     pub max: u16,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    pub kind: String,
+    pub netns: u32,
+    pub protocol: String,
+    pub source: Option<IpAddr>,
+    pub destination: Option<Endpoint>,
+    pub address: Option<IpAddr>,
+    pub capacity: u32,
+    pub used: u32,
+    pub headroom: u32,
+    pub used_percent: f64,
+    pub growth_per_second: Option<f64>,
+    pub seconds_to_exhaustion: Option<f64>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    pub process: Option<Process>,
+    pub established: u32,
+    pub time_wait: u32,
+    pub bound: u32,
+    pub other: u32,
+    pub total: u32,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Cause {
+    pub kind: String,
+    pub evidence: Evidence,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    pub capacity: u32,
+    pub time_wait: u32,
+    pub established: u32,
+    pub bound: u32,
+    pub closed_per_second: Option<f64>,
+    pub median_age_seconds: Option<f64>,
+    pub growth_per_second: Option<f64>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Namespace {
+    pub netns: u32,
+    pub names: Vec<String>,
+    pub ephemeral_range: Option<Ephemeral>,
+    pub reserved_ports: Option<u32>,
+    pub capacity: Option<u32>,
+    pub tcp: NamespaceTcp,
+    pub udp: NamespaceUdp,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Ephemeral {
+    pub min: u16,
+    pub max: u16,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceTcp {
+    pub used_ports: u32,
+    pub connections: u32,
+    pub time_wait: u32,
+    pub listening: u32,
+    pub bound: u32,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceUdp {
+    pub used_ports: u32,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessUse {
+    pub process: Option<Process>,
+    pub tcp: ProcessTcp,
+    pub udp: ProcessUdp,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessTcp {
+    pub ports: u32,
+    pub established: u32,
+    pub time_wait: u32,
+    pub listening: u32,
+    pub bound: u32,
+    pub other: u32,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessUdp {
+    pub ports: u32,
 }
 
 /// What every line begins with.
@@ -72,10 +179,17 @@ pub enum Event {
         missing: Vec<String>,
         ephemeral_range: Vec<Range>,
     },
+    Existing {
+        via: String,
+        state: String,
+        #[serde(flatten)]
+        place: Place,
+    },
     Acquire {
         via: String,
         requested_port: Option<u16>,
         search_ns: Option<u64>,
+        space: Option<Space>,
         #[serde(flatten)]
         place: Place,
     },
@@ -93,14 +207,27 @@ pub enum Event {
         via: String,
         errno: String,
         search_ns: Option<u64>,
+        space: Option<Space>,
+        holders: Option<Vec<Holder>>,
+        cause: Option<Cause>,
         #[serde(flatten)]
         place: Place,
     },
     Conflict {
         via: String,
         errno: String,
+        holders: Option<Vec<Holder>>,
         #[serde(flatten)]
         place: Place,
+    },
+    Threshold {
+        space: Space,
+        level: String,
+    },
+    Summary {
+        namespaces: Vec<Namespace>,
+        spaces: Vec<Space>,
+        processes: Vec<ProcessUse>,
     },
     State {
         old: String,
@@ -132,11 +259,14 @@ pub fn fields(of: &str) -> Vec<&'static str> {
         "start" => {
             (&[], &["host", "kernel", "version", "backend", "exact", "missing", "ephemeral_range"])
         }
-        "acquire" => (PLACE, &["via", "requested_port", "search_ns"]),
+        "existing" => (PLACE, &["via", "state"]),
+        "acquire" => (PLACE, &["via", "requested_port", "search_ns", "space"]),
         "time_wait" => (PLACE, &[]),
         "release" => (PLACE, &["reason", "held_ns"]),
-        "exhausted" => (PLACE, &["via", "errno", "search_ns"]),
-        "conflict" => (PLACE, &["via", "errno"]),
+        "exhausted" => (PLACE, &["via", "errno", "search_ns", "space", "holders", "cause"]),
+        "conflict" => (PLACE, &["via", "errno", "holders"]),
+        "threshold" => (&[], &["space", "level"]),
+        "summary" => (&[], &["namespaces", "spaces", "processes"]),
         "state" => (PLACE, &["old", "new"]),
         "lost" => (&[], &["count", "where", "kind"]),
         "stop" => {

@@ -3,6 +3,12 @@
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod ledger_json;
+#[cfg(test)]
+mod ledger_samples;
+#[cfg(test)]
+mod ledger_table;
+#[cfg(test)]
 mod lines;
 #[cfg(test)]
 mod samples;

@@ -41,14 +41,20 @@ pub fn port(local: &str, remote: Option<&str>, process: Option<Process>) -> Port
     }
 }
 
-fn at(milliseconds: u64, body: Body) -> Report {
+pub fn at(milliseconds: u64, body: Body) -> Report {
     Report { time_ns: 10_000_000_007 + milliseconds * 1_000_000, body }
 }
 
 pub fn acquire(port: Port) -> Report {
     at(
         1,
-        Body::Acquire { port, via: Via::Connect, requested_port: Some(0), search_ns: Some(12_345) },
+        Body::Acquire {
+            port,
+            via: Via::Connect,
+            requested_port: Some(0),
+            search_ns: Some(12_345),
+            space: None,
+        },
     )
 }
 
@@ -64,7 +70,8 @@ fn start() -> Start {
     }
 }
 
-/// A stream with every type of line, in IPv4.
+/// A stream with every type of line about a port, and a loss, in IPv4. What the ledger concludes
+/// has samples of its own.
 pub fn stream() -> Vec<Report> {
     let flow = || port("10.0.0.2:40001", Some("10.0.0.1:443"), Some(curl()));
     let unnamed = || port("10.0.0.2:40001", Some("10.0.0.1:443"), None);
@@ -85,7 +92,13 @@ pub fn stream() -> Vec<Report> {
         at(3, state(2, 1)),
         at(
             4,
-            Body::Acquire { port: udp, via: Via::Autobind, requested_port: None, search_ns: None },
+            Body::Acquire {
+                port: udp,
+                via: Via::Autobind,
+                requested_port: None,
+                search_ns: None,
+                space: None,
+            },
         ),
         at(
             5,
@@ -94,6 +107,7 @@ pub fn stream() -> Vec<Report> {
                 via: Via::Bind,
                 requested_port: Some(8080),
                 search_ns: None,
+                space: None,
             },
         ),
         at(6, Body::TimeWait { port: flow() }),
@@ -106,9 +120,13 @@ pub fn stream() -> Vec<Report> {
                 via: Via::Connect,
                 errno: 99,
                 search_ns: Some(1_416_000),
+                story: None,
             },
         ),
-        at(61_237, Body::Conflict { port: bound(), via: Via::Bind, errno: 98 }),
+        at(
+            61_237,
+            Body::Conflict { port: bound(), via: Via::Bind, errno: 98, holders: Vec::new() },
+        ),
         at(61_238, lost),
         at(
             61_239,

@@ -39,7 +39,7 @@ fn so_is_one_that_is_bound_to_the_same_port_again() {
 #[test]
 fn so_is_one_that_a_child_or_a_socket_in_time_wait_had() {
     let mut book = Book::new();
-    book.tell(SOCKET, to_web(8080), Kind::Inherit { listener: OTHER });
+    book.tell(SOCKET, to_web(8080), inherit());
     let said = book.tell(SOCKET, to_web(40000), connect("curl"));
     assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
     book.tell(SOCKET, to_web(40000), TIME_WAIT);
@@ -64,7 +64,7 @@ fn what_ends_another_port_of_a_known_address_is_not_put_on_its_last_owner() {
 fn a_child_at_the_address_of_an_owner_of_another_port_is_a_child() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));
-    let said = book.tell(SOCKET, to_web(8080), Kind::Inherit { listener: OTHER });
+    let said = book.tell(SOCKET, to_web(8080), inherit());
     assert_eq!(said, ["release reconciled 40000>10.0.0.9:80 curl 10ns"]);
     assert_eq!(book.tell(SOCKET, to_web(8080), CLOSED), NO_LINES);
 }

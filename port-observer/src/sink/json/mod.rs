@@ -1,13 +1,15 @@
 //! Event lines: one JSON object a line.
 
 mod processes;
+mod space;
+mod summary;
 mod types;
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use self::processes::Processes;
+use self::processes::{Objects, Processes};
 use super::Sink;
 use super::clock::UtcClock;
 use super::escape::SafeJson;
@@ -39,6 +41,20 @@ impl<W: Write> Json<W> {
         }
     }
 
+    /// The objects of the processes that the line names beside its own.
+    fn holders(&mut self, body: &Body) -> io::Result<Objects> {
+        let holders = match body {
+            Body::Exhausted { story: Some(story), .. } => &story.holders,
+            Body::Conflict { holders, .. } => holders,
+            Body::Summary(summary) => {
+                let processes = summary.processes.iter().map(|of| of.process.as_ref());
+                return self.processes.of_holders(processes);
+            }
+            _ => return Ok(Vec::new()),
+        };
+        self.processes.of_holders(holders.iter().map(|holder| holder.process.as_ref()))
+    }
+
     fn write(&mut self) -> io::Result<()> {
         let result = self.out.write_all(&self.held_back);
         self.held_back.clear();
@@ -53,15 +69,20 @@ impl<W: Write + Send> Sink for Json<W> {
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
+        let holders = self.holders(&report.body)?;
         let caller = report.body.port().and_then(|port| port.caller.as_ref());
-        let process = caller.map(|caller| self.processes.get(caller)).transpose()?;
+        let process = match caller {
+            Some(caller) => Some(&**self.processes.get(&caller.process, caller.tid)?),
+            None => None,
+        };
         let time = self.clock.format(report.time_ns);
         self.seq += 1;
-        let line = types::Line::new(self.seq, time, report, process);
-        if let Body::Start(_) = report.body {
+        let line = types::Line::new(self.seq, time, report, process, &holders);
+        if let Body::Start(_) | Body::Summary(_) = report.body {
             to_json(&line, &mut self.held_back)?;
         } else {
-            // Of the rest, only the process has text that others chose, and its object is made.
+            // Of the rest, only the processes have text that others chose, and their objects are
+            // made.
             serde_json::to_writer(&mut self.held_back, &line)?;
         }
         self.held_back.push(b'\n');

@@ -9,18 +9,21 @@ use serde_json::value::RawValue;
 
 use super::{to_json, types};
 use crate::process::Process;
-use crate::report::Caller;
 use crate::sink::clock::UtcClock;
 
 /// How many are kept.
 const KEPT: usize = 4096;
 
+/// The objects of a list of holders, in its order; `None` where the process is not known.
+pub(super) type Objects = Vec<Option<Arc<RawValue>>>;
+
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     clock: UtcClock,
     offset_is_set: bool,
-    /// By the process's address and the thread. Holding the process keeps its address its own.
-    made: HashMap<(usize, u32), (Arc<Process>, Box<RawValue>)>,
+    /// By the process's address and the thread, 0: none. Holding the process keeps its address its
+    /// own.
+    made: HashMap<(usize, u32), (Arc<Process>, Arc<RawValue>)>,
 }
 
 impl Processes {
@@ -34,35 +37,45 @@ impl Processes {
         }
     }
 
-    pub(super) fn get(&mut self, caller: &Caller) -> io::Result<&RawValue> {
-        let key = (Arc::as_ptr(&caller.process).addr(), caller.tid);
+    /// The object of a process as one of its threads; 0: as none.
+    pub(super) fn get(&mut self, process: &Arc<Process>, tid: u32) -> io::Result<&Arc<RawValue>> {
+        let key = (Arc::as_ptr(process).addr(), tid);
         if self.made.len() >= KEPT && !self.made.contains_key(&key) {
             self.made.clear();
         }
         let (_, object) = match self.made.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let object = object(caller, &mut self.clock)?;
-                entry.insert((Arc::clone(&caller.process), object))
+                let object = object(process, tid, &mut self.clock)?;
+                entry.insert((Arc::clone(process), object))
             }
         };
         Ok(object)
     }
+
+    /// The objects of processes that hold something: no thread does.
+    pub(super) fn of_holders<'a>(
+        &mut self,
+        processes: impl Iterator<Item = Option<&'a Arc<Process>>>,
+    ) -> io::Result<Objects> {
+        processes.map(|process| process.map(|p| self.get(p, 0).cloned()).transpose()).collect()
+    }
 }
 
-fn object(caller: &Caller, clock: &mut UtcClock) -> io::Result<Box<RawValue>> {
+fn object(process: &Process, tid: u32, clock: &mut UtcClock) -> io::Result<Arc<RawValue>> {
     let mut bytes = Vec::with_capacity(512);
-    to_json(&types::Process::new(caller, clock), &mut bytes)?;
+    let tid = (tid != 0).then_some(tid);
+    to_json(&types::Process::new(process, tid, clock), &mut bytes)?;
     let text = String::from_utf8(bytes).map_err(io::Error::other)?;
-    Ok(RawValue::from_string(text)?)
+    Ok(RawValue::from_string(text)?.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller(pid: u32) -> Caller {
-        Caller { process: Arc::new(Process { pid, ..Process::default() }), tid: pid }
+    fn process(pid: u32) -> Arc<Process> {
+        Arc::new(Process { pid, ..Process::default() })
     }
 
     #[test]
@@ -70,8 +83,8 @@ mod tests {
         let mut processes = Processes::default();
         for pid in 1..10_000 {
             // Freed at once, so that an address not held would soon be another's.
-            let caller = caller(pid);
-            let object = processes.get(&caller).unwrap().get();
+            let process = process(pid);
+            let object = processes.get(&process, pid).unwrap().get();
             assert_eq!(object, format!("{{\"pid\":{pid},\"tid\":{pid}}}"));
             assert!(processes.made.len() <= KEPT);
         }
@@ -80,9 +93,19 @@ mod tests {
     #[test]
     fn two_threads_of_a_process_are_told_apart() {
         let mut processes = Processes::default();
-        let first = caller(1);
-        let second = Caller { tid: 2, ..first.clone() };
-        assert_eq!(processes.get(&first).unwrap().get(), r#"{"pid":1,"tid":1}"#);
-        assert_eq!(processes.get(&second).unwrap().get(), r#"{"pid":1,"tid":2}"#);
+        let process = process(1);
+        assert_eq!(processes.get(&process, 1).unwrap().get(), r#"{"pid":1,"tid":1}"#);
+        assert_eq!(processes.get(&process, 2).unwrap().get(), r#"{"pid":1,"tid":2}"#);
+    }
+
+    #[test]
+    fn more_holders_than_are_kept_each_have_their_own_object_without_a_thread() {
+        let all: Vec<Arc<Process>> = (1..10_000).map(process).collect();
+        let some = all.iter().map(Some).chain([None]);
+        let objects = Processes::default().of_holders(some).unwrap();
+        for (pid, object) in (1..10_000).zip(&objects) {
+            assert_eq!(object.as_ref().unwrap().get(), format!("{{\"pid\":{pid}}}"));
+        }
+        assert!(objects.last().unwrap().is_none());
     }
 }

@@ -6,8 +6,11 @@ use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::processes::Objects;
+use super::space::{Cause, Holders, Space};
+use super::summary::Summary;
 use crate::event;
-use crate::report::{self, Body, Caller, EphemeralRange, Port, Report};
+use crate::report::{self, Body, EphemeralRange, Port, Report};
 use crate::sink::clock::UtcClock;
 
 /// The version of the format.
@@ -27,6 +30,12 @@ pub(super) struct Line<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Event<'a> {
     Start(Start<'a>),
+    Existing {
+        via: &'static str,
+        state: &'static str,
+        #[serde(flatten)]
+        place: Place<'a>,
+    },
     Acquire {
         via: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +44,8 @@ enum Event<'a> {
         place: Place<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         search_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        space: Option<Space<'a>>,
     },
     TimeWait {
         #[serde(flatten)]
@@ -54,13 +65,26 @@ enum Event<'a> {
         place: Place<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         search_ns: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        space: Option<Space<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holders: Option<Holders<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause<'a>>,
     },
     Conflict {
         via: &'static str,
         errno: ErrorName,
         #[serde(flatten)]
         place: Place<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holders: Option<Holders<'a>>,
     },
+    Threshold {
+        space: Space<'a>,
+        level: &'static str,
+    },
+    Summary(Summary<'a>),
     State {
         old: &'static str,
         new: &'static str,
@@ -118,7 +142,7 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
-struct Endpoint {
+pub(super) struct Endpoint {
     address: IpAddr,
     port: u16,
 }
@@ -126,7 +150,8 @@ struct Endpoint {
 #[derive(Serialize)]
 pub(super) struct Process<'a> {
     pid: u32,
-    tid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tid: Option<u32>,
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,43 +189,58 @@ impl Serialize for ErrorName {
 }
 
 impl<'a> Line<'a> {
-    /// The line of a report, with the object of its process.
+    /// The line of a report, with the objects of its process and of its holders.
     pub(super) fn new(
         seq: u64,
         time: &'a str,
         report: &'a Report,
         process: Option<&'a RawValue>,
+        holders: &'a Objects,
     ) -> Self {
-        Self { schema: SCHEMA, seq, time, event: Event::new(&report.body, process) }
+        Self { schema: SCHEMA, seq, time, event: Event::new(&report.body, process, holders) }
     }
 }
 
 impl<'a> Event<'a> {
-    fn new(body: &'a Body, process: Option<&'a RawValue>) -> Self {
+    fn new(body: &'a Body, process: Option<&'a RawValue>, holders: &'a Objects) -> Self {
         match *body {
             Body::Start(ref start) => Self::Start(Start::new(start)),
-            Body::Acquire { ref port, via, requested_port, search_ns, space: _ } => {
+            Body::Existing { ref port, state } => {
                 let place = Place::new(port, process);
-                Self::Acquire { via: via.name(), requested_port, place, search_ns }
+                Self::Existing { via: "existing", state: state.name(), place }
+            }
+            Body::Acquire { ref port, via, requested_port, search_ns, ref space } => {
+                let place = Place::new(port, process);
+                let space = space.as_deref().map(Space);
+                Self::Acquire { via: via.name(), requested_port, place, search_ns, space }
             }
             Body::TimeWait { ref port } => Self::TimeWait { place: Place::new(port, process) },
             Body::Release { ref port, reason, held_ns } => {
                 let place = Place::new(port, process);
                 Self::Release { reason: reason.name(), held_ns, place }
             }
-            Body::Exhausted { ref port, via, errno, search_ns, story: _ } => {
-                let place = Place::new(port, process);
-                Self::Exhausted { via: via.name(), errno: ErrorName(errno), place, search_ns }
+            Body::Exhausted { ref port, via, errno, search_ns, ref story } => Self::Exhausted {
+                via: via.name(),
+                errno: ErrorName(errno),
+                place: Place::new(port, process),
+                search_ns,
+                space: story.as_ref().map(|story| Space(&story.space)),
+                holders: story.as_ref().map(|story| Holders::new(&story.holders, holders)),
+                cause: story.as_ref().and_then(|story| story.cause.as_ref()).map(Cause),
+            },
+            Body::Conflict { ref port, via, errno, holders: ref held_by } => Self::Conflict {
+                via: via.name(),
+                errno: ErrorName(errno),
+                place: Place::new(port, process),
+                // Somebody has the port, so that none is nobody known.
+                holders: (!held_by.is_empty()).then(|| Holders::new(held_by, holders)),
+            },
+            Body::Threshold { ref space, level } => {
+                Self::Threshold { space: Space(space), level: level.name() }
             }
-            Body::Conflict { ref port, via, errno, holders: _ } => {
-                let place = Place::new(port, process);
-                Self::Conflict { via: via.name(), errno: ErrorName(errno), place }
-            }
+            Body::Summary(ref summary) => Self::Summary(Summary::new(summary, holders)),
             Body::State { ref port, old, new } => {
                 Self::State { old: old.name(), new: new.name(), place: Place::new(port, process) }
-            }
-            Body::Existing { .. } | Body::Threshold { .. } | Body::Summary(_) => {
-                unreachable!("not told yet")
             }
             Body::Lost { count, place, kind } => Self::Lost { count, place: place.name(), kind },
             Body::Stop(ref stop) => Self::Stop(Stop::new(stop)),
@@ -250,19 +290,23 @@ impl<'a> Place<'a> {
 }
 
 impl Endpoint {
-    fn new(endpoint: event::Endpoint) -> Self {
+    pub(super) fn new(endpoint: event::Endpoint) -> Self {
         Self { address: endpoint.address, port: endpoint.port }
     }
 }
 
 impl<'a> Process<'a> {
-    /// The process as a caller. `clock` turns its start into a time of day.
-    pub(super) fn new(caller: &'a Caller, clock: &'a mut UtcClock) -> Self {
-        let process = caller.process.as_ref();
+    /// The process, as one of its threads if that is known. `clock` turns its start into a time of
+    /// day.
+    pub(super) fn new(
+        process: &'a crate::process::Process,
+        tid: Option<u32>,
+        clock: &'a mut UtcClock,
+    ) -> Self {
         let started = process.start_time_ns;
         Self {
             pid: process.pid,
-            tid: caller.tid,
+            tid,
             name: &process.name,
             executable: process.executable.as_deref(),
             command_line: &process.command_line,

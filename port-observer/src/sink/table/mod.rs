@@ -1,21 +1,32 @@
 //! A table for people, aligned to the screen.
 
+mod block;
+mod colors;
+mod figures;
 mod layout;
+mod overview;
 mod render;
+mod story;
 mod words;
 
 use std::io::{self, BufWriter, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::tz::TimeZone;
 
+use self::colors::{level_style, style};
 use self::layout::{Addresses, Column, Layout};
-use self::render::{header, row};
+use self::overview::View;
+use self::render::{below, header, row};
+use self::story::Told;
 use super::Sink;
 use super::clock::LocalClock;
 use super::escape::escape;
-use crate::event::Endpoint;
-use crate::report::{Body, EventType, Port, Report};
+use crate::event::{Endpoint, Protocol};
+use crate::process::Process;
+use crate::report::{
+    Body, Closing, EventType, Level, Port, Report, Space, SpaceKind, Story, Summary,
+};
 
 /// The fewest lines between two headers.
 const HEADER_EVERY_MIN: usize = 10;
@@ -78,6 +89,20 @@ pub struct Table<W: Write> {
     widest: Addresses,
     /// Lines since the last header; none: there was no header yet.
     lines: Option<usize>,
+    told: Told,
+}
+
+/// A line of the table, before it has a layout.
+struct Row<'a> {
+    time_ns: u64,
+    event: EventType,
+    style: Style,
+    netns: u32,
+    protocol: Protocol,
+    local: String,
+    remote: String,
+    process: Option<&'a Process>,
+    detail: String,
 }
 
 impl<W: Write> Table<W> {
@@ -94,6 +119,7 @@ impl<W: Write> Table<W> {
             addresses,
             widest: Addresses::new(0, 0),
             lines: None,
+            told: Told::default(),
             options,
         }
     }
@@ -101,30 +127,70 @@ impl<W: Write> Table<W> {
     fn port_line(&mut self, report: &Report, port: &Port) -> io::Result<()> {
         let address =
             |endpoint: Option<Endpoint>| endpoint.map_or("-".to_owned(), |e| e.to_string());
-        let (local, remote) = (address(port.local), address(port.remote));
+        let mut detail = words::detail(&report.body);
+        let story = match &report.body {
+            Body::Exhausted { story: Some(story), .. } => Some(story),
+            _ => None,
+        };
+        let due = story.filter(|story| self.told.is_due(&story.space, report.time_ns));
+        if story.is_some() && due.is_none() {
+            detail.push_str(", see above");
+        }
+        let event = report.body.event_type();
+        self.row(Row {
+            time_ns: report.time_ns,
+            event,
+            style: style(event),
+            netns: port.netns,
+            protocol: port.protocol,
+            local: address(port.local),
+            remote: address(port.remote),
+            process: port.caller.as_ref().map(|caller| caller.process.as_ref()),
+            detail,
+        })?;
+        due.map_or(Ok(()), |story| self.story(story))
+    }
+
+    fn threshold_line(&mut self, report: &Report, space: &Space, level: Level) -> io::Result<()> {
+        let (local, remote) = match space.kind {
+            SpaceKind::Connect { source, destination } => (source, destination.to_string()),
+            SpaceKind::Bind { address } => (address, "-".to_owned()),
+        };
+        self.row(Row {
+            time_ns: report.time_ns,
+            event: EventType::Threshold,
+            style: level_style(level),
+            netns: space.netns,
+            protocol: space.protocol,
+            local: local.to_canonical().to_string(),
+            remote,
+            process: None,
+            detail: words::detail(&report.body),
+        })
+    }
+
+    fn row(&mut self, of: Row<'_>) -> io::Result<()> {
+        let Row { local, remote, process, mut detail, .. } = of;
         self.make_room(Addresses::new(local.len(), remote.len()))?;
 
-        let process = port.caller.as_ref().map(|caller| caller.process.as_ref());
         let pid = process.map_or("-".to_owned(), |process| process.pid.to_string());
         let name = process.map(|process| escape(&process.name)).filter(|name| !name.is_empty());
         let name = name.unwrap_or("-".into());
         let container = process.and_then(|process| process.container.as_ref());
         let container = container.map_or("".into(), |container| {
-            escape(container.name.as_deref().unwrap_or_else(|| short(&container.id)))
+            escape(container.name.as_deref().unwrap_or_else(|| figures::short(&container.id)))
         });
-        let mut detail = words::detail(&report.body);
-        if self.options.home_netns.is_some_and(|home| home != port.netns) {
-            detail.push_str(&format!(", netns {}", port.netns));
+        if self.options.home_netns.is_some_and(|home| home != of.netns) {
+            detail.push_str(&format!(", netns {}", of.netns));
         }
         if self.layout.place(Column::Container).is_none() && !container.is_empty() {
             detail.push_str(&format!(", container {container}"));
         }
-        let event = report.body.event_type();
-        let time = self.clock.format(report.time_ns);
+        let time = self.clock.format(of.time_ns);
         let cells = Column::ALL.map(|column| match column {
             Column::Time => time,
-            Column::Event => event.name(),
-            Column::Protocol => port.protocol.name(),
+            Column::Event => of.event.name(),
+            Column::Protocol => of.protocol.name(),
             Column::Local => &local,
             Column::Remote => &remote,
             Column::Pid => &pid,
@@ -132,10 +198,34 @@ impl<W: Write> Table<W> {
             Column::Container => &container,
             Column::Detail => &detail,
         });
-        let style = if self.options.color { style(event) } else { Style::new() };
+        let style = if self.options.color { of.style } else { Style::new() };
         let (text, lines) = row(&self.layout, &cells, style);
         self.lines = self.lines.map(|before| before + lines);
         self.out.write_all(text.as_bytes())
+    }
+
+    /// Below the row that it is about, under its event.
+    fn story(&mut self, story: &Story) -> io::Result<()> {
+        let indent = self.layout.place(Column::Event).map_or(0, |(start, _)| start);
+        for line in story::lines(story) {
+            for line in below(&line, indent, self.layout.screen) {
+                self.plain_line(&line, Style::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> View {
+        let screen = self.size.map(|(columns, _)| columns);
+        View { screen, home_netns: self.options.home_netns }
+    }
+
+    fn summary(&mut self, time_ns: u64, summary: &Summary) -> io::Result<()> {
+        let gap = " ".repeat(self.layout.gap);
+        let title = format!("{}{gap}summary", self.clock.format(time_ns));
+        self.plain_line(&title, Style::new().bold())?;
+        let lines = overview::summary(summary, self.view());
+        lines.iter().try_for_each(|line| self.plain_line(line, Style::new()))
     }
 
     /// Lays the table out for the widest address so far, and writes a header where one is due.
@@ -190,6 +280,8 @@ impl<W: Write + Send> Sink for Table<W> {
                 let text = format!("{time}{gap}{:9}{gap}{text}", "LOST");
                 self.plain_line(&text, style(EventType::Lost))
             }
+            Body::Threshold { space, level } => self.threshold_line(report, space, *level),
+            Body::Summary(summary) => self.summary(report.time_ns, summary),
             body => match body.port() {
                 Some(port) => self.port_line(report, port),
                 None => Ok(()),
@@ -197,30 +289,21 @@ impl<W: Write + Send> Sink for Table<W> {
         }
     }
 
+    /// On a screen only: a file has all of it in its lines.
+    fn closing(&mut self, closing: &Closing) -> io::Result<()> {
+        if self.size.is_none() {
+            return Ok(());
+        }
+        for (title, lines) in overview::closing(closing, self.view()) {
+            self.plain_line("", Style::new())?;
+            self.plain_line(&title, Style::new().bold())?;
+            lines.iter().try_for_each(|line| self.plain_line(line, Style::new()))?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.size = self.options.screen.size();
         self.out.flush()
     }
-}
-
-fn style(event: EventType) -> Style {
-    match event {
-        EventType::Acquire => AnsiColor::Green.on_default(),
-        EventType::TimeWait => AnsiColor::Yellow.on_default(),
-        EventType::Release => AnsiColor::Cyan.on_default(),
-        EventType::Exhausted => AnsiColor::Red.on_default().bold(),
-        EventType::Conflict => AnsiColor::Magenta.on_default().bold(),
-        EventType::Lost => AnsiColor::Red.on_default().bold().invert(),
-        EventType::State => AnsiColor::Blue.on_default(),
-        EventType::Threshold => AnsiColor::Yellow.on_default().bold(),
-        EventType::Existing | EventType::Summary | EventType::Start | EventType::Stop => {
-            Style::new()
-        }
-    }
-}
-
-/// What container runtimes print of an identifier. A unit's name is shown whole.
-fn short(id: &str) -> &str {
-    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { &id[..12] } else { id }
 }

@@ -64,6 +64,17 @@ fn row_of(layout: &Layout, cells: &[&str; 9], style: impl Fn(Column) -> Style) -
     (text, lines)
 }
 
+/// Text that belongs to the row above: indented, and further where it is wrapped.
+pub(super) fn below(text: &str, indent: usize, screen: Option<usize>) -> Vec<String> {
+    const MORE: usize = 2;
+    let lines = wrap(text, screen.map(|screen| screen.saturating_sub(indent + MORE).max(1)));
+    let indented = lines.into_iter().enumerate().map(|(at, line)| {
+        let more = if at == 0 { 0 } else { MORE };
+        format!("{:1$}{line}", "", indent + more)
+    });
+    indented.collect()
+}
+
 /// A container without a column of its own is part of the detail.
 fn is_below(layout: &Layout, column: Column) -> bool {
     column != Column::Container && layout.place(column).is_none()
@@ -83,7 +94,7 @@ fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
 }
 
 /// As much of the text as has room; `…` says that there was more.
-fn cut(text: &str, width: Option<usize>) -> String {
+pub(super) fn cut(text: &str, width: Option<usize>) -> String {
     match width {
         Some(width) if text.width() > width => {
             let mut room = width.saturating_sub(1);

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use nix::errno::Errno;
 
-use crate::event::{LossPlace, Reason, Via};
-use crate::report::{Body, Start, Stop};
+use super::figures::{holder_name, outlook, percent};
+use crate::event::{LossPlace, Protocol, Reason, TcpState, Via};
+use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
 use crate::sink::escape::escape;
 
 /// Namespaces whose range the banner shows.
@@ -14,9 +15,12 @@ const RANGES_SHOWN: usize = 4;
 /// What happened, apart from what has a column of its own. Empty for lines that have no columns.
 pub(super) fn detail(body: &Body) -> String {
     match *body {
-        Body::Acquire { via, requested_port, search_ns, .. } => {
-            let call = call(via, requested_port);
-            format!("{call}{}", search(search_ns))
+        Body::Existing { ref port, state } => format!("held already, {}", standing(port, state)),
+        Body::Acquire { via, requested_port, search_ns, ref space, .. } => {
+            let left = space.as_ref().map_or_else(String::new, |space| {
+                format!(", {} of {} left", space.headroom, space.capacity)
+            });
+            format!("{}{}{left}", call(via, requested_port), search(search_ns))
         }
         Body::TimeWait { .. } => "closed, TIME_WAIT keeps the port".to_owned(),
         Body::Release { reason, held_ns, .. } => match held_ns {
@@ -26,17 +30,39 @@ pub(super) fn detail(body: &Body) -> String {
         Body::Exhausted { via, errno, search_ns, .. } => {
             format!("{}, {}{}", error(errno), call(via, Some(0)), search(search_ns))
         }
-        Body::Conflict { ref port, via, errno, .. } => {
+        Body::Conflict { ref port, via, errno, ref holders } => {
             let asked = port.local.map(|local| local.port);
-            format!("{}, {}", error(errno), call(via, asked))
+            format!("{}, {}{}", error(errno), call(via, asked), taken_by(holders))
+        }
+        Body::Threshold { ref space, level } => {
+            let level = if level == Level::Ok { "ok again" } else { level.name() };
+            let Space { used, capacity, .. } = space.as_ref();
+            let percent = percent(space);
+            format!("{level}: {used} of {capacity} used ({percent}){}", outlook(space))
         }
         Body::State { old, new, .. } => format!("{} → {}", old.name(), new.name()),
-        Body::Existing { .. }
-        | Body::Threshold { .. }
-        | Body::Summary(_)
-        | Body::Start(_)
-        | Body::Lost { .. }
-        | Body::Stop(_) => String::new(),
+        Body::Summary(_) | Body::Start(_) | Body::Lost { .. } | Body::Stop(_) => String::new(),
+    }
+}
+
+/// What kind of socket holds a port.
+fn standing(port: &Port, state: TcpState) -> &'static str {
+    match (port.protocol, state) {
+        (Protocol::Udp, TcpState::ESTABLISHED) => "connected",
+        (Protocol::Udp, _) | (_, TcpState::BOUND_INACTIVE) => "bound",
+        (Protocol::Tcp, state) => state.name(),
+    }
+}
+
+/// Who has the port that was asked for.
+fn taken_by(holders: &[Holder]) -> String {
+    let Some((first, more)) = holders.split_first() else { return String::new() };
+    let name = holder_name(first.process.as_deref());
+    let only_time_wait = first.time_wait > 0 && first.time_wait == first.total();
+    let how = if only_time_wait { "kept by TIME_WAIT of" } else { "held by" };
+    match more.len() {
+        0 => format!(", {how} {name}"),
+        more => format!(", {how} {name} and {more} more"),
     }
 }
 
@@ -62,6 +88,14 @@ fn because(reason: Reason) -> &'static str {
         Reason::TimeWaitExpired => "TIME_WAIT expired",
         Reason::TimeWaitReused => "TIME_WAIT reused",
         Reason::Reconciled => "found gone, when is not known",
+    }
+}
+
+/// An error's name alone.
+pub(super) fn error_name(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => errno.to_string(),
+        known => format!("{known:?}"),
     }
 }
 
@@ -91,7 +125,12 @@ pub(super) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
     let space = if kind.is_empty() { "" } else { " " };
     let events = if count == 1 { "event" } else { "events" };
     let place = match place {
-        LossPlace::Ledger => "in the ledger, which is full",
+        LossPlace::Ledger => {
+            let ports = if count == 1 { "port is" } else { "ports are" };
+            return format!(
+                "the ledger is full (see --max-holdings): {count} {ports} not accounted"
+            );
+        }
         LossPlace::KernelBuffer => "no room in the kernel (see --buffer-size)",
         LossPlace::KernelProgram => "skipped in the kernel, an estimate",
         LossPlace::Decode => "a record made no sense",

@@ -1,0 +1,334 @@
+//! How many ports each namespace and space has left, kept up to date with every holding.
+//!
+//! connect() can't have a port that is *blocked* (somebody bound it, see `namespaces::Bucket`) nor,
+//! unless TIME_WAIT keeps it and may be taken over, one with a connection from the same source to the
+//! same destination. The first are counted for the namespace, the second for the space, and only
+//! where the port is not blocked anyway: so each event costs the same however many spaces there are,
+//! and only a port that becomes blocked, or ceases to be, costs a step for each of its holders.
+
+use super::{
+    Holding, Holdings,
+    history::History,
+    holdings::Holds,
+    lists::{Index, NONE, iter, push, unlink},
+    rules::{may_reuse, overlaps},
+    spaces::SpaceKey,
+};
+use crate::{
+    event::{NamespaceSettings, Protocol},
+    report::{Space, SpaceKind},
+};
+
+/// From how many connections to one destination on their number over time is kept.
+const HISTORY_FROM: u32 = 8;
+/// When nothing else is known: `tcp_tw_reuse_delay`'s default, and the second of older kernels.
+const REUSE_DELAY_NS: u64 = 1_000_000_000;
+
+impl Holdings {
+    /// Puts a holding onto its port.
+    pub(super) fn enter(&mut self, index: Index, binds: bool) {
+        let Holding { flow, sharing, .. } = *self.get(index);
+        let namespace = self.namespaces.entry(flow.netns).or_default();
+        let is_offered = namespace.offers(flow.local.port);
+        let table = namespace.table_mut(flow.protocol);
+        let bucket = table.buckets.entry(flow.local.port).or_default();
+        let (was_held, was_blocked) = (bucket.holders > 0, bucket.is_blocked(self.sticky));
+        push(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
+        bucket.holders += 1;
+        bucket.unshared += u32::from(!sharing.connect_bind);
+        bucket.is_bound |= binds;
+        let (is_blocked, first) = (bucket.is_blocked(self.sticky), bucket.first);
+        if is_offered {
+            table.used += u32::from(!was_held);
+            table.blocked += u32::from(is_blocked && !was_blocked);
+            if is_blocked && !was_blocked {
+                self.count_members(first, false);
+            }
+        }
+        self.join(index, is_offered && !is_blocked);
+    }
+
+    /// Takes a holding off its port.
+    pub(super) fn leave(&mut self, index: Index) {
+        let Holding { flow, sharing, .. } = *self.get(index);
+        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
+        let is_offered = namespace.offers(flow.local.port);
+        let table = namespace.table_mut(flow.protocol);
+        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let was_blocked = bucket.is_blocked(self.sticky);
+        unlink(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
+        bucket.holders -= 1;
+        bucket.unshared -= u32::from(!sharing.connect_bind);
+        let is_held = bucket.holders > 0;
+        let is_blocked = is_held && bucket.is_blocked(self.sticky);
+        let first = bucket.first;
+        if !is_held {
+            table.buckets.remove(&flow.local.port);
+        }
+        if is_offered {
+            table.used -= u32::from(!is_held);
+            table.blocked -= u32::from(was_blocked && !is_blocked);
+        }
+        self.part(index, is_offered && !was_blocked);
+        if is_offered && was_blocked && !is_blocked {
+            self.count_members(first, true);
+        }
+    }
+
+    /// A member of a space joins it. `counts`: its port would be there for the choice without it.
+    fn join(&mut self, index: Index, counts: bool) {
+        let holding = self.get(index);
+        let Some(key) = space_of(holding) else { return };
+        let ripe = holding.ripe;
+        let space = self.spaces.find_or_insert(key);
+        self.remember(space);
+        let state = self.spaces.get_mut(space);
+        push(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
+        state.members += 1;
+        state.own += u32::from(counts);
+        state.ripe += u32::from(counts && ripe);
+        self.get_mut(index).space = space;
+    }
+
+    fn part(&mut self, index: Index, counted: bool) {
+        let space = std::mem::replace(&mut self.get_mut(index).space, NONE);
+        if space == NONE {
+            return;
+        }
+        self.remember(space);
+        let (ripe, holds) = (self.get(index).ripe, self.get(index).holds);
+        let state = self.spaces.get_mut(space);
+        unlink(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
+        state.members -= 1;
+        state.own -= u32::from(counted);
+        state.ripe -= u32::from(counted && ripe);
+        if holds != Holds::TimeWait
+            && let Some(history) = &mut state.history
+        {
+            history.closed();
+        }
+        self.spaces.forget_if_empty(space);
+    }
+
+    /// A port has become, or is no longer, one that its members alone keep from the choice.
+    fn count_members(&mut self, first: Index, count: bool) {
+        for (_, holding) in iter(&self.slab, first, |holding| &holding.in_bucket) {
+            if holding.space == NONE {
+                continue;
+            }
+            let state = self.spaces.get_mut(holding.space);
+            let ripe = u32::from(holding.ripe);
+            if count {
+                state.own += 1;
+                state.ripe += ripe;
+            } else {
+                state.own -= 1;
+                state.ripe -= ripe;
+            }
+        }
+    }
+
+    /// Keeps what was used until now, if it is time to.
+    fn remember(&mut self, space: Index) {
+        let now_ns = self.now_ns;
+        let state = self.spaces.get_mut(space);
+        if state.members < HISTORY_FROM && state.history.is_none() {
+            return;
+        }
+        if !state.history.get_or_insert_default().is_due(now_ns) {
+            return;
+        }
+        let key = state.key;
+        let used = self.used(&key).unwrap_or(0);
+        if let Some(history) = &mut self.spaces.get_mut(space).history {
+            history.sample(used);
+        }
+    }
+
+    /// A connection of a space was closed, and TIME_WAIT keeps its port.
+    pub(super) fn closes(&mut self, index: Index) {
+        let space = self.get(index).space;
+        if space != NONE
+            && let Some(history) = &mut self.spaces.get_mut(space).history
+        {
+            history.closed();
+        }
+    }
+
+    /// From when on may this TIME_WAIT entry be taken over?
+    pub(super) fn ripens(&mut self, index: Index) {
+        let holding = self.get(index);
+        if holding.space == NONE || !holding.reuse.timestamps || holding.reuse.fin_wait2 {
+            return;
+        }
+        let (began_ns, netns) = (holding.began_ns, holding.flow.netns);
+        let settings = self.namespaces.get(&netns).and_then(|n| n.settings.as_ref());
+        let delay_ns = settings
+            .map_or(REUSE_DELAY_NS, |settings| u64::from(settings.tw_reuse_delay_ms) * 1_000_000);
+        self.ripening.push_back((began_ns + delay_ns, index, began_ns));
+    }
+
+    /// Time has gone by.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        while let Some(&(at_ns, index, began_ns)) = self.ripening.front()
+            && at_ns < self.now_ns
+        {
+            self.ripening.pop_front();
+            let is_it = |holding: &Holding| {
+                holding.holds == Holds::TimeWait && holding.began_ns == began_ns && !holding.ripe
+            };
+            if !self.slab.get(index as usize).is_some_and(is_it) {
+                continue;
+            }
+            self.get_mut(index).ripe = true;
+            let Holding { flow, space, .. } = *self.get(index);
+            if space != NONE && self.is_free_for_connect(flow.netns, flow.local.port) {
+                self.spaces.get_mut(space).ripe += 1;
+            }
+        }
+    }
+
+    fn is_free_for_connect(&self, netns: u32, port: u16) -> bool {
+        let Some(namespace) = self.namespaces.get(&netns) else { return false };
+        let bucket = namespace.tcp.buckets.get(&port);
+        namespace.offers(port) && !bucket.is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    }
+
+    /// Whether a bind() has succeeded on the port of this holding since it last had no holder.
+    pub(super) fn bucket_is_bound(&self, index: Index) -> bool {
+        let flow = &self.get(index).flow;
+        let table = self.namespaces.get(&flow.netns).map(|ns| ns.table(flow.protocol));
+        table.and_then(|t| t.buckets.get(&flow.local.port)).is_some_and(|bucket| bucket.is_bound)
+    }
+
+    /// A scan shows whether a bind() has made the port of this holding one that connect() passes over.
+    pub(super) fn set_bound(&mut self, index: Index, is_bound: bool) {
+        let flow = self.get(index).flow;
+        let sticky = self.sticky;
+        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
+        let is_offered = namespace.offers(flow.local.port);
+        let table = namespace.table_mut(flow.protocol);
+        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let was_blocked = bucket.is_blocked(sticky);
+        // A holder that is known to have bound it is newer than the list.
+        bucket.is_bound = is_bound || bucket.unshared > 0;
+        let (is_blocked, first) = (bucket.is_blocked(sticky), bucket.first);
+        if !is_offered || was_blocked == is_blocked {
+            return;
+        }
+        if is_blocked {
+            table.blocked += 1;
+        } else {
+            table.blocked -= 1;
+        }
+        self.count_members(first, !is_blocked);
+    }
+
+    /// The settings of a namespace are these from now on: counts all of its ports anew.
+    pub fn set_namespace(&mut self, settings: NamespaceSettings) {
+        let netns = settings.netns;
+        let sticky = self.sticky;
+        let namespace = self.namespaces.entry(netns).or_default();
+        let is_same = namespace.ports() == Some(&settings.ports);
+        namespace.settings = Some(Box::new(settings));
+        if is_same {
+            return;
+        }
+        let mut free = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let (mut used, mut blocked) = (0, 0);
+            for (port, bucket) in &namespace.table(protocol).buckets {
+                if !namespace.offers(*port) {
+                    continue;
+                }
+                used += 1;
+                if bucket.is_blocked(sticky) {
+                    blocked += 1;
+                } else if protocol == Protocol::Tcp {
+                    free.push(bucket.first);
+                }
+            }
+            let table = namespace.table_mut(protocol);
+            (table.used, table.blocked) = (used, blocked);
+        }
+        self.spaces.reset(netns);
+        free.into_iter().for_each(|first| self.count_members(first, true));
+    }
+
+    /// How many ports of a space are used; `None` while the namespace's settings are not known.
+    pub fn used(&self, key: &SpaceKey) -> Option<u32> {
+        let namespace = self.namespaces.get(&key.netns)?;
+        let ports = namespace.ports()?;
+        match key.kind {
+            SpaceKind::Connect { source, destination } => {
+                let state = self.spaces.find(key).map(|index| self.spaces.get(index));
+                let (own, ripe) = state.map_or((0, 0), |state| (state.own, state.ripe));
+                let tw_reuse = namespace.settings.as_ref().map_or(0, |s| s.tw_reuse);
+                let taken_over =
+                    if may_reuse(tw_reuse, source, destination.address) { ripe } else { 0 };
+                Some(namespace.tcp.blocked + own - taken_over)
+            }
+            SpaceKind::Bind { address } => {
+                let is_in_the_way = |bucket: &super::namespaces::Bucket| {
+                    iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
+                        .any(|(_, holding)| overlaps(address, holding))
+                };
+                let buckets = namespace.table(key.protocol).buckets.iter();
+                let used = buckets.filter(|(port, b)| ports.offers(**port) && is_in_the_way(b));
+                #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 ports")]
+                Some(used.count() as u32)
+            }
+        }
+    }
+
+    /// A space as it is now; `None` while the namespace's settings are not known.
+    pub fn space(&self, key: &SpaceKey) -> Option<Space> {
+        let used = self.used(key)?;
+        let capacity = self.namespaces.get(&key.netns)?.ports()?.capacity();
+        let headroom = capacity.saturating_sub(used);
+        let history =
+            self.spaces.find(key).and_then(|index| self.spaces.get(index).history.as_deref());
+        let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
+        let rate = growth.map(|growth| growth.used_per_second);
+        Some(Space {
+            kind: key.kind,
+            netns: key.netns,
+            protocol: key.protocol,
+            capacity,
+            used: capacity - headroom,
+            headroom,
+            growth_per_second: rate,
+            seconds_to_exhaustion: rate
+                .filter(|rate| *rate > 0.0)
+                .map(|rate| f64::from(headroom) / rate),
+        })
+    }
+
+    /// Something was allocated from a space for bind(), or was to be.
+    pub fn touch_bind(&mut self, key: SpaceKey) {
+        let space = self.spaces.find_or_insert(key);
+        let now_ns = self.now_ns;
+        let state = self.spaces.get_mut(space);
+        state.last_ns = now_ns;
+        if !state.history.get_or_insert_default().is_due(now_ns) {
+            return;
+        }
+        let used = self.used(&key).unwrap_or(0);
+        if let Some(history) = &mut self.spaces.get_mut(space).history {
+            history.sample(used);
+        }
+    }
+}
+
+/// The space whose choice gave a holding its port.
+pub fn space_of(holding: &Holding) -> Option<SpaceKey> {
+    if !holding.is_member() {
+        return None;
+    }
+    let kind = SpaceKind::Connect {
+        source: holding.flow.local.address,
+        destination: holding.flow.remote?,
+    };
+    Some(SpaceKey { netns: holding.flow.netns, protocol: holding.flow.protocol, kind })
+}

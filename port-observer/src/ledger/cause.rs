@@ -1,0 +1,108 @@
+//! Why a space ran out of ports.
+
+use super::history::Growth;
+use crate::report::{Cause, CauseKind};
+
+/// A range with fewer ports than this is small: the kernel's own default has 28,232.
+const SMALL_CAPACITY: u32 = 1_000;
+/// Connections that are younger than this at the median are not held for long.
+const LONG_HELD_SECONDS: f64 = 10.0;
+/// Of connections that leak, at most this part of the growth is closed.
+const LEAK_CLOSED: f64 = 0.1;
+
+/// What keeps the ports of a space.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// The ports there are.
+    pub capacity: u32,
+    /// Kept by TIME_WAIT.
+    pub time_wait: u32,
+    /// Kept by connections.
+    pub established: u32,
+    /// Kept by bind(), listeners and what a bind() made unsharable.
+    pub bound: u32,
+    /// The median age of the connections.
+    pub median_age_seconds: Option<f64>,
+    /// How the space changed.
+    pub growth: Option<Growth>,
+}
+
+impl Evidence {
+    /// The cause that the numbers show.
+    pub fn cause(self) -> Cause {
+        Cause {
+            kind: self.kind(),
+            capacity: self.capacity,
+            time_wait: self.time_wait,
+            established: self.established,
+            bound: self.bound,
+            closed_per_second: self.growth.map(|growth| growth.closed_per_second),
+            median_age_seconds: self.median_age_seconds,
+            growth_per_second: self.growth.map(|growth| growth.used_per_second),
+        }
+    }
+
+    fn kind(&self) -> CauseKind {
+        if self.time_wait > self.established && self.time_wait >= self.bound {
+            CauseKind::Churn
+        } else if self.bound > self.established {
+            CauseKind::BindHeld
+        } else if self.is_leak() {
+            CauseKind::Leak
+        } else if self.capacity < SMALL_CAPACITY {
+            CauseKind::SmallRange
+        } else {
+            CauseKind::Concurrency
+        }
+    }
+
+    /// Connections that are opened, held for long, and hardly any closed.
+    fn is_leak(&self) -> bool {
+        let is_long_held = self.median_age_seconds.is_some_and(|age| age >= LONG_HELD_SECONDS);
+        is_long_held
+            && self.growth.is_some_and(|growth| {
+                growth.used_per_second > 0.0
+                    && growth.closed_per_second <= growth.used_per_second * LEAK_CLOSED
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(time_wait: u32, established: u32, bound: u32) -> Evidence {
+        Evidence {
+            capacity: time_wait + established + bound,
+            time_wait,
+            established,
+            bound,
+            median_age_seconds: Some(30.0),
+            growth: None,
+        }
+    }
+
+    fn growing(used_per_second: f64, closed_per_second: f64) -> Option<Growth> {
+        Some(Growth { used_per_second, closed_per_second })
+    }
+
+    #[test]
+    fn what_keeps_most_ports_is_the_cause() {
+        assert_eq!(evidence(20_000, 8_000, 232).cause().kind, CauseKind::Churn);
+        assert_eq!(evidence(0, 8_000, 20_232).cause().kind, CauseKind::BindHeld);
+        assert_eq!(evidence(8_000, 20_000, 232).cause().kind, CauseKind::Concurrency);
+        assert_eq!(evidence(0, 10, 0).cause().kind, CauseKind::SmallRange);
+    }
+
+    #[test]
+    fn connections_leak_if_they_are_held_and_grow() {
+        let leak = Evidence { growth: growing(100.0, 1.0), ..evidence(0, 28_232, 0) };
+        assert_eq!(leak.clone().cause().kind, CauseKind::Leak);
+        let in_use = Evidence { growth: growing(100.0, 900.0), ..leak.clone() };
+        assert_eq!(in_use.cause().kind, CauseKind::Concurrency);
+        let steady = Evidence { growth: growing(0.0, 0.0), ..leak.clone() };
+        assert_eq!(steady.cause().kind, CauseKind::Concurrency);
+        let burst = Evidence { median_age_seconds: Some(1.0), ..leak };
+        assert_eq!(burst.cause().kind, CauseKind::Concurrency);
+    }
+}

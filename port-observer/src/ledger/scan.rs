@@ -1,0 +1,207 @@
+//! What the kernel's own lists show, joined with what events told.
+//!
+//! The source hands over every event that the kernel told before it read a part of a list ahead of
+//! that part. So what the list shows and the ledger does not know is news, unless it was released
+//! since the scan began; and what was known when the scan began and was not found is gone.
+
+use foldhash::HashSet;
+
+use super::{Holding, Holds, Ledger, Who, lists::iter, port};
+use crate::{
+    event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
+    report::{Body, Report},
+};
+
+/// The scan under way, or the last one.
+#[derive(Debug, Default)]
+pub struct Scan {
+    number: u32,
+    is_running: bool,
+    /// Let go since it began.
+    released: HashSet<SocketId>,
+    released_flows: HashSet<Flow>,
+}
+
+impl Scan {
+    pub(super) fn begin(&mut self) {
+        self.number += 1;
+        self.is_running = true;
+        self.released.clear();
+        self.released_flows.clear();
+    }
+
+    /// What a holding that comes now is marked with.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn released(&mut self, holding: &Holding) {
+        if !self.is_running {
+            return;
+        }
+        if holding.socket.0 == 0 {
+            self.released_flows.insert(holding.flow);
+        } else {
+            self.released.insert(holding.socket);
+        }
+    }
+
+    /// A socket has let go of its port without a word of its own.
+    pub(super) fn passed_on(&mut self, socket: SocketId) {
+        if self.is_running {
+            self.released.insert(socket);
+        }
+    }
+
+    /// Whether the scan under way, and no event, has made this holding known.
+    pub(super) fn is_new(&self, holding: &Holding) -> bool {
+        self.is_running && holding.since_ns.is_none() && holding.seen == self.number
+    }
+}
+
+impl<W: Who> Ledger<W> {
+    /// A port that a scan found held.
+    pub(super) fn existing(&mut self, found: Existing, out: &mut Vec<Report>) {
+        let socket = found.socket.unwrap_or(SocketId(0));
+        let known = match found.socket {
+            Some(socket) => self.holdings.find(socket),
+            None => self.holdings.find_flow(&found.flow),
+        };
+        let place = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
+        let is_same = |holding: &Holding| place(&holding.flow) == place(&found.flow);
+        match known {
+            Some(index) if is_same(self.holdings.get(index)) => {
+                self.refresh(index, found);
+                return;
+            }
+            Some(index) => {
+                let gone = self.holdings.remove(index);
+                self.freed(found.time_ns, &gone, Reason::Reconciled, out);
+            }
+            None if self.is_stale(&found) => return,
+            None => {}
+        }
+        if let Some(index) = self.under_another_name(&found) {
+            let number = self.scan.number;
+            self.holdings.get_mut(index).seen = number;
+            return;
+        }
+        let mut holding = Holding::new(socket, found.flow, holds(&found));
+        holding.sharing = found.sharing;
+        if self.options.sticky {
+            // These kernels do not keep who chose the port, but mark it once somebody bound it.
+            holding.sharing.connect_bind = found.blocked == Some(false);
+        }
+        if found.blocked.is_none() {
+            // Nobody can say, so it is taken for the usual: who connects has not bound before.
+            holding.sharing.connect_bind = found.flow.remote.is_some();
+        }
+        holding.caller = found.task.as_ref().map(|task| self.caller(task));
+        if let Some(reuse) = found.reuse {
+            holding.reuse = reuse;
+            holding.began_ns = found.time_ns;
+        }
+        holding.seen = self.scan.number;
+        let told = port(&holding);
+        let binds = found.blocked.unwrap_or(!holding.sharing.connect_bind);
+        match self.holdings.insert(holding, binds && found.flow.protocol == Protocol::Tcp) {
+            Some(index) => self.holdings.ripens(index),
+            None => self.unaccounted += 1,
+        }
+        let body = Body::Existing { port: told, state: found.state };
+        out.push(Report { time_ns: found.time_ns, body });
+    }
+
+    /// It was let go after the list was read, or while.
+    fn is_stale(&self, found: &Existing) -> bool {
+        match found.socket {
+            Some(socket) => self.scan.released.contains(&socket),
+            None => self.scan.released_flows.contains(&found.flow),
+        }
+    }
+
+    /// A holding of the same 4-tuple that the source knows by another identity, or whose TIME_WAIT
+    /// is not told yet.
+    fn under_another_name(&self, found: &Existing) -> Option<u32> {
+        let flow = &found.flow;
+        // Listeners and UDP sockets can share all of it.
+        if flow.remote.is_none() && flow.protocol == Protocol::Tcp {
+            return None;
+        }
+        let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
+        let bucket = table.buckets.get(&flow.local.port)?;
+        let is_other = |holding: &Holding| {
+            holding.flow == *flow && holding.seen != self.scan.number
+                || holding.flow == *flow && found.socket.is_none()
+        };
+        iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+            .find(|(_, holding)| is_other(holding))
+            .map(|(index, _)| index)
+    }
+
+    /// What a scan shows of a holding that is known.
+    fn refresh(&mut self, index: u32, found: Existing) {
+        let number = self.scan.number;
+        let caller = match &found.task {
+            Some(task) if self.holdings.get(index).caller.is_none() => Some(self.caller(task)),
+            _ => None,
+        };
+        let sticky = self.options.sticky;
+        let holding = self.holdings.get_mut(index);
+        holding.seen = number;
+        if caller.is_some() {
+            holding.caller = caller;
+        }
+        if let Some(reuse) = found.reuse {
+            holding.reuse = reuse;
+        }
+        let holds = holds(&found);
+        let is_moved = holding.flow != found.flow;
+        let is_shared = holding.sharing.connect_bind;
+        let is_shared_now = if sticky { is_shared } else { found.sharing.connect_bind };
+        let knows_sharing = found.blocked.is_some();
+        if is_moved || (knows_sharing && is_shared != is_shared_now) {
+            self.holdings.correct(index, |holding| {
+                holding.flow = found.flow;
+                holding.sharing.connect_bind = is_shared_now;
+                holding.holds = holds;
+            });
+        } else {
+            holding.holds = holds;
+        }
+        if sticky && let Some(blocked) = found.blocked {
+            self.holdings.set_bound(index, blocked);
+        }
+    }
+
+    /// What was known before the scan and was not found is gone; when, is not known.
+    pub(super) fn scan_ended(&mut self, now_ns: u64, skipped: &[u32], out: &mut Vec<Report>) {
+        if !self.scan.is_running {
+            return;
+        }
+        self.scan.is_running = false;
+        let number = self.scan.number;
+        let is_gone =
+            |holding: &Holding| holding.seen != number && !skipped.contains(&holding.flow.netns);
+        let gone: Vec<u32> = self.holdings.select(is_gone);
+        for index in gone {
+            let holding = self.holdings.remove(index);
+            self.freed(now_ns, &holding, Reason::Reconciled, out);
+        }
+        self.scan.released = HashSet::default();
+        self.scan.released_flows = HashSet::default();
+    }
+}
+
+fn holds(found: &Existing) -> Holds {
+    if found.reuse.is_some() {
+        return Holds::TimeWait;
+    }
+    match found.state {
+        TcpState::LISTEN => Holds::Listening,
+        TcpState::ESTABLISHED | TcpState::SYN_SENT | TcpState::SYN_RECV => Holds::Connected,
+        TcpState::CLOSE | TcpState::BOUND_INACTIVE => Holds::Bound,
+        TcpState::TIME_WAIT => Holds::TimeWait,
+        _ => Holds::Other,
+    }
+}

@@ -1,0 +1,180 @@
+//! Who keeps the ports of a space, and why there is none left.
+
+use foldhash::HashMap;
+
+use super::{
+    Holding, Holdings, Holds, Ledger, SpaceKey, Who,
+    cause::Evidence,
+    lists::{NONE, iter},
+    rules::overlaps,
+    socket::asked_of,
+};
+use crate::{
+    event::{Flow, Via},
+    report::{Cause, Holder, SpaceKind, Story},
+};
+
+/// How many holders a story has.
+const HOLDERS: usize = 10;
+/// In a storm of failing calls, holders and cause are looked up anew this often per space; how full
+/// it is, is always exact.
+const STEP_NS: u64 = 100_000_000;
+
+/// Holders and cause, as they were told last.
+#[derive(Clone, Debug)]
+pub struct Told {
+    time_ns: u64,
+    holders: Vec<Holder>,
+    cause: Option<Cause>,
+}
+
+/// Ports by process.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    by_process: HashMap<(u32, u64), usize>,
+    holders: Vec<Holder>,
+}
+
+impl Tally {
+    /// One more port.
+    pub(super) fn add(&mut self, holding: &Holding) {
+        let process = holding.caller.as_ref().map(|caller| &caller.process);
+        let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
+        let at = *self.by_process.entry(key).or_insert_with(|| {
+            self.holders.push(Holder {
+                process: process.cloned(),
+                established: 0,
+                time_wait: 0,
+                bound: 0,
+                other: 0,
+            });
+            self.holders.len() - 1
+        });
+        let holder = &mut self.holders[at];
+        *match holding.holds {
+            Holds::Connected => &mut holder.established,
+            Holds::TimeWait => &mut holder.time_wait,
+            Holds::Bound | Holds::Listening => &mut holder.bound,
+            Holds::Other => &mut holder.other,
+        } += 1;
+    }
+
+    /// The largest.
+    pub(super) fn largest(mut self, count: usize) -> Vec<Holder> {
+        let pid = |holder: &Holder| holder.process.as_ref().map_or(0, |process| process.pid);
+        self.holders.sort_by_key(|holder| (std::cmp::Reverse(holder.total()), pid(holder)));
+        self.holders.truncate(count);
+        self.holders
+    }
+}
+
+impl Holdings {
+    /// Hands over one holding for each port of a space that can't be had, and whether the port is
+    /// kept by a connection of the space itself.
+    fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
+        let Some(namespace) = self.namespaces.get(&key.netns) else { return };
+        let Some(ports) = namespace.ports() else { return };
+        let space = self.spaces.find(key).unwrap_or(NONE);
+        for (port, bucket) in &namespace.table(key.protocol).buckets {
+            if !ports.offers(*port) {
+                continue;
+            }
+            let on_it = || iter(&self.slab, bucket.first, |holding| &holding.in_bucket);
+            let (found, is_own) = match key.kind {
+                SpaceKind::Connect { .. } => {
+                    let own = if space == NONE {
+                        None
+                    } else {
+                        on_it().find(|(_, holding)| holding.space == space)
+                    };
+                    let blocks = || {
+                        let unshared = on_it().find(|(_, h)| !h.sharing.connect_bind);
+                        unshared.or_else(|| on_it().next())
+                    };
+                    match own {
+                        Some(own) => (Some(own), true),
+                        None if bucket.is_blocked(self.sticky) => (blocks(), false),
+                        None => (None, false),
+                    }
+                }
+                SpaceKind::Bind { address } => {
+                    (on_it().find(|(_, holding)| overlaps(address, holding)), true)
+                }
+            };
+            if let Some((_, holding)) = found {
+                each(holding, is_own);
+            }
+        }
+    }
+}
+
+impl<W: Who> Ledger<W> {
+    /// The story of a call that found no port.
+    pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
+        let key = asked_of(via, flow)?;
+        let space = self.holdings.space(&key)?;
+        let now_ns = self.holdings.now_ns;
+        let index = self.holdings.spaces.find(&key);
+        let told = index.and_then(|index| self.holdings.spaces.get(index).told.as_deref());
+        if let Some(told) = told
+            && now_ns < told.time_ns + STEP_NS
+        {
+            let Told { holders, cause, .. } = told.clone();
+            return Some(Box::new(Story { space, holders, cause }));
+        }
+        let mut tally = Tally::default();
+        let mut ages = Vec::new();
+        let mut evidence = Evidence { capacity: space.capacity, ..Evidence::default() };
+        let began_ns = self.began_ns.unwrap_or(now_ns);
+        self.holdings.for_each_used(&key, |holding, is_own| {
+            tally.add(holding);
+            match holding.holds {
+                _ if !is_own => evidence.bound += 1,
+                Holds::TimeWait => evidence.time_wait += 1,
+                Holds::Bound | Holds::Listening => evidence.bound += 1,
+                Holds::Connected | Holds::Other => {
+                    evidence.established += 1;
+                    // Of what was there before, it is known that it is no younger than that.
+                    ages.push(now_ns.saturating_sub(holding.since_ns.unwrap_or(began_ns)));
+                }
+            }
+        });
+        let middle = ages.len() / 2;
+        if !ages.is_empty() {
+            #[expect(clippy::cast_precision_loss, reason = "an age, in seconds")]
+            let age = *ages.select_nth_unstable(middle).1 as f64 / 1e9;
+            evidence.median_age_seconds = Some(age);
+        }
+        let history = index.and_then(|i| self.holdings.spaces.get(i).history.as_deref());
+        evidence.growth = history.and_then(|history| history.growth(now_ns, space.used));
+        let holders = tally.largest(HOLDERS);
+        // With room left it was the socket's own range (IP_LOCAL_PORT_RANGE) that was full, or the
+        // one port that a range of odd size leaves out.
+        let cause = (space.headroom <= 1).then(|| evidence.cause());
+        if let Some(index) = index {
+            let told = Told { time_ns: now_ns, holders: holders.clone(), cause: cause.clone() };
+            self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
+        }
+        Some(Box::new(Story { space, holders, cause }))
+    }
+
+    /// Who keeps a port that a call asked for by its number.
+    pub(super) fn in_the_way(&self, via: Via, flow: &Flow) -> Vec<Holder> {
+        let mut tally = Tally::default();
+        let namespace = self.holdings.namespaces.get(&flow.netns);
+        let bucket = namespace.and_then(|n| n.table(flow.protocol).buckets.get(&flow.local.port));
+        let Some(bucket) = bucket else { return Vec::new() };
+        let is_in_the_way = |holding: &Holding| match via {
+            // Its own port, then: what is taken is the 4-tuple.
+            Via::Connect => {
+                holding.flow.local.address == flow.local.address
+                    && holding.flow.remote == flow.remote
+            }
+            Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
+        };
+        iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+            .filter(|(_, holding)| is_in_the_way(holding))
+            .for_each(|(_, holding)| tally.add(holding));
+        tally.largest(HOLDERS)
+    }
+}

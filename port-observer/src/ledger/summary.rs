@@ -1,0 +1,214 @@
+//! The state of everything at one moment, for those who ask.
+
+use std::{net::IpAddr, sync::Arc};
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
+
+use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who};
+use crate::{
+    event::{Endpoint, Protocol, Via},
+    process::Process,
+    report::{CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, Summary, TcpUse},
+};
+
+/// How many different failures are kept apart.
+const FAILURES: usize = 1_000;
+/// How many rows each part of the closing table has.
+const CLOSING_ROWS: usize = 5;
+
+/// What makes calls that failed the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FailureKey {
+    process: Option<(u32, u64)>,
+    via: Via,
+    errno: i32,
+    requested_port: u16,
+    local: Option<IpAddr>,
+    remote: Option<Endpoint>,
+}
+
+/// Calls that failed so far.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    by_key: HashMap<FailureKey, Failure>,
+}
+
+impl Failures {
+    /// One more.
+    pub(super) fn add(&mut self, port: &Port, via: Via, errno: i32, cause: Option<CauseKind>) {
+        let process = port.caller.as_ref().map(|caller| &caller.process);
+        let key = FailureKey {
+            process: process.map(|process| (process.pid, process.start_time_ns)),
+            via,
+            errno,
+            requested_port: port.local.map_or(0, |local| local.port),
+            local: port.local.map(|local| local.address),
+            remote: port.remote,
+        };
+        if self.by_key.len() >= FAILURES && !self.by_key.contains_key(&key) {
+            return;
+        }
+        let failure = self.by_key.entry(key).or_insert_with(|| Failure {
+            process: process.cloned(),
+            via,
+            errno,
+            requested_port: key.requested_port,
+            local: key.local,
+            remote: key.remote,
+            count: 0,
+            cause: None,
+        });
+        failure.count += 1;
+        failure.cause = cause.or(failure.cause);
+    }
+
+    fn most(&self, count: usize) -> Vec<Failure> {
+        let mut failures: Vec<Failure> = self.by_key.values().cloned().collect();
+        failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+        failures.truncate(count);
+        failures
+    }
+}
+
+impl<W: Who> Ledger<W> {
+    /// The state of everything: the `top` fullest spaces and largest processes of those that are
+    /// wanted.
+    pub fn summary(
+        &mut self,
+        now_ns: u64,
+        top: usize,
+        wants_space: &dyn Fn(&Space) -> bool,
+        wants_process: &dyn Fn(Option<&Process>) -> bool,
+    ) -> Summary {
+        self.holdings.advance(now_ns);
+        Summary {
+            namespaces: self.holdings.namespace_use(),
+            spaces: self.holdings.fullest(top, wants_space),
+            processes: self.holdings.process_use(top, wants_process),
+        }
+    }
+
+    /// What a terminal is shown at the end.
+    pub fn closing(&mut self, now_ns: u64) -> Closing {
+        Closing {
+            summary: self.summary(now_ns, CLOSING_ROWS, &|_| true, &|_| true),
+            failures: self.failures.most(CLOSING_ROWS),
+        }
+    }
+}
+
+impl Holdings {
+    fn namespace_use(&self) -> Vec<NamespaceUse> {
+        let mut tcp: HashMap<u32, TcpUse> = HashMap::new();
+        for holding in self.iter().filter(|h| h.flow.protocol == Protocol::Tcp) {
+            count(tcp.entry(holding.flow.netns).or_default(), holding);
+        }
+        let mut namespaces: Vec<NamespaceUse> = self
+            .namespaces
+            .iter()
+            .map(|(&netns, namespace)| NamespaceUse {
+                netns,
+                names: namespace.settings.as_ref().map_or_else(Vec::new, |s| s.names.clone()),
+                ports: namespace.ports().cloned(),
+                tcp: TcpUse {
+                    ports: namespace.tcp.used,
+                    ..tcp.get(&netns).copied().unwrap_or_default()
+                },
+                udp_used_ports: namespace.udp.used,
+            })
+            .collect();
+        namespaces
+            .sort_by_key(|namespace| (std::cmp::Reverse(namespace.tcp.ports), namespace.netns));
+        namespaces
+    }
+
+    fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
+        // By two counters first: only those that may be among the fullest are looked at closely.
+        let mut keys: Vec<(u32, SpaceKey)> = self
+            .spaces
+            .iter()
+            .filter_map(|state| Some((self.most_used(&state.key)?, state.key)))
+            .collect();
+        keys.sort_unstable_by_key(|(used, key)| (std::cmp::Reverse(*used), key.netns));
+        let mut fullest: Vec<Space> = Vec::new();
+        for (at_most, key) in keys {
+            let least = fullest.get(top.wrapping_sub(1)).map_or(0, |space| permille(space));
+            if fullest.len() >= top && at_most <= least {
+                break;
+            }
+            let Some(space) = self.space(&key) else { continue };
+            if !wants(&space) {
+                continue;
+            }
+            fullest.push(space);
+            fullest.sort_by_key(|space| std::cmp::Reverse(permille(space)));
+            fullest.truncate(top);
+        }
+        fullest
+    }
+
+    /// The most that a space can be used, in thousandths of its capacity; cheap.
+    fn most_used(&self, key: &SpaceKey) -> Option<u32> {
+        let namespace = self.namespaces.get(&key.netns)?;
+        let capacity = namespace.ports()?.capacity();
+        let table = namespace.table(key.protocol);
+        let used = match key.kind {
+            crate::report::SpaceKind::Connect { .. } => {
+                let own = self.spaces.find(key).map_or(0, |i| self.spaces.get(i).own);
+                table.blocked + own
+            }
+            crate::report::SpaceKind::Bind { .. } => table.used,
+        };
+        Some(thousandths(used, capacity))
+    }
+
+    fn process_use(&self, top: usize, wants: &dyn Fn(Option<&Process>) -> bool) -> Vec<ProcessUse> {
+        let mut numbers: HashMap<Option<(u32, u64)>, usize> = HashMap::new();
+        let mut uses: Vec<ProcessUse> = Vec::new();
+        let mut ports: HashSet<(usize, u32, Protocol, u16)> = HashSet::default();
+        for holding in self.iter() {
+            let process: Option<&Arc<Process>> = holding.caller.as_ref().map(|c| &c.process);
+            let key = process.map(|process| (process.pid, process.start_time_ns));
+            let number = *numbers.entry(key).or_insert_with(|| {
+                uses.push(ProcessUse {
+                    process: process.cloned(),
+                    tcp: TcpUse::default(),
+                    udp_ports: 0,
+                });
+                uses.len() - 1
+            });
+            let flow = &holding.flow;
+            let is_new = ports.insert((number, flow.netns, flow.protocol, flow.local.port));
+            match flow.protocol {
+                Protocol::Tcp => {
+                    uses[number].tcp.ports += u32::from(is_new);
+                    count(&mut uses[number].tcp, holding);
+                }
+                Protocol::Udp => uses[number].udp_ports += u32::from(is_new),
+            }
+        }
+        uses.retain(|one| wants(one.process.as_deref()));
+        let pid = |one: &ProcessUse| one.process.as_ref().map_or(0, |process| process.pid);
+        uses.sort_by_key(|one| (std::cmp::Reverse(one.tcp.ports + one.udp_ports), pid(one)));
+        uses.truncate(top);
+        uses
+    }
+}
+
+fn thousandths(used: u32, capacity: u32) -> u32 {
+    if capacity == 0 { 1000 } else { used.min(capacity) * 1000 / capacity }
+}
+
+fn permille(space: &Space) -> u32 {
+    thousandths(space.used, space.capacity)
+}
+
+fn count(used: &mut TcpUse, holding: &Holding) {
+    *match holding.holds {
+        Holds::Connected => &mut used.established,
+        Holds::TimeWait => &mut used.time_wait,
+        Holds::Listening => &mut used.listening,
+        Holds::Bound => &mut used.bound,
+        Holds::Other => &mut used.other,
+    } += 1;
+}

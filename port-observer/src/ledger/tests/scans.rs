@@ -1,0 +1,154 @@
+//! What a scan finds, joined with what events told.
+
+use super::*;
+use crate::event::Existing;
+
+/// The time of scans: after whatever was told before.
+const LATER: u64 = 1_000_000;
+
+fn existing(socket: Option<SocketId>, flow: Flow, state: TcpState) -> Existing {
+    Existing {
+        time_ns: LATER,
+        socket,
+        flow,
+        state,
+        reuse: (state == TcpState::TIME_WAIT).then_some(NO_REUSE),
+        sharing: Sharing::default(),
+        blocked: Some(false),
+        task: Some(task("old")),
+    }
+}
+
+impl Book {
+    fn scan_begins(&mut self) {
+        self.now_ns = LATER;
+        self.apply(Event::ScanBegins);
+    }
+
+    fn finds(&mut self, socket: SocketId, flow: Flow, state: TcpState) -> Vec<String> {
+        self.now_ns = LATER;
+        self.apply(Event::Existing(Box::new(existing(Some(socket), flow, state))))
+    }
+
+    fn scan_ends(&mut self) -> Vec<String> {
+        self.now_ns = LATER;
+        self.apply(Event::ScanEnded { skipped: Vec::new() })
+    }
+}
+
+#[test]
+fn what_was_held_before_is_told_once_and_its_release_too() {
+    let mut book = Book::new();
+    book.scan_begins();
+    let said = book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    assert_eq!(said, ["existing 40000>10.0.0.9:80 old"]);
+    assert_eq!(book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 old"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn what_an_event_told_before_the_scan_is_not_told_again() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    assert_eq!(book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert!(said[0].contains("curl"), "{said:?}");
+}
+
+#[test]
+fn what_was_released_while_the_list_was_read_does_not_come_back() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED), NO_LINES);
+    // Nor does what nobody knew.
+    book.tell(OTHER, to_web(40001), CLOSED);
+    assert_eq!(book.finds(OTHER, to_web(40001), TcpState::ESTABLISHED), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
+fn an_acquire_that_the_list_was_faster_than_is_the_same_port() {
+    for kind in [connect("curl"), bind("curl")] {
+        let mut book = Book::new();
+        book.scan_begins();
+        let mut found = existing(Some(SOCKET), to_web(40000), TcpState::SYN_SENT);
+        found.task = None;
+        let said = book.apply(Event::Existing(Box::new(found)));
+        assert_eq!(said, ["existing 40000>10.0.0.9:80 -"]);
+        assert_eq!(book.tell(SOCKET, to_web(40000), kind), NO_LINES);
+        book.scan_ends();
+        let said = book.tell(SOCKET, to_web(40000), CLOSED);
+        assert!(said[0].contains("curl"), "{said:?}");
+        assert_eq!(book.totals(), (0, 1, 0));
+    }
+}
+
+#[test]
+fn what_was_known_and_is_not_found_is_gone() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(OTHER, bound(8080), bind("web"));
+    book.scan_begins();
+    book.finds(OTHER, bound(8080), TcpState::LISTEN);
+    // Came while the scan ran, behind its back.
+    book.tell(ENTRY, to_web(40002), connect("new"));
+    let said = book.scan_ends();
+    assert_eq!(said, ["release reconciled 40000>10.0.0.9:80 curl 999990ns"]);
+    assert_eq!(book.ledger.holdings().len(), 2);
+}
+
+#[test]
+fn a_namespace_that_could_not_be_looked_into_keeps_what_it_had() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    book.now_ns = LATER;
+    assert_eq!(book.apply(Event::ScanEnded { skipped: vec![NETNS] }), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 1);
+}
+
+#[test]
+fn an_entry_of_time_wait_that_only_its_flow_names_is_found_by_it() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    book.scan_begins();
+    let found = existing(None, to_web(40000), TcpState::TIME_WAIT);
+    assert_eq!(book.apply(Event::Existing(Box::new(found))), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.ledger.holdings().time_waits().len(), 1);
+}
+
+#[test]
+fn time_wait_that_is_not_told_yet_is_not_another_port() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    let found = existing(None, to_web(40000), TcpState::TIME_WAIT);
+    assert_eq!(book.apply(Event::Existing(Box::new(found))), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 1);
+}
+
+#[test]
+fn an_address_that_is_another_sockets_by_now_ends_the_one_before() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    let said = book.finds(SOCKET, to_web(40007), TcpState::ESTABLISHED);
+    let expected = [
+        "release reconciled 40000>10.0.0.9:80 curl 999990ns",
+        "existing 40007>10.0.0.9:80 old",
+    ];
+    assert_eq!(said, expected);
+}

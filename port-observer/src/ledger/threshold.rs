@@ -1,0 +1,115 @@
+//! When a space crosses a threshold.
+
+use super::{Holding, Ledger, SpaceKey, Who, accounts::space_of};
+use crate::report::{Body, Level, Report, SpaceKind};
+
+/// How far below a threshold the use must fall before that is told, in percent of the capacity.
+const HYSTERESIS: f64 = 5.0;
+/// How far apart looks at a space for bind() are, each of which goes over all its ports.
+const BIND_STEP_NS: u64 = 50_000_000;
+
+impl<W: Who> Ledger<W> {
+    /// Tells if a space has crossed a threshold.
+    pub(super) fn check(&mut self, time_ns: u64, key: SpaceKey, out: &mut Vec<Report>) {
+        if !self.is_worth_a_look(time_ns, &key) {
+            return;
+        }
+        let Some(space) = self.holdings.space(&key) else { return };
+        let spaces = &mut self.holdings.spaces;
+        let old = spaces.find(&key).map_or(Level::Ok, |index| spaces.get(index).level);
+        let level = self.options.level(space.used_percent(), old);
+        if level == old {
+            return;
+        }
+        let index = spaces.find_or_insert(key);
+        spaces.get_mut(index).level = level;
+        match (old, level) {
+            (Level::Ok, _) => spaces.alarmed.push(key),
+            (_, Level::Ok) => spaces.alarmed.retain(|alarmed| *alarmed != key),
+            _ => {}
+        }
+        spaces.forget_if_empty(index);
+        out.push(Report { time_ns, body: Body::Threshold { space: Box::new(space), level } });
+    }
+
+    /// Whether more than a look at two counters may be due.
+    fn is_worth_a_look(&mut self, time_ns: u64, key: &SpaceKey) -> bool {
+        let SpaceKind::Bind { .. } = key.kind else { return true };
+        let Some(namespace) = self.holdings.namespaces.get(&key.netns) else { return false };
+        let Some(ports) = namespace.ports() else { return false };
+        // What is used for any address is the most that can be for one.
+        let used = f64::from(namespace.table(key.protocol).used);
+        let found = self.holdings.spaces.find(key);
+        let is_quiet = found.is_none_or(|i| self.holdings.spaces.get(i).level == Level::Ok);
+        if is_quiet && used * 100.0 < self.options.warning * f64::from(ports.capacity()) {
+            return false;
+        }
+        let Some(index) = found else { return true };
+        let state = self.holdings.spaces.get_mut(index);
+        let is_due = time_ns >= state.checked_ns + BIND_STEP_NS;
+        if is_due {
+            state.checked_ns = time_ns;
+        }
+        is_due
+    }
+
+    /// A release may take a space below a threshold.
+    pub(super) fn check_after_release(
+        &mut self,
+        time_ns: u64,
+        gone: &Holding,
+        out: &mut Vec<Report>,
+    ) {
+        if self.holdings.spaces.alarmed.is_empty() {
+            return;
+        }
+        if let Some(key) = space_of(gone) {
+            self.check(time_ns, key, out);
+        }
+    }
+
+    /// Looks at the spaces that are above a threshold.
+    pub(super) fn check_alarmed(&mut self, now_ns: u64, out: &mut Vec<Report>) {
+        for key in self.holdings.spaces.alarmed.clone() {
+            self.check(now_ns, key, out);
+        }
+    }
+}
+
+impl super::Options {
+    /// The level at this use, in percent of the capacity, of a space whose level was `old`.
+    fn level(&self, percent: f64, old: Level) -> Level {
+        let is_at = |level: Level, threshold: f64| {
+            percent >= threshold || (old >= level && percent >= threshold - HYSTERESIS)
+        };
+        if is_at(Level::Critical, self.critical) {
+            Level::Critical
+        } else if is_at(Level::Warning, self.warning) {
+            Level::Warning
+        } else {
+            Level::Ok
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Options, Level};
+
+    #[test]
+    fn a_level_is_left_only_well_below_its_threshold() {
+        let options = Options::default();
+        for (percent, old, new) in [
+            (69.9, Level::Ok, Level::Ok),
+            (70.0, Level::Ok, Level::Warning),
+            (65.0, Level::Warning, Level::Warning),
+            (64.9, Level::Warning, Level::Ok),
+            (85.0, Level::Ok, Level::Critical),
+            (80.0, Level::Critical, Level::Critical),
+            (79.9, Level::Critical, Level::Warning),
+            (64.9, Level::Critical, Level::Ok),
+        ] {
+            assert_eq!(options.level(percent, old), new, "{percent} after {old:?}");
+        }
+    }
+}

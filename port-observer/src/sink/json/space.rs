@@ -1,0 +1,174 @@
+//! How full a space is, who fills it and why, as the JSON has them. All is made while it is
+//! written, so that lines without any of it pay nothing.
+
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::processes::Objects;
+use super::types::Endpoint;
+use crate::report::{self, SpaceKind};
+
+/// At most three decimals; what is no finite number is not known.
+pub(super) fn rounded(value: f64) -> Option<f64> {
+    // Adding 0 makes -0 a plain 0.
+    let rounded = (value * 1000.0).round() / 1000.0 + 0.0;
+    rounded.is_finite().then_some(rounded)
+}
+
+/// A set of ports that one allocation chooses from.
+#[derive(Clone, Copy)]
+pub(super) struct Space<'a>(pub(super) &'a report::Space);
+
+#[derive(Serialize)]
+struct SpaceFields {
+    kind: &'static str,
+    netns: u32,
+    protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<Endpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    capacity: u32,
+    used: u32,
+    headroom: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_to_exhaustion: Option<f64>,
+}
+
+impl Serialize for Space<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let space = self.0;
+        let (kind, source, destination, address) = match space.kind {
+            SpaceKind::Connect { source, destination } => {
+                ("connect", Some(source.to_canonical()), Some(Endpoint::new(destination)), None)
+            }
+            SpaceKind::Bind { address } => ("bind", None, None, Some(address.to_canonical())),
+        };
+        SpaceFields {
+            kind,
+            netns: space.netns,
+            protocol: space.protocol.name(),
+            source,
+            destination,
+            address,
+            capacity: space.capacity,
+            used: space.used,
+            headroom: space.headroom,
+            used_percent: rounded(space.used_percent()),
+            growth_per_second: space.growth_per_second.and_then(rounded),
+            seconds_to_exhaustion: space.seconds_to_exhaustion.and_then(rounded),
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Who holds ports, with the objects of the processes.
+#[derive(Clone, Copy)]
+pub(super) struct Holders<'a> {
+    holders: &'a [report::Holder],
+    objects: &'a Objects,
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<&'a RawValue>,
+    established: u32,
+    time_wait: u32,
+    bound: u32,
+    other: u32,
+    total: u32,
+}
+
+impl<'a> Holders<'a> {
+    /// `objects` are those of `holders`, in the same order.
+    pub(super) fn new(holders: &'a [report::Holder], objects: &'a Objects) -> Self {
+        Self { holders, objects }
+    }
+}
+
+impl Serialize for Holders<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.holders.iter().zip(self.objects).map(|(holder, object)| {
+            Holder {
+                process: object.as_deref(),
+                established: holder.established,
+                time_wait: holder.time_wait,
+                bound: holder.bound,
+                other: holder.other,
+                total: holder.total(),
+            }
+        }))
+    }
+}
+
+/// Why a space is full.
+#[derive(Clone, Copy)]
+pub(super) struct Cause<'a>(pub(super) &'a report::Cause);
+
+#[derive(Serialize)]
+struct CauseFields {
+    kind: &'static str,
+    evidence: Evidence,
+}
+
+#[derive(Serialize)]
+struct Evidence {
+    capacity: u32,
+    time_wait: u32,
+    established: u32,
+    bound: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median_age_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth_per_second: Option<f64>,
+}
+
+impl Serialize for Cause<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let cause = self.0;
+        CauseFields {
+            kind: cause.kind.name(),
+            evidence: Evidence {
+                capacity: cause.capacity,
+                time_wait: cause.time_wait,
+                established: cause.established,
+                bound: cause.bound,
+                closed_per_second: cause.closed_per_second.and_then(rounded),
+                median_age_seconds: cause.median_age_seconds.and_then(rounded),
+                growth_per_second: cause.growth_per_second.and_then(rounded),
+            },
+        }
+        .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn numbers_have_three_decimals_at_most_and_are_finite() {
+        for (value, wanted) in [
+            (90.00625, Some(90.006)),
+            (1.0 / 3.0, Some(0.333)),
+            (-0.0004, Some(0.0)),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+            (f64::MAX, None),
+        ] {
+            assert_eq!(rounded(value), wanted, "{value}");
+        }
+        assert!(rounded(-0.0004).unwrap().is_sign_positive());
+    }
+}

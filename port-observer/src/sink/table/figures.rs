@@ -1,0 +1,145 @@
+//! Spaces, holders, rates and times, in words.
+
+use std::fmt::Write;
+
+use crate::event::{Endpoint, Protocol};
+use crate::process::Process;
+use crate::report::{Failure, Space, SpaceKind};
+use crate::sink::escape::escape;
+
+/// A process's number and its name with that of its container, if any.
+pub(super) fn holder(process: Option<&Process>) -> (String, String) {
+    let Some(process) = process else { return ("-".to_owned(), "not known".to_owned()) };
+    let mut name = if process.name.is_empty() { "-".into() } else { escape(&process.name) };
+    if let Some(container) = &process.container {
+        let container = container.name.as_deref().unwrap_or_else(|| short(&container.id));
+        name = format!("{name} ({})", escape(container)).into();
+    }
+    (process.pid.to_string(), name.into_owned())
+}
+
+/// The same in running text.
+pub(super) fn holder_name(process: Option<&Process>) -> String {
+    match process {
+        None => "a process not known".to_owned(),
+        Some(process) if process.name.is_empty() => format!("process {}", process.pid),
+        Some(process) => format!("{} {}", escape(&process.name), process.pid),
+    }
+}
+
+/// What container runtimes print of an identifier. A unit's name is shown whole.
+pub(super) fn short(id: &str) -> &str {
+    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { &id[..12] } else { id }
+}
+
+/// Between which ends a space is.
+pub(super) fn ends(space: &Space) -> String {
+    let protocol = match space.protocol {
+        Protocol::Tcp => "",
+        Protocol::Udp => "udp ",
+    };
+    match space.kind {
+        SpaceKind::Connect { source, destination } => {
+            format!("{protocol}{} → {destination}", source.to_canonical())
+        }
+        SpaceKind::Bind { address } => format!("{protocol}bind {}", address.to_canonical()),
+    }
+}
+
+/// How full a space is.
+pub(super) fn percent(space: &Space) -> String {
+    format!("{:.1}%", space.used_percent())
+}
+
+/// How a space grows and when it is full; empty when it does not grow.
+pub(super) fn outlook(space: &Space) -> String {
+    let positive =
+        |number: Option<f64>| number.filter(|number| number.is_finite() && *number > 0.0);
+    let growth = positive(space.growth_per_second)
+        .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
+    let full = positive(space.seconds_to_exhaustion)
+        .map_or_else(String::new, |seconds| format!(", full in about {}", age(seconds)));
+    growth + &full
+}
+
+/// A rate, by the second or, where that would be next to nothing, by the minute.
+pub(super) fn rate(per_second: f64) -> String {
+    match per_second {
+        0.0 => "0/s".to_owned(),
+        _ if per_second.abs() >= 99.95 => format!("{per_second:.0}/s"),
+        _ if per_second.abs() >= 0.1 => format!("{per_second:.1}/s"),
+        _ => format!("{:.1}/min", per_second * 60.0),
+    }
+}
+
+/// A time as people say it: two digits or so.
+pub(super) fn age(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 3600.0;
+    const DAY: f64 = 86_400.0;
+    match seconds {
+        ..0.95 => "less than 1 s".to_owned(),
+        ..9.95 => format!("{seconds:.1} s"),
+        ..90.0 => format!("{seconds:.0} s"),
+        _ if seconds < 90.0 * MINUTE => format!("{:.0} min", seconds / MINUTE),
+        _ if seconds < 36.0 * HOUR => format!("{:.0} h", seconds / HOUR),
+        _ if seconds < 1000.0 * DAY => format!("{:.0} days", seconds / DAY),
+        _ => "years".to_owned(),
+    }
+}
+
+/// The call that failed, with what it asked for and why there was none.
+pub(super) fn failed_call(failure: &Failure) -> String {
+    let &Failure { via, requested_port, local, remote, cause, .. } = failure;
+    let mut text = via.name().to_owned();
+    if let Some(local) = local {
+        // A port that was not asked for has no number to show.
+        let local = local.to_canonical();
+        let _ = match requested_port {
+            0 => write!(text, " {local}"),
+            port => write!(text, " {}", Endpoint::new(local, port)),
+        };
+    }
+    if let Some(remote) = remote {
+        let _ = write!(text, " → {remote}");
+    }
+    if let Some(cause) = cause {
+        let _ = write!(text, " ({})", cause.name().replace('_', " "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_to_come_have_two_digits_or_so() {
+        for (seconds, text) in [
+            (0.0, "less than 1 s"),
+            (2.44, "2.4 s"),
+            (59.6, "60 s"),
+            (120.0, "2 min"),
+            (5399.0, "90 min"),
+            (7200.0, "2 h"),
+            (259_200.0, "3 days"),
+            (1e12, "years"),
+        ] {
+            assert_eq!(age(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_is_by_the_minute() {
+        for (per_second, text) in [
+            (0.0, "0/s"),
+            (0.02, "1.2/min"),
+            (-0.5, "-0.5/s"),
+            (40.12, "40.1/s"),
+            (1234.5, "1234/s"),
+        ] {
+            assert_eq!(rate(per_second), text);
+        }
+    }
+}

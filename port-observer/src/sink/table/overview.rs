@@ -1,0 +1,160 @@
+//! Summaries and what is shown at the end: who holds the most, what is fullest, what failed.
+
+use super::block::{self, Align};
+use super::figures::{age, ends, failed_call, holder, percent, rate};
+use super::words::error_name;
+use crate::report::{Closing, Failure, NamespaceUse, ProcessUse, Space, Summary, TcpUse};
+use crate::sink::escape::escape;
+
+/// Under the line that it belongs to.
+const INDENT: usize = 2;
+/// Failures that are shown at the end.
+const FAILURES_SHOWN: usize = 10;
+
+const NUMBER: Align = Align::Right;
+const TEXT: Align = Align::Left;
+
+/// What the lines are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// The width of the screen, if there is one.
+    pub(super) screen: Option<usize>,
+    /// The network namespace that need not be named; none: no namespace is.
+    pub(super) home_netns: Option<u32>,
+}
+
+/// A summary's lines, which belong below one that says that it is one.
+pub(super) fn summary(summary: &Summary, view: View) -> Vec<String> {
+    let Summary { namespaces, spaces, processes: of } = summary;
+    [namespaces_block(namespaces, view), spaces_block(spaces, view), processes_block(of, view)]
+        .concat()
+}
+
+/// What is said at the end, by section: its title and its lines.
+pub(super) fn closing(closing: &Closing, view: View) -> [(String, Vec<String>); 3] {
+    let Closing { summary: Summary { spaces, processes, .. }, failures } = closing;
+    let title = |title: &str, is_empty: bool| {
+        if is_empty { format!("{title}: none") } else { title.to_owned() }
+    };
+    [
+        (title("Largest holders", processes.is_empty()), processes_block(processes, view)),
+        (title("Fullest destinations", spaces.is_empty()), spaces_block(spaces, view)),
+        (title("Failures", failures.is_empty()), failures_block(failures, view)),
+    ]
+}
+
+fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
+    if namespaces.is_empty() {
+        return Vec::new();
+    }
+    let titles = [
+        ("TCP", NUMBER),
+        ("UDP", NUMBER),
+        ("OF", NUMBER),
+        ("ESTAB", NUMBER),
+        ("TIME_WAIT", NUMBER),
+        ("LISTEN", NUMBER),
+        ("BOUND", NUMBER),
+        ("OTHER", NUMBER),
+        ("NAMESPACE", TEXT),
+    ];
+    let row = |of: &NamespaceUse| {
+        let [tcp, rest @ ..] = tcp_cells(&of.tcp);
+        let [established, time_wait, listening, bound, other] = rest;
+        let capacity = of.ports.as_ref().map(|ports| ports.capacity().to_string());
+        let mut name = of.netns.to_string();
+        if !of.names.is_empty() {
+            name.push(' ');
+            name.push_str(&escape(&of.names.join(", ")));
+        }
+        let udp = of.udp_used_ports.to_string();
+        let capacity = capacity.unwrap_or_else(unknown);
+        [tcp, udp, capacity, established, time_wait, listening, bound, other, name]
+    };
+    block::lines(titles, &namespaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
+}
+
+fn spaces_block(spaces: &[Space], view: View) -> Vec<String> {
+    if spaces.is_empty() {
+        return Vec::new();
+    }
+    let titles = [
+        ("USED", NUMBER),
+        ("OF", NUMBER),
+        ("USED%", NUMBER),
+        ("LEFT", NUMBER),
+        ("GROWTH", NUMBER),
+        ("FULL IN", NUMBER),
+        ("SPACE", TEXT),
+    ];
+    let netns = |space: &Space| match view.home_netns {
+        Some(home) if home != space.netns => format!(", netns {}", space.netns),
+        _ => String::new(),
+    };
+    let row = |space: &Space| {
+        let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
+        [
+            space.used.to_string(),
+            space.capacity.to_string(),
+            percent(space),
+            space.headroom.to_string(),
+            finite(space.growth_per_second).map_or_else(unknown, rate),
+            finite(space.seconds_to_exhaustion).map_or_else(unknown, age),
+            ends(space) + &netns(space),
+        ]
+    };
+    block::lines(titles, &spaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
+}
+
+fn processes_block(processes: &[ProcessUse], view: View) -> Vec<String> {
+    if processes.is_empty() {
+        return Vec::new();
+    }
+    let titles = [
+        ("TCP", NUMBER),
+        ("UDP", NUMBER),
+        ("ESTAB", NUMBER),
+        ("TIME_WAIT", NUMBER),
+        ("LISTEN", NUMBER),
+        ("BOUND", NUMBER),
+        ("OTHER", NUMBER),
+        ("PID", NUMBER),
+        ("PROCESS", TEXT),
+    ];
+    let row = |of: &ProcessUse| {
+        let [tcp, rest @ ..] = tcp_cells(&of.tcp);
+        let [established, time_wait, listening, bound, other] = rest;
+        let (pid, name) = holder(of.process.as_deref());
+        let udp = of.udp_ports.to_string();
+        [tcp, udp, established, time_wait, listening, bound, other, pid, name]
+    };
+    block::lines(titles, &processes.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
+}
+
+fn failures_block(failures: &[Failure], view: View) -> Vec<String> {
+    if failures.is_empty() {
+        return Vec::new();
+    }
+    let titles =
+        [("COUNT", NUMBER), ("PID", NUMBER), ("PROCESS", TEXT), ("ERROR", TEXT), ("CALL", TEXT)];
+    let row = |failure: &Failure| {
+        let (pid, name) = holder(failure.process.as_deref());
+        let count = failure.count.to_string();
+        [count, pid, name, error_name(failure.errno), failed_call(failure)]
+    };
+    let rows: Vec<_> = failures.iter().take(FAILURES_SHOWN).map(row).collect();
+    let mut lines = block::lines(titles, &rows, INDENT, view.screen);
+    if let Some(more @ 1..) = failures.len().checked_sub(FAILURES_SHOWN) {
+        lines.push(format!("  and {more} more"));
+    }
+    lines
+}
+
+fn tcp_cells(tcp: &TcpUse) -> [String; 6] {
+    let &TcpUse { ports, established, time_wait, listening, bound, other } = tcp;
+    [ports, established, time_wait, listening, bound, other].map(|count| count.to_string())
+}
+
+fn unknown() -> String {
+    "-".to_owned()
+}

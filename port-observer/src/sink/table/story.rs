@@ -1,0 +1,164 @@
+//! Why a call found no port, in words: what was full, why, what to change, who holds the ports.
+
+use std::time::Duration;
+
+use foldhash::HashMap;
+
+use super::figures::{age, ends, holder_name, outlook, rate};
+use crate::event::Protocol;
+use crate::report::{Cause, CauseKind, Holder, Space, SpaceKind, Story};
+
+/// Holders that are shown.
+const HOLDERS_SHOWN: usize = 5;
+/// A story is not told again within this time: a storm of refused calls would tell nothing else.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Spaces that are remembered, to bound memory.
+const REMEMBERED: usize = 1024;
+
+/// When the story of a space was told last.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// In nanoseconds since boot. Cleared when too many spaces are in it.
+    last: HashMap<(u32, Protocol, SpaceKind), u64>,
+}
+
+impl Told {
+    /// Whether the story is to be told now, which is remembered.
+    pub(super) fn is_due(&mut self, space: &Space, time_ns: u64) -> bool {
+        let key = (space.netns, space.protocol, space.kind);
+        let again = |last: &u64| u128::from(time_ns.abs_diff(*last)) >= AGAIN_AFTER.as_nanos();
+        let is_due = self.last.get(&key).is_none_or(again);
+        if is_due {
+            if self.last.len() >= REMEMBERED {
+                self.last.clear();
+            }
+            self.last.insert(key, time_ns);
+        }
+        is_due
+    }
+}
+
+/// The story, a line each.
+pub(super) fn lines(story: &Story) -> Vec<String> {
+    let Story { space, holders, cause } = story;
+    let Space { headroom, capacity, .. } = space;
+    let mut lines =
+        vec![format!("{headroom} of {capacity} ports left for {}{}", ends(space), outlook(space))];
+    if let Some(cause) = cause {
+        lines.push(format!("cause: {}", evidence(cause)));
+        lines.push(format!("change: {}", advice(cause.kind)));
+    }
+    lines.extend(holders.iter().take(HOLDERS_SHOWN).map(|holder| {
+        format!("held by {}: {}", holder_name(holder.process.as_deref()), counts(holder))
+    }));
+    if let Some(more @ 1..) = holders.len().checked_sub(HOLDERS_SHOWN) {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+/// The cause and the numbers that say so.
+fn evidence(cause: &Cause) -> String {
+    let &Cause { kind, capacity, time_wait, established, bound, .. } = cause;
+    let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
+    match kind {
+        CauseKind::Churn => {
+            let closed = finite(cause.closed_per_second).map_or_else(String::new, |closed| {
+                format!(", connections close at {}", rate(closed))
+            });
+            format!("churn, {time_wait} of {capacity} ports wait in TIME_WAIT{closed}")
+        }
+        CauseKind::Leak => {
+            let age = finite(cause.median_age_seconds).map_or_else(String::new, |seconds| {
+                format!(", half of them for {} or more", age(seconds))
+            });
+            let growth = finite(cause.growth_per_second)
+                .filter(|growth| *growth > 0.0)
+                .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
+            format!("leak, connections hold {established} of {capacity} ports{age}{growth}")
+        }
+        CauseKind::BindHeld => format!(
+            "bind() and listeners hold {bound} of {capacity} ports, which connect() can't share"
+        ),
+        CauseKind::Concurrency => {
+            format!("concurrency, connections in use hold {established} of {capacity} ports")
+        }
+        CauseKind::SmallRange => format!("a small range, it has only {capacity} ports"),
+    }
+}
+
+fn advice(kind: CauseKind) -> &'static str {
+    match kind {
+        CauseKind::Churn => {
+            "reuse connections (keep-alive, pooling), set tcp_tw_reuse to 1, or widen \
+             ip_local_port_range"
+        }
+        CauseKind::Leak => {
+            "close connections that are done with, the largest holder's first; a wider \
+             ip_local_port_range only buys time"
+        }
+        CauseKind::BindHeld => {
+            "let connect() choose the port (no bind() before it, or IP_BIND_ADDRESS_NO_PORT), or \
+             bind() ports outside ip_local_port_range"
+        }
+        CauseKind::Concurrency => {
+            "share connections (pooling), use more source or destination addresses, or widen \
+             ip_local_port_range"
+        }
+        CauseKind::SmallRange => {
+            "widen ip_local_port_range, or reserve fewer ports (ip_local_reserved_ports)"
+        }
+    }
+}
+
+fn counts(holder: &Holder) -> String {
+    let &Holder { established, time_wait, bound, other, .. } = holder;
+    let of = [
+        (established, "established"),
+        (time_wait, "TIME_WAIT"),
+        (bound, "bound"),
+        (other, "other"),
+    ];
+    let some: Vec<String> = of
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    if some.is_empty() { "none".to_owned() } else { some.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(netns: u32) -> Space {
+        Space {
+            kind: SpaceKind::Bind { address: [10, 0, 0, 1].into() },
+            netns,
+            protocol: Protocol::Tcp,
+            capacity: 1,
+            used: 1,
+            headroom: 0,
+            growth_per_second: None,
+            seconds_to_exhaustion: None,
+        }
+    }
+
+    #[test]
+    fn a_story_is_told_once_a_second_for_each_space() {
+        let mut told = Told::default();
+        assert!(told.is_due(&space(1), 0) && told.is_due(&space(2), 0));
+        assert!(!told.is_due(&space(1), 999_999_999));
+        assert!(told.is_due(&space(1), 1_000_000_000) && told.is_due(&space(2), 1_000_000_000));
+        assert!(!told.is_due(&space(1), 1_000_000_001));
+    }
+
+    #[test]
+    fn the_spaces_of_a_storm_are_not_all_remembered() {
+        let mut told = Told::default();
+        for netns in 0..10_000 {
+            assert!(told.is_due(&space(netns), 0));
+            assert!(told.last.len() <= REMEMBERED);
+        }
+    }
+}
