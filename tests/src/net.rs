@@ -1,6 +1,7 @@
 //! A network namespace per scenario, and what the shared observer says about it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
@@ -145,6 +146,33 @@ pub fn tcp_state(local: SocketAddr, remote: SocketAddr) -> Option<u8> {
     })
 }
 
+/// TCP sockets and TIME_WAIT entries by state, as the kernel's own lists of both address families
+/// have them; those that are only bound are in none.
+pub fn tcp_states() -> BTreeMap<u8, Vec<u16>> {
+    let mut states: BTreeMap<u8, Vec<u16>> = BTreeMap::new();
+    for name in ["tcp", "tcp6"] {
+        let list = system::read(format!("/proc/thread-self/net/{name}"));
+        for line in list.expect("the kernel's list of sockets").lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let port = fields[1].rsplit(':').next().unwrap_or_default();
+            let number = |text| u16::from_str_radix(text, 16).expect("a hexadecimal number");
+            let state = u8::try_from(number(fields[3])).expect("a TCP state");
+            states.entry(state).or_default().push(number(port));
+        }
+    }
+    states
+}
+
+/// How many TCP connections there are, TIME_WAIT included and both sides counted.
+pub fn tcp_connections() -> usize {
+    let states = tcp_states();
+    states.iter().filter(|(state, _)| **state != LISTEN).map(|(_, ports)| ports.len()).sum()
+}
+
+/// The kernel's TCP_ESTABLISHED.
+pub const ESTABLISHED: u8 = 1;
+/// The kernel's TCP_LISTEN.
+pub const LISTEN: u8 = 10;
 /// The kernel's TCP_FIN_WAIT2.
 pub const FIN_WAIT2: u8 = 5;
 /// The kernel's TCP_TIME_WAIT.
