@@ -42,12 +42,22 @@ impl Who for Told {
 fn length(kind: u8) -> usize {
     match Kind::ALL.into_iter().find(|&known| known as u8 == kind) {
         None => 1,
-        Some(Kind::Acquire | Kind::Exhausted | Kind::Conflict | Kind::CallStart) => {
-            size_of::<CallRecord>()
-        }
-        Some(Kind::Inherit | Kind::TimeWait | Kind::Release | Kind::State) => {
-            size_of::<SocketRecord>()
-        }
+        Some(
+            Kind::Acquire
+            | Kind::Exhausted
+            | Kind::Conflict
+            | Kind::CallStart
+            | Kind::Accept
+            | Kind::Existing,
+        ) => size_of::<CallRecord>(),
+        Some(
+            Kind::Inherit
+            | Kind::TimeWait
+            | Kind::Release
+            | Kind::State
+            | Kind::Listen
+            | Kind::FinReceived,
+        ) => size_of::<SocketRecord>(),
         Some(Kind::Exec) => size_of::<ExecRecord>(),
         Some(Kind::Fork) => size_of::<ForkRecord>(),
     }

@@ -1,7 +1,7 @@
 //! Calls for a port: connect(), bind(), listen() without bind(), UDP's automatic bind.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use port_observer_ebpf::{CallRecord, Kind, Via};
+use port_observer_ebpf::{CallRecord, Kind, SocketRecord, Via};
 
 use crate::{
     maps::{AUTOBINDS, CALL, Call},
@@ -41,6 +41,9 @@ pub unsafe fn tell<R: Read>(socket: *const u8, protocol: u16, netns: u32, outcom
             (*place).via = outcome.via as u8;
             (*place).requested_port = outcome.requested_port;
             (*place).flags = outcome.flags;
+            if outcome.kind as u8 == Kind::Acquire as u8 {
+                (*place).flags |= socket::sharing::<R>(socket);
+            }
             (*place).errno = outcome.errno;
             if outcome.errno != 0 {
                 // A call that failed left the socket without a port: tell which was wanted.
@@ -155,6 +158,7 @@ pub unsafe fn get_port_returned<R: Read>(
         let listening = protocol == TCP && socket::state::<R>(socket) == TCP_LISTEN;
         if listening && requested != 0 && result == 0 {
             // listen() asks once more for the port that bind() gave.
+            listens::<R>(socket, netns);
             return;
         }
         let autobind =
@@ -174,6 +178,41 @@ pub unsafe fn get_port_returned<R: Read>(
         }
         let outcome = Outcome { kind, via, requested_port: requested, errno, search_ns, flags };
         tell::<R>(socket, protocol, netns, outcome);
+        if listening && result == 0 {
+            listens::<R>(socket, netns);
+        }
+    }
+}
+
+/// Tells that `socket` listens from now on.
+///
+/// # Safety
+/// `socket` is a `struct sock`.
+#[inline(always)]
+pub unsafe fn listens<R: Read>(socket: *const u8, netns: u32) {
+    send::<SocketRecord>(Kind::Listen, |record| {
+        // SAFETY: `record` is room for a SocketRecord.
+        unsafe { socket::describe::<R>(record, Kind::Listen, socket, TCP, netns) }
+    });
+}
+
+/// `security_sock_graft` (security/security.c), which accept() calls with the child that it hands
+/// out (`sock_graft`, include/net/sock.h).
+///
+/// # Safety
+/// As [`tell`].
+#[inline(always)]
+pub unsafe fn accepted<R: Read>(child: *const u8) {
+    // SAFETY: a struct sock.
+    unsafe {
+        if !socket::is_observed(socket::port::<R>(child)) || socket::protocol::<R>(child) != TCP {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<R>(child, TCP) else { return };
+        let kind = Kind::Accept;
+        let via = Via::Bind;
+        let outcome = Outcome { kind, via, requested_port: 0, errno: 0, search_ns: 0, flags: 0 };
+        tell::<R>(child, TCP, netns, outcome);
     }
 }
 

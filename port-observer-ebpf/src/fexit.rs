@@ -253,3 +253,21 @@ pub fn udp_disconnect(ctx: FEntryContext) -> i32 {
     unsafe { holding::udp_disconnect::<Direct>(ctx.arg(0)) }
     0
 }
+
+/// `void security_sock_graft(struct sock *sk, struct socket *parent)`
+#[fentry(function = "security_sock_graft")]
+pub fn accept(ctx: FEntryContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { call::accepted::<Direct>(ctx.arg(0)) }
+    0
+}
+
+/// `void __inet_twsk_schedule(struct inet_timewait_sock *tw, int timeo, bool rearm)`
+#[fentry(function = "__inet_twsk_schedule")]
+pub fn reschedule(ctx: FEntryContext) -> i32 {
+    if ctx.arg::<u64>(2) & 0xff != 0 {
+        // SAFETY: the prototype above.
+        unsafe { holding::time_wait_rescheduled::<Direct>(ctx.arg(0)) }
+    }
+    0
+}

@@ -25,6 +25,7 @@ pub unsafe fn inherited<R: Read>(listener: *const u8, child: *const u8) {
         send::<SocketRecord>(Kind::Inherit, |record| {
             socket::describe::<R>(record, Kind::Inherit, child, TCP, netns);
             (*record).other = listener as u64;
+            (*record).flags = socket::sharing::<R>(child);
         });
     }
 }
@@ -48,6 +49,7 @@ pub unsafe fn time_wait_began<R: Read>(entry: *const u8, socket: *const u8) {
         send::<SocketRecord>(Kind::TimeWait, |record| {
             socket::describe::<R>(record, Kind::TimeWait, socket, TCP, netns);
             (*record).other = entry as u64;
+            (*record).flags = socket::reuse::<R>(entry);
         });
     }
 }
@@ -72,6 +74,26 @@ pub unsafe fn time_wait_ended<R: Read>(entry: *const u8) {
         let early = (expires.wrapping_sub(bpf_jiffies64()) as i64) > 0;
         let reason = if early { Released::TimeWaitReused } else { Released::TimeWaitExpired };
         release::<R>(entry, TCP, netns, reason, 0);
+    }
+}
+
+/// `__inet_twsk_schedule` (net/ipv4/inet_timewait_sock.c) starts the timer of `entry` anew:
+/// tcp_timewait_state_process (net/ipv4/tcp_minisocks.c) does so when the peer's FIN comes, and for
+/// a FIN that comes again.
+///
+/// # Safety
+/// `entry` is an `inet_timewait_sock`.
+#[inline(always)]
+pub unsafe fn time_wait_rescheduled<R: Read>(entry: *const u8) {
+    // SAFETY: fields of inet_timewait_sock.
+    unsafe {
+        if !socket::is_observed(socket::port::<R>(entry)) || socket::awaits_fin::<R>(entry) {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<R>(entry, TCP) else { return };
+        send::<SocketRecord>(Kind::FinReceived, |record| {
+            socket::describe::<R>(record, Kind::FinReceived, entry, TCP, netns);
+        });
     }
 }
 

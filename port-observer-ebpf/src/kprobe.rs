@@ -32,6 +32,12 @@ fn arg2(ctx: &ProbeContext) -> u64 {
 }
 
 #[inline(always)]
+fn arg3(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a register in pt_regs.
+    unsafe { Probed::read(ctx.as_ptr().cast(), offset!(regs_arg3)) }
+}
+
+#[inline(always)]
 fn result(ctx: &RetProbeContext) -> i32 {
     // SAFETY: a register in pt_regs.
     unsafe { Probed::read::<u64>(ctx.as_ptr().cast(), offset!(regs_return)) as i32 }
@@ -197,5 +203,23 @@ pub fn k_udp_unhash(ctx: ProbeContext) -> u32 {
 pub fn k_udp_disconnect(ctx: ProbeContext) -> u32 {
     // SAFETY: the prototype above.
     unsafe { holding::udp_disconnect::<Probed>(arg1(&ctx) as *const u8) }
+    0
+}
+
+/// `void security_sock_graft(struct sock *sk, struct socket *parent)`
+#[kprobe]
+pub fn k_accept(ctx: ProbeContext) -> u32 {
+    // SAFETY: the prototype above.
+    unsafe { call::accepted::<Probed>(arg1(&ctx) as *const u8) }
+    0
+}
+
+/// `void __inet_twsk_schedule(struct inet_timewait_sock *tw, int timeo, bool rearm)`
+#[kprobe]
+pub fn k_reschedule(ctx: ProbeContext) -> u32 {
+    if arg3(&ctx) & 0xff != 0 {
+        // SAFETY: the prototype above.
+        unsafe { holding::time_wait_rescheduled::<Probed>(arg1(&ctx) as *const u8) }
+    }
     0
 }

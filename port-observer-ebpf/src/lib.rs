@@ -31,11 +31,20 @@ pub enum Kind {
     /// A [`CallRecord`]: connect() or listen() began; its port is not chosen yet (tracepoint
     /// backend).
     CallStart = 10,
+    /// A [`CallRecord`]: accept() handed out `socket`, an accepted child.
+    Accept = 11,
+    /// A [`SocketRecord`]: `socket` listens from now on.
+    Listen = 12,
+    /// A [`SocketRecord`]: the peer's FIN came for a TIME_WAIT entry that was in FIN_WAIT2.
+    FinReceived = 13,
+    /// A [`CallRecord`] of an iterator, not of the ring buffer: `socket`, or a TIME_WAIT entry,
+    /// holds its port; `new_state` is its state. The task, if any, has it open.
+    Existing = 14,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -46,10 +55,14 @@ impl Kind {
         Self::Exec,
         Self::Fork,
         Self::CallStart,
+        Self::Accept,
+        Self::Listen,
+        Self::FinReceived,
+        Self::Existing,
     ];
 
     /// One more than the largest kind: the size of the table of losses per kind.
-    pub const SLOTS: usize = 11;
+    pub const SLOTS: usize = 15;
 }
 
 /// By which call a port was asked for.
@@ -92,7 +105,7 @@ pub struct SocketRecord {
     pub reason: u8,
     /// The TCP state before, for [`Kind::State`].
     pub old_state: u8,
-    /// The TCP state after, for [`Kind::State`].
+    /// The TCP state after, for [`Kind::State`]; the state, for [`Kind::Existing`].
     pub new_state: u8,
     /// Always 0.
     pub reserved: u8,
@@ -116,9 +129,12 @@ pub struct SocketRecord {
     pub requested_port: u16,
     /// The error the caller gets, positive; 0: none.
     pub errno: u16,
-    /// `FLAG_*`.
+    /// `FLAG_*`, and from [`DEVICE_SHIFT`] on the interface that the socket is bound to, 0: any.
     pub flags: u32,
 }
+
+/// In [`SocketRecord::flags`]: how far up the index of the interface is.
+pub const DEVICE_SHIFT: u32 = 8;
 
 /// In [`SocketRecord::flags`]: the port that was asked for is not known.
 pub const FLAG_REQUEST_UNKNOWN: u32 = 1;
@@ -130,6 +146,18 @@ pub const FLAG_SOCKET_DONE: u32 = 2;
 /// can't be sure to be the first to tell it. It is news only if the socket is not known as a holder
 /// (acquire), or is (release).
 pub const FLAG_AGAIN: u32 = 4;
+/// In [`SocketRecord::flags`]: connect() chose the port (`SOCK_CONNECT_BIND`, `tw_connect_bind`).
+pub const FLAG_CONNECT_BIND: u32 = 8;
+/// In [`SocketRecord::flags`]: `IPV6_V6ONLY`.
+pub const FLAG_IPV6_ONLY: u32 = 16;
+/// In [`SocketRecord::flags`] of a [`Kind::TimeWait`] or [`Kind::Existing`]: the connection had
+/// timestamps.
+pub const FLAG_TIMESTAMPS: u32 = 32;
+/// In [`SocketRecord::flags`] of a [`Kind::TimeWait`] or [`Kind::Existing`]: the peer's FIN has not
+/// come yet.
+pub const FLAG_FIN_WAIT2: u32 = 64;
+/// In [`SocketRecord::flags`] of a [`Kind::Existing`]: connect() can't share the port's bucket.
+pub const FLAG_BLOCKED: u32 = 128;
 
 /// A call for a port, with the process that made it. 136 bytes, no padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The kernel programs. Three backends of thin probes (`fexit`, `kprobe`, `tracepoint`) over one
-//! set of rules (`call`, `holding`), which read kernel memory through [`read::Read`].
+//! set of rules (`call`, `holding`), which read kernel memory through [`read::Read`]; and iterators
+//! (`scan`) over what was there before.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -11,6 +12,7 @@ mod kprobe;
 mod maps;
 mod process;
 mod read;
+mod scan;
 mod send;
 mod socket;
 mod state;

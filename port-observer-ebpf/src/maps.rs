@@ -84,9 +84,15 @@ pub static SETTINGS: Settings = Settings::ALL;
 
 /// Per port: 1 once it was, or may have been, chosen by the kernel. Releases of other ports are of
 /// interest only from sockets that asked for their port, which marks the socket: so the accepted
-/// children of a listener on port 443 cost one load each. Never cleared, hence exact.
+/// children of a listener on port 443 cost one load each. Never cleared, hence exact. A map of its
+/// own, for user space adds to it.
+#[unsafe(link_section = ".bss.observed")]
 #[unsafe(no_mangle)]
 pub static mut OBSERVED: [u8; 65536] = [0; 65536];
+
+/// Per port: 1 once a scan found a listener on it, in any network namespace.
+#[unsafe(no_mangle)]
+pub static mut LISTENED: [u8; 65536] = [0; 65536];
 
 /// Reads a constant anew each time, since the loader replaces the value that the compiler saw.
 #[inline(always)]

@@ -16,6 +16,14 @@ pub struct Offsets {
     pub skc_family: u32,
     /// `sock_common.skc_state`
     pub skc_state: u32,
+    /// The byte that holds `sock_common.skc_ipv6only`, a bit field of 1 bit
+    pub skc_ipv6only: u32,
+    /// That bit in that byte
+    pub skc_ipv6only_shift: u32,
+    /// `sock_common.skc_bound_dev_if`
+    pub skc_bound_dev_if: u32,
+    /// `sock_common.skc_flags`
+    pub skc_flags: u32,
     /// `sock_common.skc_net.net`
     pub skc_net: u32,
     /// `sock_common.skc_v6_daddr`
@@ -30,6 +38,18 @@ pub struct Offsets {
     pub sk_userlocks: u32,
     /// The lowest bit of `sk_userlocks` in that byte
     pub sk_userlocks_shift: u32,
+    /// 1 where `sk_userlocks` has the bit `SOCK_CONNECT_BIND` (from Linux 6.18), else 0
+    pub has_connect_bind: u32,
+    /// `sock.sk_socket`
+    pub sk_socket: u32,
+    /// `inet_connection_sock.icsk_bind_hash`
+    pub icsk_bind_hash: u32,
+    /// `inet_bind_bucket.fastreuse`
+    pub tb_fastreuse: u32,
+    /// `inet_bind_bucket.fastreuseport`
+    pub tb_fastreuseport: u32,
+    /// `tcp_sock.rx_opt.ts_recent_stamp`
+    pub tcp_ts_recent_stamp: u32,
     /// `inet_sock.inet_sport`
     pub inet_sport: u32,
     /// `net.ns.inum`
@@ -38,6 +58,14 @@ pub struct Offsets {
     pub tw_timer_expires: u32,
     /// `inet_timewait_sock.tw_tb`
     pub tw_tb: u32,
+    /// `inet_timewait_sock.tw_substate`
+    pub tw_substate: u32,
+    /// The byte that holds `inet_timewait_sock.tw_connect_bind`, if there is one
+    pub tw_connect_bind: u32,
+    /// That bit in that byte
+    pub tw_connect_bind_shift: u32,
+    /// `tcp_timewait_sock.tw_ts_recent_stamp`
+    pub tw_ts_recent_stamp: u32,
     /// `task_struct.group_leader`
     pub task_group_leader: u32,
     /// `task_struct.start_boottime` (`real_start_time` before Linux 5.5)
@@ -46,6 +74,12 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.pid`
     pub task_pid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
     /// `task_struct.mm`
     pub task_mm: u32,
     /// `task_struct.cgroups`
@@ -64,6 +98,8 @@ pub struct Offsets {
     pub cgroup_kn: u32,
     /// `kernfs_node.name`
     pub kernfs_node_name: u32,
+    /// `kernfs_node.id`
+    pub kernfs_node_id: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.max_fds`
@@ -74,10 +110,14 @@ pub struct Offsets {
     pub file_private_data: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `socket.file`
+    pub socket_file: u32,
     /// `pt_regs`: the first argument of a function
     pub regs_arg1: u32,
     /// `pt_regs`: the second argument
     pub regs_arg2: u32,
+    /// `pt_regs`: the third argument
+    pub regs_arg3: u32,
     /// `pt_regs`: the return value
     pub regs_return: u32,
 }
@@ -98,11 +138,9 @@ pub struct Settings {
     pub only_namespaces: u32,
     /// Only this `IPPROTO_*`, if not 0.
     pub only_protocol: u32,
-    /// Also every TCP state change, if not 0.
-    pub states: u32,
 }
 
 impl Settings {
-    /// Observe everything, state changes apart.
-    pub const ALL: Self = Self { only_namespaces: 0, only_protocol: 0, states: 0 };
+    /// Observe everything.
+    pub const ALL: Self = Self { only_namespaces: 0, only_protocol: 0 };
 }

@@ -1,11 +1,14 @@
 //! What is read off a socket, and whether it is observed.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use port_observer_ebpf::{Kind, SocketRecord};
+use port_observer_ebpf::{
+    DEVICE_SHIFT, FLAG_CONNECT_BIND, FLAG_FIN_WAIT2, FLAG_IPV6_ONLY, FLAG_TIMESTAMPS, Kind,
+    SocketRecord,
+};
 
 use crate::{
     maps::{NAMESPACES, OBSERVED, offset, setting},
-    read::Read,
+    read::{Probed, Read},
 };
 
 pub const TCP: u16 = 6;
@@ -13,6 +16,9 @@ pub const UDP: u16 = 17;
 const AF_INET6: u16 = 10;
 /// `SOCK_BINDPORT_LOCK`: the port was asked for by number (include/net/sock.h).
 const BINDPORT_LOCK: u8 = 8;
+/// `SOCK_CONNECT_BIND`: connect() chose the port (include/net/sock.h, from Linux 6.18).
+const CONNECT_BIND: u8 = 16;
+const FIN_WAIT2: u8 = 5;
 
 /// The namespace's inode number, if sockets of this protocol are observed there.
 ///
@@ -69,6 +75,87 @@ pub unsafe fn is_port_fixed<R: Read>(socket: *const u8) -> bool {
     // SAFETY: the byte that holds the bit field.
     let byte = unsafe { R::read::<u8>(socket, offset!(sk_userlocks)) };
     (byte >> (offset!(sk_userlocks_shift) & 7)) & BINDPORT_LOCK != 0
+}
+
+/// `FLAG_*` and device: who else may have the port of `socket`.
+///
+/// # Safety
+/// `socket` is a `struct sock`.
+#[inline(always)]
+pub unsafe fn sharing<R: Read>(socket: *const u8) -> u32 {
+    // SAFETY: fields of struct sock.
+    unsafe {
+        let mut flags = common_sharing::<R>(socket);
+        if offset!(has_connect_bind) != 0
+            && R::read::<u8>(socket, offset!(sk_userlocks)) & CONNECT_BIND != 0
+        {
+            flags |= FLAG_CONNECT_BIND;
+        }
+        flags
+    }
+}
+
+/// The same of a TIME_WAIT entry.
+///
+/// # Safety
+/// `entry` is an `inet_timewait_sock`.
+#[inline(always)]
+pub unsafe fn time_wait_sharing<R: Read>(entry: *const u8) -> u32 {
+    // SAFETY: fields of inet_timewait_sock.
+    unsafe {
+        let mut flags = common_sharing::<R>(entry);
+        if offset!(has_connect_bind) != 0 {
+            let byte = R::read::<u8>(entry, offset!(tw_connect_bind));
+            if (byte >> (offset!(tw_connect_bind_shift) & 7)) & 1 != 0 {
+                flags |= FLAG_CONNECT_BIND;
+            }
+        }
+        flags
+    }
+}
+
+#[inline(always)]
+unsafe fn common_sharing<R: Read>(socket: *const u8) -> u32 {
+    // SAFETY: fields of sock_common.
+    unsafe {
+        let mut flags = R::read::<u32>(socket, offset!(skc_bound_dev_if)) << DEVICE_SHIFT;
+        if R::read::<u16>(socket, offset!(skc_family)) == AF_INET6 {
+            let byte = R::read::<u8>(socket, offset!(skc_ipv6only));
+            if (byte >> (offset!(skc_ipv6only_shift) & 7)) & 1 != 0 {
+                flags |= FLAG_IPV6_ONLY;
+            }
+        }
+        flags
+    }
+}
+
+/// Whether the peer's FIN has not come yet.
+///
+/// # Safety
+/// `entry` is an `inet_timewait_sock`.
+#[inline(always)]
+pub unsafe fn awaits_fin<R: Read>(entry: *const u8) -> bool {
+    // SAFETY: a field of inet_timewait_sock.
+    unsafe { R::read::<u8>(entry, offset!(tw_substate)) == FIN_WAIT2 }
+}
+
+/// `FLAG_*`: when connect() may take over a TIME_WAIT entry.
+///
+/// # Safety
+/// `entry` is an `inet_timewait_sock`.
+#[inline(always)]
+pub unsafe fn reuse<R: Read>(entry: *const u8) -> u32 {
+    // SAFETY: fields of inet_timewait_sock and, beyond it, tcp_timewait_sock: hence the helper.
+    unsafe {
+        let mut flags = 0;
+        if awaits_fin::<R>(entry) {
+            flags |= FLAG_FIN_WAIT2;
+        }
+        if Probed::read::<u32>(entry, offset!(tw_ts_recent_stamp)) != 0 {
+            flags |= FLAG_TIMESTAMPS;
+        }
+        flags
+    }
 }
 
 /// Whether releases of this port matter whoever holds it.

@@ -53,3 +53,29 @@ pub unsafe fn start_time(task: *const u8) -> u64 {
         Probed::read::<u64>(leader, offset!(task_start_boottime))
     }
 }
+
+/// Writes all of `record`: the process of `task`, whoever runs now.
+///
+/// # Safety
+/// `record` has room for a `TaskRecord`, `task` is a `task_struct`.
+#[inline(always)]
+pub unsafe fn describe_process(record: *mut TaskRecord, task: *const u8) {
+    // SAFETY: read through a helper that checks; the record's memory is its own.
+    unsafe {
+        let leader = Probed::read::<*const u8>(task, offset!(task_group_leader));
+        let pid = Probed::read::<u32>(leader, offset!(task_tgid));
+        let set = Probed::read::<*const u8>(leader, offset!(task_cgroups));
+        let cgroup = Probed::read::<*const u8>(set, offset!(css_set_dfl_cgrp));
+        let node = Probed::read::<*const u8>(cgroup, offset!(cgroup_kn));
+        let cred = Probed::read::<*const u8>(leader, offset!(task_cred));
+        (*record).start_time_ns = Probed::read::<u64>(leader, offset!(task_start_boottime));
+        (*record).cgroup_id = Probed::read::<u64>(node, offset!(kernfs_node_id));
+        (*record).pid = pid;
+        (*record).tid = pid;
+        (*record).uid = Probed::read::<u32>(cred, offset!(cred_uid));
+        (*record).reserved = 0;
+        let name = (&raw mut (*record).name).cast::<u64>();
+        name.write(Probed::read::<u64>(leader, offset!(task_comm)));
+        name.add(1).write(Probed::read::<u64>(leader, offset!(task_comm) + 8));
+    }
+}

@@ -10,8 +10,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SockContext, SockOpsContext, TracePointContext},
 };
 use port_observer_ebpf::{
-    CallRecord, FLAG_AGAIN, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE, Kind, Released, SocketRecord,
-    Via,
+    CallRecord, FLAG_AGAIN, FLAG_FIN_WAIT2, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE,
+    FLAG_TIMESTAMPS, Kind, Released, SocketRecord, Via,
 };
 
 use crate::{
@@ -33,6 +33,8 @@ const FIN_WAIT2: i32 = 5;
 const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
 const CLOSING: i32 = 11;
+/// The bit of `SOCK_DONE` in `skc_flags` (include/net/sock.h).
+const SOCK_DONE: u64 = 1 << 1;
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the SYN is about to be sent (tcp_connect, net/ipv4/tcp_output.c).
 const CONNECT_CB: u32 = 3;
 /// `BPF_SOCK_OPS_TCP_LISTEN_CB`: listen() succeeded (__inet_listen_sk, net/ipv4/af_inet.c).
@@ -124,10 +126,27 @@ unsafe fn closed(sk: *const u8, old: i32) {
                     // Most likely a child that was never accepted, of which nothing was told.
                     (*record).flags = FLAG_AGAIN;
                 }
-            } else if !held {
-                (*record).flags = FLAG_SOCKET_DONE;
+            } else {
+                (*record).flags = if held { 0 } else { FLAG_SOCKET_DONE } | reuse(sk, old);
             }
         });
+    }
+}
+
+/// `FLAG_*`: when connect() may take over the TIME_WAIT entry that succeeds `sk`.
+#[inline(always)]
+unsafe fn reuse(sk: *const u8, old: i32) -> u32 {
+    // SAFETY: a struct sock; the timestamp lies beyond it, in tcp_sock, hence the helper.
+    unsafe {
+        let mut flags = 0;
+        if Probed::read::<u32>(sk, offset!(tcp_ts_recent_stamp)) != 0 {
+            flags |= FLAG_TIMESTAMPS;
+        }
+        // tcp_fin (net/ipv4/tcp_input.c) sets it; an orphan is put aside in FIN_WAIT2 without.
+        if old == FIN_WAIT2 && Direct::read::<u64>(sk, offset!(skc_flags)) & SOCK_DONE == 0 {
+            flags |= FLAG_FIN_WAIT2;
+        }
+        flags
     }
 }
 
@@ -170,10 +189,12 @@ pub fn t_sock_ops(ctx: SockOpsContext) -> u32 {
 unsafe fn ready(sk: *const u8, via: Via) {
     // SAFETY: a struct sock.
     unsafe {
-        if socket::is_port_fixed::<Direct>(sk) && via as u8 == Via::Autobind as u8 {
+        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+        let listening = via as u8 == Via::Autobind as u8;
+        if listening && socket::is_port_fixed::<Direct>(sk) {
+            call::listens::<Direct>(sk, netns);
             return;
         }
-        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
         if !socket::is_port_fixed::<Direct>(sk) {
             socket::observe(socket::port::<Direct>(sk));
         }
@@ -184,7 +205,11 @@ unsafe fn ready(sk: *const u8, via: Via) {
             let place = &raw mut (*record).socket;
             socket::describe::<Direct>(place, Kind::Acquire, sk, TCP, netns);
             (*place).via = via as u8;
+            (*place).flags = socket::sharing::<Direct>(sk);
         });
+        if listening {
+            call::listens::<Direct>(sk, netns);
+        }
     }
 }
 

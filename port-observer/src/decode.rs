@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use port_observer_ebpf::{
-    ARGUMENTS_BYTES, CallRecord, ExecRecord, FLAG_AGAIN, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE,
-    ForkRecord, Kind as WireKind, Released, SocketRecord, TaskRecord, Via as WireVia,
+    ARGUMENTS_BYTES, CallRecord, DEVICE_SHIFT, ExecRecord, FLAG_AGAIN, FLAG_BLOCKED,
+    FLAG_CONNECT_BIND, FLAG_FIN_WAIT2, FLAG_IPV6_ONLY, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE,
+    FLAG_TIMESTAMPS, ForkRecord, Kind as WireKind, Released, SocketRecord, TaskRecord,
+    Via as WireVia,
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Flow, Fork, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent,
-    SocketId, Task, TcpState, Via,
+    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, Protocol, Reason, Reuse, Sharing,
+    SocketEvent, SocketId, Task, TcpState, Via,
 };
 
 /// Why a record makes no sense.
@@ -70,6 +72,10 @@ pub fn kind_name(kind: WireKind) -> &'static str {
         WireKind::Exec => "exec",
         WireKind::Fork => "fork",
         WireKind::CallStart => "call_start",
+        WireKind::Accept => "accept",
+        WireKind::Listen => "listen",
+        WireKind::FinReceived => "fin_received",
+        WireKind::Existing => "existing",
     }
 }
 
@@ -84,11 +90,24 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         .find(|&kind| kind as u8 == number)
         .ok_or(DecodeError::UnknownKind(number))?;
     match kind {
-        WireKind::Acquire | WireKind::Exhausted | WireKind::Conflict | WireKind::CallStart => {
+        WireKind::Acquire
+        | WireKind::Exhausted
+        | WireKind::Conflict
+        | WireKind::CallStart
+        | WireKind::Accept => {
             check_length(bytes, size_of::<CallRecord>())?;
             call(kind, bytes)
         }
-        WireKind::Inherit | WireKind::TimeWait | WireKind::Release | WireKind::State => {
+        WireKind::Existing => {
+            check_length(bytes, size_of::<CallRecord>())?;
+            existing(bytes)
+        }
+        WireKind::Inherit
+        | WireKind::TimeWait
+        | WireKind::Release
+        | WireKind::State
+        | WireKind::Listen
+        | WireKind::FinReceived => {
             check_length(bytes, size_of::<SocketRecord>())?;
             socket(kind, bytes)
         }
@@ -118,23 +137,29 @@ fn check_length(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
 
 fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     // A CallRecord starts with its SocketRecord.
-    let via = match field!(bytes, SocketRecord, via, u8) {
-        v if v == WireVia::Connect as u8 => Via::Connect,
-        v if v == WireVia::Bind as u8 => Via::Bind,
-        v if v == WireVia::Autobind as u8 => Via::Autobind,
-        other => return Err(DecodeError::Field("via", other.into())),
+    let via = || match field!(bytes, SocketRecord, via, u8) {
+        v if v == WireVia::Connect as u8 => Ok(Via::Connect),
+        v if v == WireVia::Bind as u8 => Ok(Via::Bind),
+        v if v == WireVia::Autobind as u8 => Ok(Via::Autobind),
+        other => Err(DecodeError::Field("via", other.into())),
     };
     let errno = i32::from(field!(bytes, SocketRecord, errno, u16));
     let search_ns = Some(field!(bytes, CallRecord, search_ns, u64)).filter(|&ns| ns != 0);
     let task = task(&bytes[std::mem::offset_of!(CallRecord, task)..]);
+    let caller = |task: Option<Task>| task.ok_or(DecodeError::Field("pid", 0));
     let kind = match kind {
-        WireKind::Exhausted => Kind::Exhausted { via, errno, search_ns, task },
-        WireKind::Conflict => Kind::Conflict { via, errno, task },
-        WireKind::CallStart => Kind::CallStart { task: task.ok_or(DecodeError::Field("pid", 0))? },
+        WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task },
+        WireKind::Conflict => Kind::Conflict { via: via()?, errno, task },
+        WireKind::CallStart => {
+            via()?;
+            Kind::CallStart { task: caller(task)? }
+        }
+        WireKind::Accept => Kind::Accept { task: caller(task)? },
         _ => {
-            let known = field!(bytes, SocketRecord, flags, u32) & FLAG_REQUEST_UNKNOWN == 0;
+            let via = via()?;
+            let known = flags(bytes) & FLAG_REQUEST_UNKNOWN == 0;
             let requested_port = known.then(|| field!(bytes, SocketRecord, requested_port, u16));
-            Kind::Acquire { via, requested_port, search_ns, task, sharing: Sharing::default() }
+            Kind::Acquire { via, requested_port, search_ns, task, sharing: sharing(bytes) }
         }
     };
     socket_event(bytes, kind)
@@ -142,20 +167,19 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
 
 fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     let other = SocketId(field!(bytes, SocketRecord, other, u64));
-    let state = |name, number: u8| {
-        TcpState::try_from(number).map_err(|n| DecodeError::Field(name, n.into()))
-    };
     let kind = match kind {
-        WireKind::Inherit => Kind::Inherit { listener: other, sharing: Sharing::default() },
+        WireKind::Inherit => Kind::Inherit { listener: other, sharing: sharing(bytes) },
         WireKind::TimeWait => Kind::TimeWait {
             successor: (other.0 != 0).then_some(other),
-            reuse: Reuse::default(),
-            done: field!(bytes, SocketRecord, flags, u32) & FLAG_SOCKET_DONE != 0,
+            reuse: reuse(bytes),
+            done: flags(bytes) & FLAG_SOCKET_DONE != 0,
         },
         WireKind::State => Kind::State {
             old: state("old_state", field!(bytes, SocketRecord, old_state, u8))?,
             new: state("new_state", field!(bytes, SocketRecord, new_state, u8))?,
         },
+        WireKind::Listen => Kind::Listen,
+        WireKind::FinReceived => Kind::FinReceived,
         _ => Kind::Release {
             reason: match field!(bytes, SocketRecord, reason, u8) {
                 r if r == Released::Closed as u8 => Reason::Closed,
@@ -168,15 +192,64 @@ fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     socket_event(bytes, kind)
 }
 
+/// The word of flags of any record that begins with a [`SocketRecord`].
+fn flags(bytes: &[u8]) -> u32 {
+    field!(bytes, SocketRecord, flags, u32)
+}
+
+fn sharing(bytes: &[u8]) -> Sharing {
+    let flags = flags(bytes);
+    Sharing {
+        connect_bind: flags & FLAG_CONNECT_BIND != 0,
+        ipv6_only: flags & FLAG_IPV6_ONLY != 0,
+        device: flags >> DEVICE_SHIFT,
+    }
+}
+
+fn reuse(bytes: &[u8]) -> Reuse {
+    let flags = flags(bytes);
+    Reuse { fin_wait2: flags & FLAG_FIN_WAIT2 != 0, timestamps: flags & FLAG_TIMESTAMPS != 0 }
+}
+
+fn state(name: &'static str, number: u8) -> Result<TcpState, DecodeError> {
+    TcpState::try_from(number).map_err(|n| DecodeError::Field(name, n.into()))
+}
+
+fn existing(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let state = state("new_state", field!(bytes, SocketRecord, new_state, u8))?;
+    let flow = flow(bytes)?;
+    let is_tcp = flow.protocol == Protocol::Tcp;
+    Ok(Event::Existing(Box::new(Existing {
+        time_ns: field!(bytes, SocketRecord, time_ns, u64),
+        socket: Some(SocketId(field!(bytes, SocketRecord, socket, u64))),
+        flow,
+        state,
+        reuse: (is_tcp && state == TcpState::TIME_WAIT).then(|| reuse(bytes)),
+        sharing: sharing(bytes),
+        // UDP has no such bucket.
+        blocked: is_tcp.then_some(flags(bytes) & FLAG_BLOCKED != 0),
+        task: task(&bytes[std::mem::offset_of!(CallRecord, task)..]),
+    })))
+}
+
 fn socket_event(bytes: &[u8], kind: Kind) -> Result<Event, DecodeError> {
+    let is_again = flags(bytes) & FLAG_AGAIN != 0
+        && matches!(kind, Kind::Acquire { .. } | Kind::Release { .. });
+    let kind = if is_again { Kind::Again(Box::new(kind)) } else { kind };
+    Ok(Event::Socket(SocketEvent {
+        time_ns: field!(bytes, SocketRecord, time_ns, u64),
+        socket: SocketId(field!(bytes, SocketRecord, socket, u64)),
+        flow: flow(bytes)?,
+        kind,
+    }))
+}
+
+fn flow(bytes: &[u8]) -> Result<Flow, DecodeError> {
     let protocol = match field!(bytes, SocketRecord, protocol, u8) {
         6 => Protocol::Tcp,
         17 => Protocol::Udp,
         other => return Err(DecodeError::Field("protocol", other.into())),
     };
-    let is_again = field!(bytes, SocketRecord, flags, u32) & FLAG_AGAIN != 0
-        && matches!(kind, Kind::Acquire { .. } | Kind::Release { .. });
-    let kind = if is_again { Kind::Again(Box::new(kind)) } else { kind };
     let family = field!(bytes, SocketRecord, family, u8);
     let address = |at| match family {
         2 => Ok(IpAddr::V4(Ipv4Addr::from(array::<4>(bytes, at)))),
@@ -187,17 +260,12 @@ fn socket_event(bytes: &[u8], kind: Kind) -> Result<Event, DecodeError> {
     let remote = address(std::mem::offset_of!(SocketRecord, remote_address))?;
     let local = Endpoint::new(local, field!(bytes, SocketRecord, local_port, u16));
     let remote = Endpoint::new(remote, field!(bytes, SocketRecord, remote_port, u16));
-    Ok(Event::Socket(SocketEvent {
-        time_ns: field!(bytes, SocketRecord, time_ns, u64),
-        socket: SocketId(field!(bytes, SocketRecord, socket, u64)),
-        flow: Flow {
-            netns: field!(bytes, SocketRecord, netns, u32),
-            protocol,
-            local,
-            remote: (!remote.is_unset()).then_some(remote),
-        },
-        kind,
-    }))
+    Ok(Flow {
+        netns: field!(bytes, SocketRecord, netns, u32),
+        protocol,
+        local,
+        remote: (!remote.is_unset()).then_some(remote),
+    })
 }
 
 /// The task in the bytes of a [`TaskRecord`]; none if its pid is 0.

@@ -44,6 +44,7 @@ async fn live(config: LiveConfig) -> Result<()> {
     let sink = sink::standard_output(config.output, home)?;
     let mut stream = Stream::new(&config, observer.is_blocking_sticky(), processes, sink)?;
     stream.start(first_line(&observer)?)?;
+    observer.begin(&mut stream)?;
 
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,28 +1,18 @@
 //! From a configuration to a source of events: which backend, and what completes it.
 
-use std::time::{Duration, Instant};
+mod kernel;
+mod polling;
+mod start;
 
-use anyhow::{Context as _, Result};
-use aya_log::EbpfLogger;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use std::time::Duration;
 
+use anyhow::Result;
+
+use self::{kernel::Kernel, polling::Polling};
 use super::stream::Stream;
 use crate::{
-    config::LiveConfig,
-    event::{Event, Protocol},
-    kernel::{
-        clock,
-        netns::{self, Namespace},
-        sysctl,
-    },
-    probe::{self, Attached, Backend},
-    process::ProcFs,
-    report::EphemeralRange,
-    source::{
-        completion::{Completion, Lists, Round},
-        poll::{Poll, Scope},
-        ring::Ring,
-    },
+    config::LiveConfig, event::Protocol, kernel::btf::KernelTypes, probe::Backend,
+    report::EphemeralRange, source::poll::Scope,
 };
 
 /// How often sockets are listed and compared.
@@ -35,9 +25,6 @@ pub struct Observer {
     source: Source,
     missing: Vec<String>,
     ranges: Vec<EphemeralRange>,
-    /// Only these network namespaces; empty: all.
-    netns: Vec<u32>,
-    protocols: Vec<Protocol>,
 }
 
 enum Source {
@@ -45,20 +32,19 @@ enum Source {
     Poll(Box<Polling>),
 }
 
-struct Polling {
-    poll: Poll,
-    round: Interval,
-    is_due: bool,
+/// What is looked at.
+#[derive(Clone)]
+struct Looks {
+    /// Only these network namespaces; empty: all.
+    netns: Vec<u32>,
+    /// Only these protocols; empty: all.
+    protocols: Vec<Protocol>,
 }
 
-struct Kernel {
-    ring: Ring,
-    completion: Option<Completion>,
-    /// When the next look at the kernel's lists is due.
-    next_round: Instant,
-    logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    /// Last: dropping it detaches the probes.
-    attached: Attached,
+impl Looks {
+    fn scope(&self) -> Scope {
+        if self.netns.is_empty() { Scope::default() } else { Scope::Only(self.netns.clone()) }
+    }
 }
 
 impl Observer {
@@ -68,31 +54,33 @@ impl Observer {
     /// # Errors
     /// When it, or any, can't be used: what is missing and how to get it.
     pub fn start(config: &LiveConfig) -> Result<Self> {
-        let netns = config.filter.netns.clone();
-        let protocols = config.filter.protocols.clone();
-        let ranges = ephemeral_ranges(&netns)?;
-        let options = options(config, &ranges);
+        let looks = Looks {
+            netns: config.filter.netns.clone(),
+            protocols: config.filter.protocols.clone(),
+        };
+        let ranges = start::ephemeral_ranges(&looks.netns)?;
+        let options = start::options(config, &ranges);
         let (source, missing) = match config.backend {
-            None => match best(&options) {
+            None => match start::best(&options, &looks) {
                 Ok(found) => found,
                 Err(error) => {
                     log::warn!(
                         "{error:#}; socket diagnostics are compared once a second instead \
                          (`port-observer doctor` says more)"
                     );
-                    poll(&netns, &protocols)?
+                    start::poll(&looks)?
                 }
             },
-            Some(Backend::Poll) => poll(&netns, &protocols)?,
-            Some(backend) => kernel(backend, &options)?,
+            Some(Backend::Poll) => start::poll(&looks)?,
+            Some(backend) => start::kernel(backend, &options, looks)?,
         };
-        Ok(Self { source, missing, ranges, netns, protocols })
+        Ok(Self { source, missing, ranges })
     }
 
     /// Which backend it is.
     pub fn backend(&self) -> Backend {
         match &self.source {
-            Source::Kernel(kernel) => kernel.attached.backend,
+            Source::Kernel(kernel) => kernel.attached().backend,
             Source::Poll(_) => Backend::Poll,
         }
     }
@@ -107,23 +95,38 @@ impl Observer {
         &self.ranges
     }
 
-    /// Hands over at most `limit` events; returns how many there were.
+    /// Whether a port that bind() took stays closed to connect() for as long as anybody holds it
+    /// (before Linux 6.18), see [`KernelTypes::has_connect_bind`].
+    pub fn is_blocking_sticky(&self) -> bool {
+        match &self.source {
+            Source::Kernel(kernel) => !kernel.attached().has_connect_bind,
+            Source::Poll(_) => match KernelTypes::read() {
+                Ok(types) => !types.has_connect_bind(),
+                Err(_) => is_before_6_18(),
+            },
+        }
+    }
+
+    /// Hands over the settings of the network namespaces, and begins with what is held already: it
+    /// comes with the events of [`Observer::drain`]. To be called once, before any other event.
     ///
     /// # Errors
-    /// The stream's.
+    /// The stream's, or when /proc can't be read.
+    pub fn begin(&mut self, stream: &mut Stream) -> Result<()> {
+        match &mut self.source {
+            Source::Kernel(kernel) => kernel.begin(stream),
+            Source::Poll(polling) => polling.begin(stream),
+        }
+    }
+
+    /// Hands over about `limit` events, and what else is due; returns how many events there were.
+    ///
+    /// # Errors
+    /// The stream's, or when the kernel's counters or /proc can't be read.
     pub fn drain(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
         match &mut self.source {
-            Source::Kernel(kernel) => {
-                drain(&mut kernel.ring, &mut kernel.completion, limit, stream)
-            }
-            Source::Poll(polling) if polling.is_due => {
-                polling.is_due = false;
-                let events = polling.poll.round()?;
-                let count = events.len();
-                events.into_iter().try_for_each(|event| stream.event(event))?;
-                Ok(count)
-            }
-            Source::Poll(_) => Ok(0),
+            Source::Kernel(kernel) => kernel.drain(limit, stream),
+            Source::Poll(polling) => polling.drain(stream),
         }
     }
 
@@ -133,43 +136,21 @@ impl Observer {
     /// When the kernel refuses the wait.
     pub async fn wait(&mut self) -> Result<()> {
         match &mut self.source {
-            Source::Kernel(kernel) => kernel.ring.wait().await,
+            Source::Kernel(kernel) => kernel.wait().await,
             Source::Poll(polling) => {
-                polling.round.tick().await;
-                polling.is_due = true;
+                polling.wait().await;
                 Ok(())
             }
         }
     }
 
-    /// What is due once a second: losses, and what diagnostics complete.
+    /// What is due once a second: what diagnostics complete.
     ///
     /// # Errors
-    /// When the kernel's counters can't be read, or the stream's.
+    /// When the kernel's lists can't be read, or the stream's.
     pub fn tick(&mut self, stream: &mut Stream) -> Result<()> {
-        let Source::Kernel(kernel) = &mut self.source else { return Ok(()) };
-        for loss in kernel.ring.losses()? {
-            stream.event(loss)?;
-        }
-        if let Some(logger) = &mut kernel.logger {
-            logger.flush();
-        }
-        if kernel.completion.is_some() && kernel.next_round <= Instant::now() {
-            let began = Instant::now();
-            let time_ns = clock::now_boot_ns()?;
-            let lists = Lists {
-                time_waits: stream.ledger().holdings().time_waits().len() > 0,
-                udp: self.protocols.is_empty() || self.protocols.contains(&Protocol::Udp),
-            };
-            let round = Round::look(time_ns, namespaces(&self.netns)?.iter(), lists);
-            // What the programs told before the look comes first: else it would be found twice.
-            drain(&mut kernel.ring, &mut kernel.completion, usize::MAX, stream)?;
-            if let Some(completion) = &mut kernel.completion {
-                for event in complete(completion, &round, stream) {
-                    stream.event(event)?;
-                }
-            }
-            kernel.next_round = began + ROUND.max(began.elapsed() * ROUND_COST);
+        if let Source::Kernel(kernel) = &mut self.source {
+            kernel.tick(stream)?;
         }
         stream.flush()
     }
@@ -179,144 +160,18 @@ impl Observer {
     /// # Errors
     /// The stream's.
     pub fn finish(self, stream: &mut Stream) -> Result<()> {
-        let kernel = match self.source {
-            Source::Kernel(kernel) => kernel,
-            Source::Poll(mut polling) => {
-                let events = polling.poll.round()?;
-                return events.into_iter().try_for_each(|event| stream.event(event));
-            }
-        };
-        let Kernel { mut ring, mut completion, attached, .. } = *kernel;
-        drop(attached);
-        while drain(&mut ring, &mut completion, usize::MAX, stream)? > 0 {}
-        for loss in ring.losses()? {
-            stream.event(loss)?;
-        }
-        Ok(())
-    }
-}
-
-/// From the ring buffer to the stream; returns how many events there were.
-fn drain(
-    ring: &mut Ring,
-    completion: &mut Option<Completion>,
-    limit: usize,
-    stream: &mut Stream,
-) -> Result<usize> {
-    let mut result = Ok(());
-    let count = ring.drain(limit, |mut event| {
-        if let Some(completion) = completion {
-            completion.pass(&mut event);
-        }
-        if result.is_ok() {
-            result = stream.event(event);
-        }
-    });
-    result.map(|()| count)
-}
-
-/// The namespaces to look into: those asked for, else all.
-fn namespaces(only: &[u32]) -> Result<Vec<Namespace>> {
-    let mut namespaces = netns::list()?.namespaces;
-    namespaces.retain(|namespace| only.is_empty() || only.contains(&namespace.inode));
-    Ok(namespaces)
-}
-
-fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
-    let mut ranges = Vec::new();
-    for namespace in namespaces(only)? {
-        match sysctl::ports(&namespace) {
-            Ok(ports) => ranges.push(EphemeralRange {
-                netns: namespace.inode,
-                min: ports.ephemeral.min,
-                max: ports.ephemeral.max,
-            }),
-            Err(error) => {
-                log::debug!("the range of namespace {} is not known: {error:#}", namespace.inode);
-            }
+        match self.source {
+            Source::Kernel(kernel) => kernel.finish(stream),
+            Source::Poll(mut polling) => polling.compare(stream).map(|_| ()),
         }
     }
-    Ok(ranges)
 }
 
-fn options(config: &LiveConfig, ranges: &[EphemeralRange]) -> probe::Options {
-    let protocol = match config.filter.protocols[..] {
-        [Protocol::Tcp] => Some(libc::IPPROTO_TCP as u32),
-        [Protocol::Udp] => Some(libc::IPPROTO_UDP as u32),
-        _ => None,
-    };
-    probe::Options {
-        buffer_size: config.buffer_size,
-        netns: config.filter.netns.clone(),
-        protocol,
-        states: config.states,
-        ranges: ranges.iter().map(|range| (range.min, range.max)).collect(),
-        log_level: log::max_level() as u8,
-    }
-}
-
-/// The best backend that loads.
-fn best(options: &probe::Options) -> Result<(Source, Vec<String>)> {
-    let mut last = None;
-    for backend in [Backend::Fexit, Backend::Kprobe, Backend::Tracepoint] {
-        match kernel(backend, options) {
-            Ok(found) => return Ok(found),
-            Err(error) => {
-                log::info!("{error:#}");
-                last = Some(error);
-            }
-        }
-    }
-    // One reason is enough: they are mostly the same, and `doctor` tells them all.
-    Err(last.context("there is no other backend")?)
-}
-
-fn kernel(backend: Backend, options: &probe::Options) -> Result<(Source, Vec<String>)> {
-    let mut attached = probe::attach(backend, options)
-        .with_context(|| format!("the {} backend can't be used", backend.name()))?;
-    let ring = Ring::new(&mut attached.ebpf)?;
-    // At lower levels the programs have no log statements left.
-    let logger = (log::max_level() >= log::LevelFilter::Debug)
-        .then(|| EbpfLogger::init(&mut attached.ebpf).context("can't read the programs' own log"))
-        .transpose()?;
-    let completion = (backend == Backend::Tracepoint).then(Completion::default);
-    let missing = std::mem::take(&mut attached.missing);
-    Ok((
-        Source::Kernel(Box::new(Kernel {
-            ring,
-            completion,
-            next_round: Instant::now(),
-            logger,
-            attached,
-        })),
-        missing,
-    ))
-}
-
-/// Socket diagnostics compared, of the namespaces asked for or all that may be looked into.
-fn poll(netns: &[u32], protocols: &[Protocol]) -> Result<(Source, Vec<String>)> {
-    let scope = if netns.is_empty() { Scope::default() } else { Scope::Only(netns.to_vec()) };
-    let mut missing: Vec<String> = Backend::Poll.missing().iter().map(|&m| m.to_owned()).collect();
-    if scope == Scope::Own {
-        missing.push("other network namespaces: looking into them takes root".to_owned());
-    }
-    let mut poll = Poll::new(scope, protocols);
-    // The first round is what the next one is compared with.
-    poll.round().context("the sockets that are there can't be listed")?;
-    let limits = poll.limits();
-    missing.extend(limits.unreadable.iter().cloned());
-    missing.extend(limits.fallback.iter().cloned());
-    let mut round = interval(ROUND);
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok((Source::Poll(Box::new(Polling { poll, round, is_due: false })), missing))
-}
-
-/// What socket diagnostics show beyond what the programs told.
-fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
-    let new = completion.unknown(round);
-    let processes = ProcFs::default();
-    let owners = if new.is_empty() { None } else { processes.socket_owners(&new).ok() };
-    completion.compare(round, stream.ledger().holdings().time_waits(), |socket| {
-        processes.task(*owners.as_ref()?.pids.get(&socket.inode)?)
-    })
+/// By the release, where there is no type information.
+fn is_before_6_18() -> bool {
+    let Ok(name) = nix::sys::utsname::uname() else { return true };
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().ok());
+    let version = (numbers.next().flatten(), numbers.next().flatten());
+    version < (Some(6), Some(18))
 }

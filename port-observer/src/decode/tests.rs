@@ -19,8 +19,14 @@ impl Wire for CallRecord {}
 impl Wire for ExecRecord {}
 impl Wire for ForkRecord {}
 
-const CALLS: [WireKind; 4] =
-    [WireKind::Acquire, WireKind::Exhausted, WireKind::Conflict, WireKind::CallStart];
+const CALLS: [WireKind; 6] = [
+    WireKind::Acquire,
+    WireKind::Exhausted,
+    WireKind::Conflict,
+    WireKind::CallStart,
+    WireKind::Accept,
+    WireKind::Existing,
+];
 /// A valid record of each kind.
 fn valid(kind: WireKind) -> Vec<u8> {
     let socket = SocketRecord {
@@ -107,7 +113,11 @@ fn a_field_that_has_no_such_value_is_named_in_the_error() {
         (WireKind::Release, reason, 4, "reason"),
         (WireKind::State, old, 0, "old_state"),
         (WireKind::State, new, 14, "new_state"),
+        (WireKind::Existing, new, 14, "new_state"),
+        (WireKind::Existing, family, 0, "family"),
+        (WireKind::Listen, protocol, 58, "protocol"),
         (WireKind::CallStart, call_pid, 0, "pid"),
+        (WireKind::Accept, call_pid, 0, "pid"),
         (WireKind::Exec, exec_pid, 0, "pid"),
     ];
     for (kind, at, value, field) in cases {

@@ -9,6 +9,13 @@ use port_observer_ebpf::Offsets;
 /// Where a kernel with BTF shows it.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// Where a probe finds a function's arguments and its return value, in `pt_regs`.
+#[derive(Default)]
+struct Registers {
+    arguments: [u32; 3],
+    result: u32,
+}
+
 /// The running kernel's types.
 pub struct KernelTypes(Btf);
 
@@ -43,7 +50,9 @@ impl KernelTypes {
     pub fn offsets(&self) -> Result<Offsets> {
         let byte = |structure, path| self.byte_offset(structure, path);
         let userlocks = self.find("sock", "sk_userlocks")?;
-        let (regs_arg1, regs_arg2, regs_return) = self.registers()?;
+        let ipv6_only = self.find("sock_common", "skc_ipv6only")?;
+        let connect_bind = self.connect_bind();
+        let registers = self.registers()?;
         Ok(Offsets {
             skc_daddr: byte("sock_common", "skc_daddr")?,
             skc_rcv_saddr: byte("sock_common", "skc_rcv_saddr")?,
@@ -51,6 +60,10 @@ impl KernelTypes {
             skc_num: byte("sock_common", "skc_num")?,
             skc_family: byte("sock_common", "skc_family")?,
             skc_state: byte("sock_common", "skc_state")?,
+            skc_ipv6only: ipv6_only / 8,
+            skc_ipv6only_shift: ipv6_only % 8,
+            skc_bound_dev_if: byte("sock_common", "skc_bound_dev_if")?,
+            skc_flags: byte("sock_common", "skc_flags")?,
             skc_net: byte("sock_common", "skc_net")?,
             skc_v6_daddr: byte("sock_common", "skc_v6_daddr")?,
             skc_v6_rcv_saddr: byte("sock_common", "skc_v6_rcv_saddr")?,
@@ -58,14 +71,27 @@ impl KernelTypes {
             sk_err: byte("sock", "sk_err")?,
             sk_userlocks: userlocks / 8,
             sk_userlocks_shift: userlocks % 8,
+            has_connect_bind: u32::from(connect_bind.is_some()),
+            sk_socket: byte("sock", "sk_socket")?,
+            icsk_bind_hash: byte("inet_connection_sock", "icsk_bind_hash")?,
+            tb_fastreuse: byte("inet_bind_bucket", "fastreuse")?,
+            tb_fastreuseport: byte("inet_bind_bucket", "fastreuseport")?,
+            tcp_ts_recent_stamp: byte("tcp_sock", "rx_opt.ts_recent_stamp")?,
             inet_sport: byte("inet_sock", "inet_sport")?,
             net_inum: byte("net", "ns.inum")?,
             tw_timer_expires: byte("inet_timewait_sock", "tw_timer.expires")?,
             tw_tb: byte("inet_timewait_sock", "tw_tb")?,
+            tw_substate: byte("inet_timewait_sock", "tw_substate")?,
+            tw_connect_bind: connect_bind.unwrap_or(0) / 8,
+            tw_connect_bind_shift: connect_bind.unwrap_or(0) % 8,
+            tw_ts_recent_stamp: byte("tcp_timewait_sock", "tw_ts_recent_stamp")?,
             task_group_leader: byte("task_struct", "group_leader")?,
             task_start_boottime: byte("task_struct", "start_boottime")?,
             task_tgid: byte("task_struct", "tgid")?,
             task_pid: byte("task_struct", "pid")?,
+            task_comm: byte("task_struct", "comm")?,
+            task_cred: byte("task_struct", "cred")?,
+            cred_uid: byte("cred", "uid")?,
             task_mm: byte("task_struct", "mm")?,
             task_cgroups: byte("task_struct", "cgroups")?,
             task_files: byte("task_struct", "files")?,
@@ -75,28 +101,43 @@ impl KernelTypes {
             css_set_dfl_cgrp: byte("css_set", "dfl_cgrp")?,
             cgroup_kn: byte("cgroup", "kn")?,
             kernfs_node_name: byte("kernfs_node", "name")?,
+            kernfs_node_id: byte("kernfs_node", "id")?,
             files_fdt: byte("files_struct", "fdt")?,
             fdt_max_fds: byte("fdtable", "max_fds")?,
             fdt_fd: byte("fdtable", "fd")?,
             file_private_data: byte("file", "private_data")?,
             socket_sk: byte("socket", "sk")?,
-            regs_arg1,
-            regs_arg2,
-            regs_return,
+            socket_file: byte("socket", "file")?,
+            regs_arg1: registers.arguments[0],
+            regs_arg2: registers.arguments[1],
+            regs_arg3: registers.arguments[2],
+            regs_return: registers.result,
         })
     }
 
-    /// Where a probe finds a function's first and second argument and its return value.
-    fn registers(&self) -> Result<(u32, u32, u32)> {
+    /// Where the kernel keeps whether connect() chose the port of a TIME_WAIT entry, in bits.
+    fn connect_bind(&self) -> Option<u32> {
+        self.find("inet_timewait_sock", "tw_connect_bind").ok()
+    }
+
+    /// Whether a port that connect() alone has taken since can be shared again (`SOCK_CONNECT_BIND`,
+    /// from Linux 6.18). Without, a port that bind() took stays closed to connect() for as long as
+    /// anybody holds it.
+    pub fn has_connect_bind(&self) -> bool {
+        self.connect_bind().is_some()
+    }
+
+    fn registers(&self) -> Result<Registers> {
         if cfg!(target_arch = "x86_64") {
             let register = |name| self.byte_offset("pt_regs", name);
-            Ok((register("di")?, register("si")?, register("ax")?))
+            let arguments = [register("di")?, register("si")?, register("dx")?];
+            Ok(Registers { arguments, result: register("ax")? })
         } else if cfg!(target_arch = "aarch64") {
             let x0 = self.byte_offset("pt_regs", "regs")?;
-            Ok((x0, x0 + 8, x0))
+            Ok(Registers { arguments: [x0, x0 + 8, x0 + 16], result: x0 })
         } else {
             // Unknown: reads of registers will give zeroes, and the kprobe backend is refused.
-            Ok((0, 0, 0))
+            Ok(Registers::default())
         }
     }
 

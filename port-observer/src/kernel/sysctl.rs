@@ -1,7 +1,7 @@
 //! Port settings of a network namespace. `/proc/sys/net` shows those of the thread that reads it
 //! (`net/sysctl_net.c`, `net_ctl_header_lookup`).
 
-use std::fs;
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use anyhow::{Context, bail};
 
@@ -10,6 +10,10 @@ use crate::ports::{PortRange, Ports, ReservedPorts};
 
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+const TW_REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
+const TW_REUSE_DELAY: &str = "/proc/sys/net/ipv4/tcp_tw_reuse_delay";
+/// `tcp_tw_reuse_delay` where the kernel has no such setting (before Linux 6.13), in milliseconds.
+const TW_REUSE_DELAY_MS: u32 = 1000;
 
 /// Reads a namespace's settings, from within it.
 ///
@@ -24,10 +28,99 @@ pub fn ports(namespace: &Namespace) -> anyhow::Result<Ports> {
 /// # Errors
 /// As [`ports`].
 pub fn ports_here() -> anyhow::Result<Ports> {
-    let read = |path| fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    let read = |path| {
+        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+        text(&file).with_context(|| format!("cannot read {path}"))
+    };
+    parse_ports(&read(RANGE)?, &read(RESERVED)?)
+}
+
+/// What decides who gets which port, from the files of one namespace: open, a file goes on showing
+/// the namespace in which it was opened, and an error once that is gone.
+#[derive(Debug)]
+pub struct Files {
+    range: File,
+    reserved: File,
+    tw_reuse: File,
+    /// From Linux 6.13 on.
+    tw_reuse_delay: Option<File>,
+}
+
+/// What [`Files`] hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// The range and the reserved ports.
+    pub ports: Ports,
+    /// `tcp_tw_reuse`
+    pub tw_reuse: u8,
+    /// `tcp_tw_reuse_delay`, milliseconds.
+    pub tw_reuse_delay_ms: u32,
+}
+
+impl Files {
+    /// Opens those of a namespace, from within it.
+    ///
+    /// # Errors
+    /// When the namespace can't be entered, or /proc/sys is not mounted.
+    pub fn open(namespace: &Namespace) -> anyhow::Result<Self> {
+        namespace.run(|| {
+            let open = |path| File::open(path).with_context(|| format!("cannot open {path}"));
+            Ok(Self {
+                range: open(RANGE)?,
+                reserved: open(RESERVED)?,
+                tw_reuse: open(TW_REUSE)?,
+                tw_reuse_delay: File::open(TW_REUSE_DELAY).ok(),
+            })
+        })
+    }
+
+    /// Reads them anew; `None` when the namespace is gone.
+    ///
+    /// # Errors
+    /// When they hold something else.
+    pub fn read(&self) -> anyhow::Result<Option<Values>> {
+        let (Ok(range), Ok(reserved), Ok(tw_reuse)) =
+            (text(&self.range), text(&self.reserved), text(&self.tw_reuse))
+        else {
+            return Ok(None);
+        };
+        let tw_reuse_delay_ms = match &self.tw_reuse_delay {
+            None => TW_REUSE_DELAY_MS,
+            Some(file) => match text(file) {
+                Ok(text) => number(&text).context(TW_REUSE_DELAY)?,
+                Err(_) => return Ok(None),
+            },
+        };
+        Ok(Some(Values {
+            ports: parse_ports(&range, &reserved)?,
+            tw_reuse: number(&tw_reuse).context(TW_REUSE)?,
+            tw_reuse_delay_ms,
+        }))
+    }
+}
+
+/// Reads a file from its beginning, in one piece: the kernel gives no more of a list than fits into
+/// the first read (proc_do_large_bitmap, kernel/sysctl.c).
+fn text(file: &File) -> io::Result<String> {
+    let mut bytes = vec![0; 4096];
+    loop {
+        let length = file.read_at(&mut bytes, 0)?;
+        if length < bytes.len() {
+            bytes.truncate(length);
+            return String::from_utf8(bytes).map_err(io::Error::other);
+        }
+        bytes.resize(bytes.len() * 4, 0);
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> anyhow::Result<T> {
+    text.trim().parse().ok().with_context(|| format!("expected a number, found {text:?}"))
+}
+
+fn parse_ports(range: &str, reserved: &str) -> anyhow::Result<Ports> {
     Ok(Ports {
-        ephemeral: parse_range(&read(RANGE)?).context(RANGE)?,
-        reserved: parse_reserved(&read(RESERVED)?).context(RESERVED)?,
+        ephemeral: parse_range(range).context(RANGE)?,
+        reserved: parse_reserved(reserved).context(RESERVED)?,
     })
 }
 
@@ -101,6 +194,49 @@ mod tests {
             reserved: parse_reserved("40000-40009,50000").unwrap(),
         };
         assert_eq!(ports.capacity(), 90);
+    }
+
+    #[test]
+    fn a_long_list_of_reserved_ports_is_read_whole() {
+        crate::kernel::testing::in_fresh_namespace(|| {
+            let list: Vec<String> = (0..3000).map(|n| (10_000 + 2 * n).to_string()).collect();
+            if std::fs::write(RESERVED, list.join(",")).is_err() {
+                println!("skipped: no privilege to set reserved ports");
+                return;
+            }
+            assert_eq!(ports_here().unwrap().reserved.ranges().len(), 3000);
+        });
+    }
+
+    #[test]
+    fn open_files_show_changes_of_their_namespace_and_then_its_end() {
+        use std::time::{Duration, Instant};
+
+        use crate::kernel::{netns::Namespace, testing::in_fresh_namespace};
+
+        let own = Namespace::own().unwrap().inode;
+        let files = in_fresh_namespace(|| {
+            let namespace = Namespace::own().unwrap();
+            if namespace.inode == own || std::fs::write(RANGE, "40000 40099").is_err() {
+                return None;
+            }
+            let files = Files::open(&namespace).unwrap();
+            assert_eq!(files.read().unwrap().unwrap().ports.capacity(), 100);
+            std::fs::write(RANGE, "40000 40009").unwrap();
+            std::fs::write(TW_REUSE, "1").unwrap();
+            let values = files.read().unwrap().unwrap();
+            assert_eq!((values.ports.capacity(), values.tw_reuse), (10, 1));
+            Some(files)
+        });
+        let Some(files) = files else {
+            println!("skipped: no privilege to make a network namespace and set it up");
+            return;
+        };
+        let end = Instant::now() + Duration::from_secs(20);
+        while files.read().unwrap().is_some() {
+            assert!(Instant::now() < end, "the namespace is gone and its settings are not");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     #[test]

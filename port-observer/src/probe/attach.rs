@@ -46,6 +46,8 @@ pub struct Attached {
     pub ebpf: Ebpf,
     /// What is missing on this kernel, a sentence each.
     pub missing: Vec<String>,
+    /// See [`KernelTypes::has_connect_bind`].
+    pub has_connect_bind: bool,
 }
 
 /// Wire types may be handed over as bytes.
@@ -81,7 +83,8 @@ fn attach_all(backend: Backend, options: &Options) -> Result<Attached> {
     for probe in probes(backend) {
         verdict.add(probe, loaded.try_probe(probe))?;
     }
-    Ok(Attached { backend, missing: verdict.finish()?, ebpf: loaded.ebpf })
+    let has_connect_bind = loaded.types.has_connect_bind();
+    Ok(Attached { backend, missing: verdict.finish()?, has_connect_bind, ebpf: loaded.ebpf })
 }
 
 /// Tries each probe of a backend by itself, for `doctor`.
@@ -113,7 +116,6 @@ impl Loaded {
         let settings = Plain(Settings {
             only_namespaces: u32::from(!options.netns.is_empty()),
             only_protocol: options.protocol.unwrap_or(0),
-            states: u32::from(options.states),
         });
         let mut observed = vec![0u8; 65536];
         for &(low, high) in &options.ranges {
@@ -220,6 +222,8 @@ impl Loaded {
                 p.load().map_err(load)?;
                 p.attach(root_cgroup()?, CgroupAttachMode::Single).map_err(attach)?;
             }
+            // Run when it is read, see `iterators`.
+            (Program::Iter(p), Hook::Iter(what)) => p.load(what, &self.btf).map_err(load)?,
             (_, hook) => bail!("program {} is not for {hook}", probe.program),
         }
         Ok(true)

@@ -1,7 +1,9 @@
 //! Kernel programs: which there are, loading and attaching them, and why that fails.
 
 mod attach;
+mod iterators;
 mod misses;
+mod observed;
 pub mod preflight;
 mod privileges;
 mod refused;
@@ -9,7 +11,9 @@ mod table;
 mod verdict;
 
 pub use attach::{Attached, Options, Trial, attach, try_each};
+pub use iterators::{Iterators, Prepared};
 pub use misses::Misses;
+pub use observed::Observed;
 pub use privileges::{Capability, Privileges};
 pub use refused::{Hint, Refused, Step, hint, lacks, perf_closed};
 pub use table::{Backend, Hook, Need, Probe, probes};

@@ -48,6 +48,7 @@ impl Backend {
                 "ports that UDP connect() or sendto() took by themselves are found by socket \
                  diagnostics, up to a second late, and not at all when they were held for less",
                 "the time that the kernel searched for a port",
+                "who accepted a connection: an accepted child is shown as its listener's process",
                 "a connection reset in FIN_WAIT2, and one that tcp_max_tw_buckets denied its \
                  TIME_WAIT, may be told as time_wait first and corrected within a second",
             ],
@@ -83,6 +84,8 @@ pub enum Hook {
     CgroupSock,
     /// TCP events of the root cgroup.
     SockOps,
+    /// An iterator over what the kernel has of a kind, run when it is read.
+    Iter(&'static str),
 }
 
 impl std::fmt::Display for Hook {
@@ -97,6 +100,7 @@ impl std::fmt::Display for Hook {
             Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}:{name}"),
             Self::CgroupSock => write!(f, "cgroup_sock"),
             Self::SockOps => write!(f, "sock_ops"),
+            Self::Iter(what) => write!(f, "iter:{what}"),
         }
     }
 }
@@ -129,6 +133,8 @@ pub fn loses(program: &str) -> Option<Kind> {
         "inherit_exit" => Kind::Inherit,
         "hashdance" | "hashdance_schedule" => Kind::TimeWait,
         "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_destroy" => Kind::Release,
+        "accept" => Kind::Accept,
+        "reschedule" => Kind::FinReceived,
         "state" | "state_raw" => Kind::State,
         "exec" | "exec_raw" => Kind::Exec,
         "fork" | "fork_raw" => Kind::Fork,
@@ -162,13 +168,30 @@ const FORK: Need = Need::Optional(
     "executable and command line of processes without a program of their own that ended early",
 );
 
+/// accept() calls it through `sock_graft` (include/net/sock.h), where the kernel has security hooks.
+const ACCEPT: Need =
+    Optional("who accepted a connection: an accepted child is shown as its listener's process");
+const FIN: Need = Optional("that a peer's late FIN lets connect() take a port over from TIME_WAIT");
+const SCAN: Need = Optional(
+    "of ports that were held before: their sockets' identity, and whether connect() can share them; \
+     socket diagnostics list them instead",
+);
+
 use Hook::{
-    BtfTracepoint, CgroupSock, Fentry, Fexit, Kprobe, Kretprobe, RawTracepoint, SockOps, Tracepoint,
+    BtfTracepoint, CgroupSock, Fentry, Fexit, Iter, Kprobe, Kretprobe, RawTracepoint, SockOps,
+    Tracepoint,
 };
 use Need::{OneOf, Optional, Required, States, WithSymbol};
 
 /// 7.2 inlines the function that the other probe is on into this caller.
 const DISCONNECT: Need = WithSymbol("udp_lib_unhash.part.0");
+
+/// The iterator over the open files of all processes.
+pub const SCAN_FILES: &str = "scan_files";
+/// The iterator over the TCP sockets of a network namespace.
+pub const SCAN_TCP: &str = "scan_tcp";
+/// The iterator over the UDP sockets of a network namespace.
+pub const SCAN_UDP: &str = "scan_udp";
 
 const FEXIT: &[Probe] = &[
     probe("connect_enter", Fentry("inet_hash_connect"), SEARCH),
@@ -194,9 +217,14 @@ const FEXIT: &[Probe] = &[
     probe("udp_unhash_again", Fentry("udp_lib_unhash"), TWIN),
     probe("udp_unhash", Fentry("udp_lib_unhash"), Required),
     probe("udp_disconnect", Fentry("__udp_disconnect"), DISCONNECT),
+    probe("accept", Fentry("security_sock_graft"), ACCEPT),
+    probe("reschedule", Fentry("__inet_twsk_schedule"), FIN),
     probe("exec", BtfTracepoint("sched_process_exec"), EXEC),
     probe("fork", BtfTracepoint("sched_process_fork"), FORK),
     probe("state", BtfTracepoint("inet_sock_set_state"), States),
+    probe(SCAN_FILES, Iter("task_file"), SCAN),
+    probe(SCAN_TCP, Iter("tcp"), SCAN),
+    probe(SCAN_UDP, Iter("udp"), SCAN),
 ];
 
 const KPROBE: &[Probe] = &[
@@ -218,9 +246,14 @@ const KPROBE: &[Probe] = &[
     probe("k_bind_unhash", Kprobe("inet_twsk_bind_unhash"), Required),
     probe("k_udp_unhash", Kprobe("udp_lib_unhash"), Required),
     probe("k_udp_disconnect", Kprobe("__udp_disconnect"), DISCONNECT),
+    probe("k_accept", Kprobe("security_sock_graft"), ACCEPT),
+    probe("k_reschedule", Kprobe("__inet_twsk_schedule"), FIN),
     probe("exec_raw", RawTracepoint("sched_process_exec"), EXEC),
     probe("fork_raw", RawTracepoint("sched_process_fork"), FORK),
     probe("state_raw", RawTracepoint("inet_sock_set_state"), States),
+    probe(SCAN_FILES, Iter("task_file"), SCAN),
+    probe(SCAN_TCP, Iter("tcp"), SCAN),
+    probe(SCAN_UDP, Iter("udp"), SCAN),
 ];
 
 const FAILED_BIND: Need = Optional(
@@ -239,6 +272,9 @@ const TRACEPOINT: &[Probe] = &[
     probe("exec", BtfTracepoint("sched_process_exec"), EXEC),
     probe("fork", BtfTracepoint("sched_process_fork"), FORK),
     probe("state", BtfTracepoint("inet_sock_set_state"), States),
+    probe(SCAN_FILES, Iter("task_file"), SCAN),
+    probe(SCAN_TCP, Iter("tcp"), SCAN),
+    probe(SCAN_UDP, Iter("udp"), SCAN),
 ];
 
 /// The probes of a backend, in the order in which they are attached. A trampoline runs the program

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     event::{
-        Endpoint, Event, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId, Task,
-        TcpState, Via,
+        Endpoint, Event, Existing, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId,
+        Task, TcpState, Via,
     },
     kernel::{
         diag::{DiagSocket, Request, States, dump},
@@ -30,6 +30,8 @@ pub struct Completion {
     found: HashMap<UdpPort, (SocketId, Endpoint)>,
     /// What was held when observing began is known.
     has_begun: bool,
+    /// TIME_WAIT entries that the peer's FIN has not come for, and since when.
+    awaiting: HashMap<Flow, u64>,
     /// UDP ports that a program told of since the last comparison: a list may be older than that.
     touched: HashSet<UdpPort>,
 }
@@ -49,8 +51,8 @@ pub struct Round {
     pub time_ns: u64,
     /// The namespaces that were looked at.
     pub namespaces: HashSet<u32>,
-    /// 4-tuples in TIME_WAIT.
-    pub time_waits: HashSet<Flow>,
+    /// 4-tuples in TIME_WAIT, and whether the peer's FIN is still awaited.
+    pub time_waits: HashMap<Flow, bool>,
     /// UDP sockets with a port.
     pub udp: Vec<DiagSocket>,
 }
@@ -65,7 +67,7 @@ impl Round {
         let mut round = Self {
             time_ns,
             namespaces: HashSet::new(),
-            time_waits: HashSet::new(),
+            time_waits: HashMap::new(),
             udp: Vec::new(),
         };
         for namespace in namespaces {
@@ -84,7 +86,8 @@ impl Round {
         if lists.time_waits {
             let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
             let sockets = list(Protocol::Tcp, states)?;
-            self.time_waits.extend(sockets.iter().filter(|s| s.time_wait).map(|s| s.flow));
+            let entries = sockets.iter().filter(|s| s.time_wait);
+            self.time_waits.extend(entries.map(|s| (s.flow, s.state == TcpState::FIN_WAIT2)));
         }
         if lists.udp {
             self.udp.extend(list(Protocol::Udp, States::ALL)?);
@@ -98,7 +101,12 @@ impl Completion {
     /// Takes note of an event on its way to the ledger. The end of a port that only diagnostics
     /// showed is made the end of what was told of it.
     pub fn pass(&mut self, event: &mut Event) {
-        let Event::Socket(SocketEvent { socket, flow, kind, .. }) = event else { return };
+        let Event::Socket(SocketEvent { time_ns, socket, flow, kind }) = event else { return };
+        if let Kind::TimeWait { reuse, .. } = kind
+            && reuse.fin_wait2
+        {
+            self.awaiting.insert(*flow, *time_ns);
+        }
         if flow.protocol != Protocol::Udp {
             return;
         }
@@ -118,6 +126,26 @@ impl Completion {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Takes note of what a scan found, on its way to the ledger, which knows a TIME_WAIT entry by
+    /// its 4-tuple and what only diagnostics showed by another identity.
+    pub fn pass_existing(&mut self, existing: &mut Existing) {
+        if existing.state == TcpState::TIME_WAIT {
+            existing.socket = None;
+            if existing.reuse.is_some_and(|reuse| reuse.fin_wait2) {
+                self.awaiting.insert(existing.flow, existing.time_ns);
+            }
+        }
+        if existing.flow.protocol == Protocol::Udp {
+            let port = (existing.flow.netns, existing.flow.local.port);
+            match self.found.get(&port) {
+                Some((found, _)) => existing.socket = Some(*found),
+                None => {
+                    self.told.entry(port).or_insert(1);
+                }
+            }
         }
     }
 
@@ -149,7 +177,7 @@ impl Completion {
             events.push(Event::Socket(SocketEvent { time_ns, socket, flow, kind }));
         };
         for (flow, since_ns) in time_waits {
-            let is_listed = round.time_waits.contains(flow) || since_ns >= time_ns;
+            let is_listed = round.time_waits.contains_key(flow) || since_ns >= time_ns;
             let age_ns = time_ns.saturating_sub(since_ns);
             // A namespace that can't be looked into, or is gone: the entry has ended by itself.
             let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
@@ -160,6 +188,14 @@ impl Completion {
                 tell(SocketId(0), *flow, Kind::Release { reason });
             }
         }
+        self.awaiting.retain(|flow, since_ns| match round.time_waits.get(flow) {
+            Some(true) => true,
+            Some(false) => {
+                tell(SocketId(0), *flow, Kind::FinReceived);
+                false
+            }
+            None => *since_ns >= time_ns,
+        });
         let mut listed: HashSet<UdpPort> = HashSet::new();
         for socket in &round.udp {
             let port = (socket.flow.netns, socket.flow.local.port);
@@ -202,6 +238,7 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Reuse;
 
     const NETNS: u32 = 7;
 
@@ -231,7 +268,8 @@ mod tests {
             })
             .collect();
         let namespaces = HashSet::from([NETNS]);
-        Round { time_ns, namespaces, time_waits: time_waits.iter().copied().collect(), udp }
+        let time_waits = time_waits.iter().map(|&flow| (flow, false)).collect();
+        Round { time_ns, namespaces, time_waits, udp }
     }
 
     fn kinds(events: &[Event]) -> Vec<&Kind> {
@@ -263,6 +301,29 @@ mod tests {
             kinds(&compare(&mut completion, &[], now - 1)),
             [&Kind::Release { reason: Reason::Reconciled }]
         );
+    }
+
+    #[test]
+    fn the_late_fin_of_a_time_wait_entry_is_told_once() {
+        let mut completion = Completion::default();
+        let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+        let reuse = Reuse { fin_wait2: true, timestamps: true };
+        completion.pass(&mut Event::Socket(SocketEvent {
+            time_ns: 5,
+            socket: SocketId(7),
+            flow: entry,
+            kind: Kind::TimeWait { successor: None, done: false, reuse },
+        }));
+        let mut compare = |time_ns, listed: &[(Flow, bool)]| {
+            let mut round = round(time_ns, &[], &[]);
+            round.time_waits.extend(listed.iter().copied());
+            completion.compare(&round, std::iter::empty(), |_| None)
+        };
+        // Began after the look.
+        assert_eq!(compare(4, &[]), []);
+        assert_eq!(compare(6, &[(entry, true)]), []);
+        assert_eq!(kinds(&compare(7, &[(entry, false)])), [&Kind::FinReceived]);
+        assert_eq!(compare(8, &[(entry, false)]), []);
     }
 
     #[test]

@@ -3,3 +3,5 @@
 pub mod completion;
 pub mod poll;
 pub mod ring;
+pub mod scan;
+pub mod settings;

@@ -210,3 +210,17 @@ fn a_full_ledger_says_which_option_helps() {
     let text = frame(&[at(1, body)], screen(80), false);
     assert!(text.contains("the ledger is full (see --max-holdings): 3 ports are not accounted"));
 }
+
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let text = frame(&ledger(), screen(80), false) + &ending(&closing(), screen(80), false);
+    let printed: Vec<&str> = text.lines().collect();
+    let readme = include_str!("../../../README.md");
+    let (_, section) = readme.split_once("\n## What `live` shows\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks: Vec<&str> = section.split("\n```\n").skip(1).step_by(2).collect();
+    assert_eq!(blocks.len(), 3);
+    for line in blocks.into_iter().flat_map(str::lines) {
+        assert!(printed.contains(&line), "not printed: {line}");
+    }
+}

@@ -5,8 +5,22 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{super::*, CALLS, Wire};
 
-const SOCKETS: [WireKind; 4] =
-    [WireKind::Inherit, WireKind::TimeWait, WireKind::Release, WireKind::State];
+const SOCKETS: [WireKind; 6] = [
+    WireKind::Inherit,
+    WireKind::TimeWait,
+    WireKind::Release,
+    WireKind::State,
+    WireKind::Listen,
+    WireKind::FinReceived,
+];
+/// Those about what a process did.
+const CALLED: [WireKind; 5] = [
+    WireKind::Acquire,
+    WireKind::Exhausted,
+    WireKind::Conflict,
+    WireKind::CallStart,
+    WireKind::Accept,
+];
 
 fn length(kind: WireKind) -> usize {
     match kind {
@@ -30,7 +44,7 @@ prop_compose! {
         // A third of them is the peer of a socket that has none.
         (remote_address, remote_port) in prop_oneof![1 => Just(([0; 16], 0)), 2 => any::<([u8; 16], u16)>()],
         (local_port, requested_port, errno) in any::<(u16, u16, u16)>(),
-        flags in 0..8u32,
+        flags in any::<u32>(),
     ) -> SocketRecord {
         SocketRecord {
             kind: kind as u8, family, protocol, via, reason, old_state, new_state, reserved: 0,
@@ -63,8 +77,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn call_record()(
-        socket in socket_record(&CALLS),
+    fn call_record(kinds: &'static [WireKind])(
+        socket in socket_record(kinds),
         search_ns in prop_oneof![Just(0), any::<u64>()],
         (task, expected) in task_record(),
     ) -> (CallRecord, Task) {
@@ -102,6 +116,14 @@ fn check_socket(record: &SocketRecord, event: &Event) -> Result<Kind, TestCaseEr
     Ok(kind.clone())
 }
 
+fn sharing(flags: u32) -> Sharing {
+    Sharing { connect_bind: flags & 8 != 0, ipv6_only: flags & 16 != 0, device: flags >> 8 }
+}
+
+fn reuse(flags: u32) -> Reuse {
+    Reuse { timestamps: flags & 32 != 0, fin_wait2: flags & 64 != 0 }
+}
+
 /// As told by somebody who can't be sure to be the first, if the flags say so.
 fn marked(kind: Kind, flags: u32) -> Kind {
     if flags & FLAG_AGAIN != 0 { Kind::Again(Box::new(kind)) } else { kind }
@@ -127,7 +149,7 @@ proptest! {
 
     #[test]
     fn a_valid_record_with_one_byte_changed_gives_an_event_or_an_error(
-        (record, _) in call_record(),
+        (record, _) in call_record(&CALLS),
         at in 0..size_of::<CallRecord>(),
         byte in any::<u8>(),
     ) {
@@ -137,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn a_call_decodes_to_what_it_stands_for((record, task) in call_record()) {
+    fn a_call_decodes_to_what_it_stands_for((record, task) in call_record(&CALLED)) {
         let event = decode(&record.bytes()).unwrap();
         let kind = check_socket(&record.socket, &event)?;
         let via = expected_via(record.socket.via);
@@ -147,22 +169,30 @@ proptest! {
             1 => {
                 let unknown = record.socket.flags & FLAG_REQUEST_UNKNOWN != 0;
                 let requested_port = if unknown { None } else { Some(record.socket.requested_port) };
-                let kind = Kind::Acquire { via, requested_port, search_ns, task: Some(task) };
+                let kind = Kind::Acquire {
+                    via,
+                    requested_port,
+                    search_ns,
+                    task: Some(task),
+                    sharing: sharing(record.socket.flags),
+                };
                 marked(kind, record.socket.flags)
             }
             2 => Kind::Exhausted { via, errno, search_ns, task: Some(task) },
             3 => Kind::Conflict { via, errno, task: Some(task) },
-            _ => Kind::CallStart { task },
+            10 => Kind::CallStart { task },
+            _ => Kind::Accept { task },
         };
         prop_assert_eq!(kind, expected);
     }
 
     #[test]
-    fn a_call_without_a_pid_has_no_task((mut record, _) in call_record()) {
+    fn a_call_without_a_pid_has_no_task((mut record, _) in call_record(&CALLED)) {
         record.task.pid = 0;
         record.socket.flags &= !FLAG_AGAIN;
         let result = decode(&record.bytes());
-        if record.socket.kind == WireKind::CallStart as u8 {
+        let needs = [WireKind::CallStart as u8, WireKind::Accept as u8];
+        if needs.contains(&record.socket.kind) {
             prop_assert_eq!(result, Err(DecodeError::Field("pid", 0)));
         } else {
             let kind = check_socket(&record.socket, &result.unwrap())?;
@@ -183,21 +213,52 @@ proptest! {
         let other = SocketId(record.other);
         let reasons = [Reason::Closed, Reason::TimeWaitExpired, Reason::TimeWaitReused];
         let expected = match record.kind {
-            4 => Kind::Inherit { listener: other },
+            4 => Kind::Inherit { listener: other, sharing: sharing(record.flags) },
             5 => Kind::TimeWait {
                 successor: if record.other == 0 { None } else { Some(other) },
-                done: record.flags & FLAG_SOCKET_DONE != 0,
+                done: record.flags & 2 != 0,
+                reuse: reuse(record.flags),
             },
             6 => {
                 let kind = Kind::Release { reason: reasons[usize::from(record.reason) - 1] };
                 marked(kind, record.flags)
             }
+            12 => Kind::Listen,
+            13 => Kind::FinReceived,
             _ => Kind::State {
                 old: TcpState::try_from(record.old_state).unwrap(),
                 new: TcpState::try_from(record.new_state).unwrap(),
             },
         };
         prop_assert_eq!(kind, expected);
+    }
+
+    #[test]
+    fn what_an_iterator_found_decodes_to_what_it_stands_for(
+        (mut record, task) in call_record(&[WireKind::Existing]),
+        has_task in any::<bool>(),
+    ) {
+        record.task.pid = if has_task { record.task.pid } else { 0 };
+        let Event::Existing(existing) = decode(&record.bytes()).unwrap() else { panic!() };
+        let socket = record.socket;
+        let peer = endpoint(socket.family, socket.remote_address, socket.remote_port);
+        let is_tcp = socket.protocol == 6;
+        let expected = Existing {
+            time_ns: socket.time_ns,
+            socket: Some(SocketId(socket.socket)),
+            flow: Flow {
+                netns: socket.netns,
+                protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
+                local: endpoint(socket.family, socket.local_address, socket.local_port),
+                remote: if is_zero(&socket) { None } else { Some(peer) },
+            },
+            state: TcpState::try_from(socket.new_state).unwrap(),
+            reuse: (is_tcp && socket.new_state == 6).then(|| reuse(socket.flags)),
+            sharing: sharing(socket.flags),
+            blocked: is_tcp.then_some(socket.flags & 128 != 0),
+            task: has_task.then_some(task),
+        };
+        prop_assert_eq!(*existing, expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct Snapshot {
     pub(super) time_ns: u64,
     pub(super) sockets: HashMap<SocketId, Held>,
     /// The namespaces that were looked into.
-    looked: HashSet<u32>,
+    pub(super) looked: HashSet<u32>,
     listeners: HashMap<(u32, u16), Vec<Listener>>,
 }
 

@@ -10,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 
-use crate::event::{Event, Flow, Kind, Protocol, Sharing, SocketEvent, SocketId, Task, TcpState};
+use crate::event::{
+    Event, Existing, Kind, Protocol, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState,
+};
 use crate::kernel::clock::now_boot_ns;
 use crate::kernel::diag::{self, Origin, Request};
 use crate::kernel::netns::{self, Namespace};
@@ -33,32 +35,6 @@ impl Default for Scope {
     /// All for root, who may enter them, else the own.
     fn default() -> Self {
         if geteuid().is_root() { Self::All } else { Self::Own }
-    }
-}
-
-/// A port that was held when observing began.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Existing {
-    /// The socket or TIME_WAIT entry.
-    pub socket: SocketId,
-    /// Where it is.
-    pub flow: Flow,
-    /// Its state; of UDP, `ESTABLISHED` when connected, else `CLOSE`.
-    pub state: TcpState,
-    /// It is a TIME_WAIT entry.
-    pub time_wait: bool,
-    /// The listener that accepted it, if it did not take the port itself.
-    pub child_of: Option<SocketId>,
-    /// A process that has it open now, if one may be seen.
-    pub task: Option<Task>,
-}
-
-impl Existing {
-    /// The event that makes an accepted child known as one; `None` for what took its port itself.
-    pub fn inherit(&self, time_ns: u64) -> Option<Event> {
-        let kind = Kind::Inherit { listener: self.child_of?, sharing: Sharing::default() };
-        let Self { socket, flow, .. } = *self;
-        Some(Event::Socket(SocketEvent { time_ns, socket, flow, kind }))
     }
 }
 
@@ -112,13 +88,9 @@ impl Poll {
         let mut existing: Vec<Existing> = snapshot
             .sockets
             .iter()
-            .map(|(&socket, held)| Existing {
-                socket,
-                flow: held.socket.flow,
-                state: held.socket.state,
-                time_wait: held.socket.time_wait,
-                child_of: held.child_of,
-                task: owners.get(&held.socket.inode).cloned(),
+            .map(|(&id, held)| {
+                let task = owners.get(&held.socket.inode).cloned();
+                existing(id, &held.socket, snapshot.time_ns, task)
             })
             .collect();
         existing.sort_by_key(|one| one.socket);
@@ -127,16 +99,14 @@ impl Poll {
     }
 
     /// Looks again and tells what has changed since the last round. The first is the baseline and
-    /// yields only [`Kind::Inherit`] of accepted children, so that their end is not taken for that of
-    /// an owner. The time of all events is that of the round.
+    /// yields what there is, as [`Event::Existing`]. The time of all events is that of the round.
     ///
     /// # Errors
     /// When no namespace can be looked into; the next round then compares with the last good one.
     pub fn round(&mut self) -> anyhow::Result<Vec<Event>> {
         let Some(previous) = self.previous.take() else {
-            let time_ns = now_boot_ns()?;
-            let existing = self.baseline()?;
-            return Ok(existing.iter().filter_map(|one| one.inherit(time_ns)).collect());
+            let existing = self.baseline()?.into_iter();
+            return Ok(existing.map(|one| Event::Existing(Box::new(one))).collect());
         };
         let current = match self.look(&previous) {
             Ok(current) => current,
@@ -155,6 +125,11 @@ impl Poll {
     /// What the last round could not see.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The namespaces that the last round looked into.
+    pub fn looked(&self) -> HashSet<u32> {
+        self.previous.as_ref().map(|snapshot| snapshot.looked.clone()).unwrap_or_default()
     }
 
     /// The namespaces as of now.
@@ -233,6 +208,26 @@ impl Poll {
             .into_iter()
             .filter_map(|(inode, pid)| Some((inode, tasks.get(&pid)?.clone())))
             .collect())
+    }
+}
+
+fn existing(id: SocketId, socket: &diag::DiagSocket, time_ns: u64, task: Option<Task>) -> Existing {
+    Existing {
+        time_ns,
+        socket: Some(id),
+        flow: socket.flow,
+        state: if socket.time_wait { TcpState::TIME_WAIT } else { socket.state },
+        // Diagnostics don't tell whether there were timestamps; nearly all connections have them.
+        reuse: socket
+            .time_wait
+            .then_some(Reuse { fin_wait2: socket.state == TcpState::FIN_WAIT2, timestamps: true }),
+        sharing: Sharing {
+            connect_bind: false,
+            ipv6_only: socket.v6only == Some(true),
+            device: socket.interface,
+        },
+        blocked: None,
+        task,
     }
 }
 

@@ -7,7 +7,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use super::compare::{Change, Round, Snapshot, compare};
 use super::{Poll, Scope};
 use crate::event::{
-    Endpoint, Event, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, TcpState, Via,
+    Endpoint, Event, Flow, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent, SocketId, TcpState,
+    Via,
 };
 use crate::kernel::diag::DiagSocket;
 use crate::kernel::testing::in_fresh_namespace;
@@ -69,11 +70,17 @@ fn kinds(changes: &[Change]) -> Vec<(u64, Kind)> {
 }
 
 fn acquire(via: Via) -> Kind {
-    Kind::Acquire { via, requested_port: None, search_ns: None, task: None }
+    Kind::Acquire {
+        via,
+        requested_port: None,
+        search_ns: None,
+        task: None,
+        sharing: Sharing::default(),
+    }
 }
 
 fn end_in(entry: SocketId) -> Kind {
-    Kind::TimeWait { successor: Some(entry), done: true }
+    Kind::TimeWait { successor: Some(entry), done: true, reuse: Reuse::default() }
 }
 
 fn release(reason: Reason) -> Kind {
@@ -161,7 +168,10 @@ fn accepted_children_inherit_and_acquire_nothing() {
         // The child's cookie is the smaller: the listener comes first all the same.
         let list = vec![connection(1, child), listener(2, listening)];
         let begun = if inherits {
-            vec![(2, acquire(Via::Bind)), (1, Kind::Inherit { listener: SocketId(2) })]
+            vec![
+                (2, acquire(Via::Bind)),
+                (1, Kind::Inherit { listener: SocketId(2), sharing: Sharing::default() }),
+            ]
         } else {
             vec![(1, acquire(Via::Connect)), (2, acquire(Via::Bind))]
         };
@@ -178,7 +188,7 @@ fn a_child_outlives_its_listener_as_a_child() {
     let listener = socket(1, TcpState::LISTEN, "0.0.0.0:80", None);
     // It comes in the round in which the listener goes.
     let changes = rounds(vec![vec![listener.clone()], vec![connection(2, "10.0.0.1:80")]]);
-    let inherit = Kind::Inherit { listener: SocketId(1) };
+    let inherit = Kind::Inherit { listener: SocketId(1), sharing: Sharing::default() };
     assert_eq!(kinds(&changes), [(1, release(Reason::Closed)), (2, inherit)]);
     let changes = rounds(vec![
         vec![listener],
@@ -278,7 +288,10 @@ fn a_connection_is_followed_from_connect_to_time_wait_with_its_process() {
         assert_eq!(task.pid, std::process::id());
         assert_eq!(taken.flow.remote.unwrap().port, server_port);
         let [child] = of_port(&events, server_port)[..] else { panic!("{events:?}") };
-        assert_eq!(child.kind, Kind::Inherit { listener: held.socket });
+        assert_eq!(
+            child.kind,
+            Kind::Inherit { listener: held.socket.unwrap(), sharing: Sharing::default() }
+        );
 
         drop(client);
         assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
@@ -378,16 +391,22 @@ fn only_the_namespaces_that_are_asked_for_are_looked_into() {
 }
 
 #[test]
-fn the_first_round_tells_only_who_is_a_child() {
+fn the_first_round_tells_what_is_there_already() {
     in_fresh_namespace(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let _server = listener.accept().unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let server = listener.accept().unwrap().0;
         let events = Poll::new(Scope::Own, &[]).round().unwrap();
-        let [child] = of_port(&events, port)[..] else { panic!("{events:?}") };
-        assert!(matches!(child.kind, Kind::Inherit { .. }), "{child:?}");
-        assert_eq!(child.flow.remote, Some(client.local_addr().unwrap().into()));
-        assert_eq!(of_port(&events, client.local_addr().unwrap().port()).len(), 0);
+        let existing = |local: &Endpoint, state| {
+            events.iter().any(|event| {
+                matches!(event, Event::Existing(one) if one.flow.local == *local && one.state == state)
+            })
+        };
+        let client = client.local_addr().unwrap().into();
+        let listener = listener.local_addr().unwrap().into();
+        let server: Endpoint = server.local_addr().unwrap().into();
+        assert!(existing(&client, TcpState::ESTABLISHED), "{events:?}");
+        assert!(existing(&listener, TcpState::LISTEN), "{events:?}");
+        assert!(existing(&server, TcpState::ESTABLISHED), "{events:?}");
     });
 }

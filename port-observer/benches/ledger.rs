@@ -1,0 +1,205 @@
+//! What the ledger costs by itself: nanoseconds per event, bytes per holding, and how long a summary
+//! takes at 10, 1,000 and 100,000 destinations. Prints one JSON object; `cargo xtask bench` runs it.
+
+#![expect(clippy::cast_precision_loss, reason = "counts and times, to be divided")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use port_observer::{
+    event::{
+        Endpoint, Event, Exec, Flow, Fork, Kind, NamespaceSettings, Protocol, Reason, Reuse, Sharing,
+        SocketEvent, SocketId, Task, Via,
+    },
+    ledger::{Ledger, Options, Who},
+    ports::{PortRange, Ports, ReservedPorts},
+    process::Process,
+    report::Report,
+};
+
+/// Counts what is allocated.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every call on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const NETNS: u32 = 4_026_531_840;
+const PROCESSES: u32 = 50;
+const HOLDINGS: u32 = 100_000;
+
+/// Knows fifty processes.
+struct Fifty(Vec<Arc<Process>>);
+
+impl Who for Fifty {
+    fn resolve(&mut self, task: &Task) -> Arc<Process> {
+        Arc::clone(&self.0[task.pid as usize % self.0.len()])
+    }
+
+    fn exec(&mut self, _: &Exec) {}
+
+    fn fork(&mut self, _: &Fork) {}
+}
+
+fn ledger() -> Ledger<Fifty> {
+    let process = |pid| Process { pid, name: format!("server-{pid}"), ..Process::default() };
+    let who = Fifty((0..PROCESSES).map(|pid| Arc::new(process(pid))).collect());
+    let mut ledger = Ledger::new(who, Options::default());
+    let settings = NamespaceSettings {
+        netns: NETNS,
+        names: Vec::new(),
+        ports: Ports {
+            ephemeral: PortRange { min: 1024, max: 65535 },
+            reserved: ReservedPorts::default(),
+        },
+        tw_reuse: 2,
+        tw_reuse_delay_ms: 1000,
+    };
+    ledger.apply(0, Event::Namespace(Box::new(settings)), &mut Vec::new());
+    ledger
+}
+
+/// The flow of the nth holding, spread over so many destinations.
+fn flow(index: u32, destinations: u32) -> Flow {
+    let remote = 0x0a00_0000 + index % destinations;
+    let port = 1024 + (index / destinations.max(2) + index) % 64_000;
+    Flow {
+        netns: NETNS,
+        protocol: Protocol::Tcp,
+        local: Endpoint::new(IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9)), port as u16),
+        remote: Some(Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits(remote)), 443)),
+    }
+}
+
+fn event(time_ns: u64, socket: u64, flow: Flow, kind: Kind) -> Event {
+    Event::Socket(SocketEvent { time_ns, socket: SocketId(socket), flow, kind })
+}
+
+fn connect(index: u32) -> Kind {
+    let task = Task {
+        pid: index % PROCESSES,
+        tid: index,
+        name: String::from("server"),
+        uid: 0,
+        start_time_ns: 1,
+        cgroup_id: 1,
+    };
+    Kind::Acquire {
+        via: Via::Connect,
+        requested_port: Some(0),
+        search_ns: Some(900),
+        task: Some(task),
+        sharing: Sharing::default(),
+    }
+}
+
+/// Fills a ledger; returns it and the bytes that it takes.
+fn filled(destinations: u32) -> (Ledger<Fifty>, usize) {
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let mut ledger = ledger();
+    let mut out: Vec<Report> = Vec::new();
+    for index in 0..HOLDINGS {
+        let time_ns = u64::from(index) * 1_000;
+        let id = u64::from(index) + 1;
+        ledger.apply(0, event(time_ns, id, flow(index, destinations), connect(index)), &mut out);
+        out.clear();
+    }
+    assert_eq!(ledger.holdings().len(), HOLDINGS as usize);
+    drop(out);
+    (ledger, ALLOCATED.load(Ordering::Relaxed) - before)
+}
+
+/// Connections that are opened, closed, wait and end, in a ledger that holds many: ns per event.
+fn ns_per_event() -> f64 {
+    const ROUNDS: u32 = 300_000;
+    /// How many connections are open at a time, and how many TIME_WAIT entries are there.
+    const OPEN: u32 = 1_000;
+    const WAITING: u32 = 20_000;
+    let mut ledger = ledger();
+    let mut out: Vec<Report> = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
+    let id = |index: u32| u64::from(index) + 1;
+    let entry = |index: u32| u64::from(index) + (1 << 32);
+    for index in 0..ROUNDS {
+        let time_ns = u64::from(index) * 50_000;
+        let mut tell = |socket, index, kind| {
+            events.push(event(time_ns, socket, flow(index, 100), kind));
+        };
+        tell(id(index), index, connect(index));
+        if let Some(closed) = index.checked_sub(OPEN) {
+            let successor = Some(SocketId(entry(closed)));
+            let reuse = Reuse { fin_wait2: false, timestamps: true };
+            tell(id(closed), closed, Kind::TimeWait { successor, done: false, reuse });
+            tell(id(closed), closed, Kind::Release { reason: Reason::Closed });
+        }
+        if let Some(ended) = index.checked_sub(OPEN + WAITING) {
+            tell(entry(ended), ended, Kind::Release { reason: Reason::TimeWaitExpired });
+        }
+    }
+    let count = events.len();
+    let began = Instant::now();
+    for event in events {
+        ledger.apply(0, event, &mut out);
+        black_box(&out);
+        out.clear();
+    }
+    began.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// The median of some.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() {
+    let event_ns = median((0..5).map(|_| ns_per_event()).collect());
+    let (_, bytes) = filled(100);
+    let summaries: Vec<String> = [10, 1_000, 100_000]
+        .into_iter()
+        .map(|destinations| {
+            let (mut ledger, bytes) = filled(destinations);
+            let milliseconds = median(
+                (0..11)
+                    .map(|_| {
+                        let began = Instant::now();
+                        let now_ns = u64::from(HOLDINGS) * 1_000;
+                        black_box(ledger.summary(now_ns, 10, &|_| true, &|_| true));
+                        began.elapsed().as_secs_f64() * 1e3
+                    })
+                    .collect(),
+            );
+            format!(
+                "{{\"destinations\":{destinations},\"milliseconds\":{milliseconds:.2},\
+                 \"bytes\":{bytes}}}"
+            )
+        })
+        .collect();
+    println!(
+        "{{\"ns_per_event\":{event_ns:.0},\"bytes_per_100000_holdings\":{bytes},\
+         \"summaries\":[{}]}}",
+        summaries.join(",")
+    );
+}

@@ -1,0 +1,310 @@
+//! The kernel programs at work, and all that completes them: scans, settings, diagnostics.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use aya_log::EbpfLogger;
+
+use super::{super::stream::Stream, Looks, ROUND, ROUND_COST};
+use crate::{
+    event::{Event, Existing, Protocol, TcpState},
+    kernel::clock,
+    probe::{Attached, Iterators, Observed},
+    process::ProcFs,
+    source::{
+        completion::{Completion, Lists, Round},
+        poll::Scope,
+        ring::Ring,
+        scan::{self, Scan},
+        settings::Settings,
+    },
+};
+
+/// How often losses are looked at.
+const LOSSES: Duration = Duration::from_millis(250);
+/// How long a scan goes on before anything else has its turn.
+const SLICE: Duration = Duration::from_millis(20);
+/// How long nothing is looked at when it is quiet.
+const WAIT: Duration = Duration::from_millis(100);
+/// What the ledger has no use for, so that its loss needs no scan.
+const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
+
+pub(super) struct Kernel {
+    ring: Ring,
+    completion: Option<Completion>,
+    observed: Observed,
+    settings: Settings,
+    scans: Scans,
+    looks: Looks,
+    next_losses: Instant,
+    /// When the next look at the kernel's lists is due.
+    next_round: Instant,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Last: dropping it detaches the probes.
+    attached: Attached,
+}
+
+/// When to look at what is there.
+struct Scans {
+    current: Option<Scan>,
+    /// One is needed, from this moment on at the earliest.
+    is_wanted: bool,
+    next: Instant,
+    /// What the current one has taken so far.
+    spent: Duration,
+}
+
+impl Kernel {
+    pub(super) fn new(
+        ring: Ring,
+        observed: Observed,
+        completion: Option<Completion>,
+        logger: Option<EbpfLogger<&'static dyn log::Log>>,
+        looks: Looks,
+        attached: Attached,
+    ) -> Self {
+        let now = Instant::now();
+        let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
+        let scans = Scans { current: None, is_wanted: false, next: now, spent: Duration::ZERO };
+        Self {
+            ring,
+            completion,
+            observed,
+            settings,
+            scans,
+            looks,
+            next_losses: now,
+            next_round: now,
+            logger,
+            attached,
+        }
+    }
+
+    pub(super) fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
+    /// Settings, and the beginning of the first scan.
+    pub(super) fn begin(&mut self, stream: &mut Stream) -> Result<()> {
+        self.scans.is_wanted = true;
+        self.look_after(stream)
+    }
+
+    /// Events, then what else is due.
+    pub(super) fn drain(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
+        let count = self.pass(limit, stream)?;
+        self.look_after(stream)?;
+        Ok(count)
+    }
+
+    pub(super) async fn wait(&mut self) -> Result<()> {
+        if self.scans.current.is_some() {
+            // Signals and timers have their turn.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        match tokio::time::timeout(WAIT, self.ring.wait()).await {
+            Ok(ready) => ready,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// From the ring buffer to the stream; returns how many events there were.
+    fn pass(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
+        let Self { ring, completion, settings, observed, scans, .. } = self;
+        let mut result = Ok(());
+        let mut last = 0;
+        let count = ring.drain(limit, |mut event| {
+            if result.is_err() {
+                return;
+            }
+            if let Event::Socket(socket) = &event
+                && socket.flow.netns != last
+            {
+                last = socket.flow.netns;
+                if settings.is_news(last) {
+                    result = settings
+                        .find(last)
+                        .and_then(|found| tell_settings(found, observed, scans, stream));
+                }
+            }
+            if let Some(completion) = completion {
+                completion.pass(&mut event);
+            }
+            result = std::mem::replace(&mut result, Ok(())).and_then(|()| stream.event(event));
+        });
+        result.map(|()| count)
+    }
+
+    fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
+        let told = self.settings.poll()?;
+        tell_settings(told, &mut self.observed, &mut self.scans, stream)?;
+        if self.next_losses <= Instant::now() {
+            self.next_losses = Instant::now() + LOSSES;
+            for loss in self.ring.losses()? {
+                if let Event::Lost { kind, .. } = &loss
+                    && !IDLE_KINDS.contains(kind)
+                {
+                    self.scans.is_wanted = true;
+                }
+                stream.event(loss)?;
+            }
+        }
+        self.scan(stream)
+    }
+
+    /// Goes on with the scan that is under way, or begins one if it is time.
+    fn scan(&mut self, stream: &mut Stream) -> Result<()> {
+        let began = Instant::now();
+        if self.scans.current.is_none() {
+            if !self.scans.is_wanted || began < self.scans.next {
+                return Ok(());
+            }
+            self.scans.is_wanted = false;
+            self.scans.spent = Duration::ZERO;
+            self.begin_scan(stream)?;
+        }
+        while self.scans.current.is_some() && began.elapsed() < SLICE {
+            self.scan_on(stream)?;
+        }
+        self.scans.spent += began.elapsed();
+        if self.scans.current.is_none() {
+            self.scans.next = Instant::now() + ROUND.max(self.scans.spent * ROUND_COST);
+        }
+        Ok(())
+    }
+
+    fn begin_scan(&mut self, stream: &mut Stream) -> Result<()> {
+        self.pass(usize::MAX, stream)?;
+        stream.event(Event::ScanBegins)?;
+        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
+            let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
+            let Some((existing, looked)) = log_failure(found) else { return Ok(()) };
+            // The end of any TIME_WAIT entry is to be told.
+            let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
+            self.observed.add(entries.map(|one| one.flow.local.port))?;
+            self.hand_over(existing, stream)?;
+            return self.end_scan(&looked, stream);
+        };
+        let namespaces = self.settings.namespaces()?;
+        let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
+        self.scans.current = log_failure(scan);
+        Ok(())
+    }
+
+    fn scan_on(&mut self, stream: &mut Stream) -> Result<()> {
+        let Some(scan) = &mut self.scans.current else { return Ok(()) };
+        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return Ok(()) };
+        match log_failure(scan.chunk(&mut iterators)) {
+            // It failed: nothing is concluded from what it did not show.
+            None => self.scans.current = None,
+            Some(Some(existing)) => self.hand_over(existing, stream)?,
+            Some(None) => {
+                let looked = scan.looked().clone();
+                self.scans.current = None;
+                self.end_scan(&looked, stream)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read is handed over after all that the programs told before.
+    fn hand_over(&mut self, existing: Vec<Existing>, stream: &mut Stream) -> Result<()> {
+        self.pass(usize::MAX, stream)?;
+        for mut one in existing {
+            if let Some(completion) = &mut self.completion {
+                completion.pass_existing(&mut one);
+            }
+            stream.event(Event::Existing(Box::new(one)))?;
+        }
+        Ok(())
+    }
+
+    fn end_scan(&mut self, looked: &HashSet<u32>, stream: &mut Stream) -> Result<()> {
+        self.pass(usize::MAX, stream)?;
+        let skipped = self.settings.inodes().filter(|netns| !looked.contains(netns)).collect();
+        stream.event(Event::ScanEnded { skipped })
+    }
+
+    /// What is due once a second: what diagnostics complete.
+    pub(super) fn tick(&mut self, stream: &mut Stream) -> Result<()> {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        if self.completion.is_none() || Instant::now() < self.next_round {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let time_ns = clock::now_boot_ns()?;
+        let protocols = &self.looks.protocols;
+        let lists = Lists {
+            time_waits: stream.ledger().holdings().time_waits().len() > 0,
+            udp: protocols.is_empty() || protocols.contains(&Protocol::Udp),
+        };
+        let round = Round::look(time_ns, self.settings.namespaces()?.iter(), lists);
+        // What the programs told before the look comes first: else it would be found twice.
+        self.pass(usize::MAX, stream)?;
+        if let Some(completion) = &mut self.completion {
+            for event in complete(completion, &round, stream) {
+                stream.event(event)?;
+            }
+        }
+        self.next_round = began + ROUND.max(began.elapsed() * ROUND_COST);
+        Ok(())
+    }
+
+    /// Detaches, and hands over what is left. A scan under way concludes nothing.
+    pub(super) fn finish(self, stream: &mut Stream) -> Result<()> {
+        let Self { mut ring, mut completion, attached, .. } = self;
+        drop(attached);
+        let mut result = Ok(());
+        while ring.drain(usize::MAX, |mut event| {
+            if let Some(completion) = &mut completion {
+                completion.pass(&mut event);
+            }
+            if result.is_ok() {
+                result = stream.event(event);
+            }
+        }) > 0
+        {}
+        result?;
+        ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
+    }
+}
+
+/// Settings go to the stream, and the ports of their ranges to the programs.
+fn tell_settings(
+    events: Vec<Event>,
+    observed: &mut Observed,
+    scans: &mut Scans,
+    stream: &mut Stream,
+) -> Result<()> {
+    for event in events {
+        if let Event::Namespace(settings) = &event {
+            let range = settings.ports.ephemeral;
+            // Who holds one of the new ports was of no interest so far.
+            scans.is_wanted |= observed.add(range.min..=range.max)?;
+        }
+        stream.event(event)?;
+    }
+    Ok(())
+}
+
+fn log_failure<T>(result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| log::warn!("what is held already could not be listed: {error:#}"))
+        .ok()
+}
+
+/// What socket diagnostics show beyond what the programs told.
+fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
+    let new = completion.unknown(round);
+    let processes = ProcFs::default();
+    let owners = if new.is_empty() { None } else { processes.socket_owners(&new).ok() };
+    completion.compare(round, stream.ledger().holdings().time_waits(), |socket| {
+        processes.task(*owners.as_ref()?.pids.get(&socket.inode)?)
+    })
+}
