@@ -89,7 +89,10 @@ fn a_second_after_a_loss_the_summary_is_what_the_kernel_lists() {
             let last = lines.iter().rev().find_map(|line| stated(line, inode))?;
             (last == real()).then_some(())
         });
-        known.unwrap_or_else(|error| panic!("no right summary, {:?}: {error:#}", real()));
+        known.unwrap_or_else(|error| {
+            let said = observer.wait_lines(0, |lines| Some(lines.last().cloned()));
+            panic!("{:?} was never said: {error:#}, but {said:?}", real())
+        });
 
         observer.stopped();
         // First what fills the buffer, then what is lost: all kinds of it.
