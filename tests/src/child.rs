@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::{fs, iter};
 
@@ -23,6 +24,15 @@ impl Traffic {
     /// Starts it in the calling thread's network namespace.
     pub fn start(arguments: &[&str]) -> Self {
         Self::run(command(arguments))
+    }
+
+    /// Starts it under another name, that of a link in this directory.
+    pub fn start_as(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+        let link = directory.join(name);
+        symlink(program(), &link).unwrap_or_else(|e| panic!("link {}: {e}", link.display()));
+        let mut command = Command::new(link);
+        command.args(arguments);
+        Self::run(command)
     }
 
     /// Starts it as a member of a cgroup from its first instruction on.
@@ -90,9 +100,12 @@ impl Drop for Guarded {
     }
 }
 
+fn program() -> PathBuf {
+    system::beside_this_test("traffic").unwrap_or_else(|error| panic!("{error:#}"))
+}
+
 fn command(arguments: &[&str]) -> Command {
-    let path = system::beside_this_test("traffic").unwrap_or_else(|error| panic!("{error:#}"));
-    let mut command = Command::new(path);
+    let mut command = Command::new(program());
     command.args(arguments);
     command
 }

@@ -1,6 +1,7 @@
 //! A network namespace per scenario, and what the shared observer says about it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::child::Traffic;
 use crate::expect::{Row, Visibility};
@@ -63,27 +64,48 @@ pub fn once_in_namespace<T: Send>(run: impl FnOnce(u32) -> T + Send) -> T {
     let made = thread::scope(|scope| {
         scope
             .spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace (needs root)");
-                loopback_up();
-                let namespace = File::open("/proc/thread-self/ns/net").expect("open the namespace");
-                let inode = namespace.metadata().expect("its inode number").ino();
-                let inode = u32::try_from(inode).expect("namespaces have small numbers");
-                keep(namespace);
-                // Socket diagnostics find a namespace by a process that is in it, not a thread.
-                let anchor = || Traffic::start(&["hold", "0", "127.0.0.1:80"]);
-                let _anchor = (!Backend::chosen().is_exact()).then(anchor);
-                run(inode)
+                let namespace = Namespace::make();
+                namespace.keep();
+                run(namespace.inode)
             })
             .join()
     });
     made.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Keeps a namespace until this process ends, so that no other one gets its inode number: what is
-/// said of its last entries would be taken for the other's.
-fn keep(namespace: File) {
-    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(namespace);
+/// A network namespace, which its thread may leave and enter again.
+pub struct Namespace {
+    /// Its inode number.
+    pub inode: u32,
+    file: File,
+    _anchor: Option<Traffic>,
+}
+
+impl Namespace {
+    /// Makes one, with loopback up. The calling thread is in it from now on.
+    pub fn make() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace (needs root)");
+        loopback_up();
+        let file = File::open("/proc/thread-self/ns/net").expect("open the namespace");
+        let inode = file.metadata().expect("its inode number").ino();
+        let inode = u32::try_from(inode).expect("namespaces have small numbers");
+        // Socket diagnostics find a namespace by a process that is in it, not a thread.
+        let anchor = || Traffic::start(&["hold", "0", "127.0.0.1:80"]);
+        Self { inode, file, _anchor: (!Backend::chosen().is_exact()).then(anchor) }
+    }
+
+    /// Puts the calling thread into it.
+    pub fn enter(&self) {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).expect("enter a network namespace");
+    }
+
+    /// Keeps it until this process ends, so that no other one gets its inode number: what is said
+    /// of its last entries would be taken for the other's.
+    pub fn keep(&self) {
+        static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
+        let file = self.file.try_clone().expect("a second descriptor of the namespace");
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    }
 }
 
 fn loopback_up() {
@@ -124,6 +146,33 @@ pub fn tcp_state(local: SocketAddr, remote: SocketAddr) -> Option<u8> {
     })
 }
 
+/// TCP sockets and TIME_WAIT entries by state, as the kernel's own lists of both address families
+/// have them; those that are only bound are in none.
+pub fn tcp_states() -> BTreeMap<u8, Vec<u16>> {
+    let mut states: BTreeMap<u8, Vec<u16>> = BTreeMap::new();
+    for name in ["tcp", "tcp6"] {
+        let list = system::read(format!("/proc/thread-self/net/{name}"));
+        for line in list.expect("the kernel's list of sockets").lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let port = fields[1].rsplit(':').next().unwrap_or_default();
+            let number = |text| u16::from_str_radix(text, 16).expect("a hexadecimal number");
+            let state = u8::try_from(number(fields[3])).expect("a TCP state");
+            states.entry(state).or_default().push(number(port));
+        }
+    }
+    states
+}
+
+/// How many TCP connections there are, TIME_WAIT included and both sides counted.
+pub fn tcp_connections() -> usize {
+    let states = tcp_states();
+    states.iter().filter(|(state, _)| **state != LISTEN).map(|(_, ports)| ports.len()).sum()
+}
+
+/// The kernel's TCP_ESTABLISHED.
+pub const ESTABLISHED: u8 = 1;
+/// The kernel's TCP_LISTEN.
+pub const LISTEN: u8 = 10;
 /// The kernel's TCP_FIN_WAIT2.
 pub const FIN_WAIT2: u8 = 5;
 /// The kernel's TCP_TIME_WAIT.

@@ -10,6 +10,7 @@ mod results;
 mod setup;
 mod table;
 mod test;
+mod truth;
 mod vm;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Task {
     Setup,
     /// Run every test, after installing what they need
     Test(test::Args),
+    /// Compare the headroom that the program states with how many calls really succeed
+    Truth(truth::Args),
     /// Run the kernel tests in virtual machines, or one command in one of them
     Vm(vm::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => ebpf::run(&args),
         Task::Setup => setup::run_setup(),
         Task::Test(args) => test::run_tests(&args),
+        Task::Truth(args) => truth::run(&args),
         Task::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -15,7 +15,10 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic wait ADDRESS         waits, connects, resets, exits
        traffic fork ADDRESS         connects, forks and exits; the child waits, then exits
        traffic fork-connect ADDRESS forks; the child connects, waits, exits
-       traffic reset COUNT ADDRESS… connects and resets, each address in turn";
+       traffic mix HELD CLOSED ADDRESS… (three for each destination) connects, closes, waits
+       traffic inherit ADDRESS      listens, forks and exits; the child accepts, waits
+       traffic reset COUNT ADDRESS… connects and resets, each address in turn
+       traffic busy ADDRESS         connects and resets until the end of its input";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +63,28 @@ fn main() -> Result<()> {
                 nix::sys::wait::wait()?;
             }
         }
+        ["mix", ref destinations @ ..] if !destinations.is_empty() => mix(destinations)?,
+        ["inherit", at] => {
+            let at: SocketAddr = at.parse()?;
+            let listener = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+            listener.bind(&at.into()).with_context(|| format!("bind {at}"))?;
+            listener.listen(8).context("listen")?;
+            say(&mut io::stdout(), &listener, at)?;
+            if is_child()? {
+                let (child, client) = listener.accept().context("accept")?;
+                drop(listener);
+                let client = client.as_socket().context("not an internet address")?;
+                say(&mut io::stdout(), &child, client)?;
+                wait();
+            }
+        }
+        ["busy", to] => {
+            let to = to.parse()?;
+            let ended = std::thread::spawn(wait);
+            while !ended.is_finished() {
+                connect(to)?.set_linger(Some(Duration::ZERO)).context("set SO_LINGER")?;
+            }
+        }
         ["reset", count, ref to @ ..] if !to.is_empty() => {
             let to = to.iter().map(|to| Ok(to.parse()?)).collect::<Result<Vec<SocketAddr>>>()?;
             let mut output = BufWriter::new(io::stdout());
@@ -73,6 +98,24 @@ fn main() -> Result<()> {
         _ => bail!("{USAGE}"),
     }
     exit(0)
+}
+
+/// Connects to each destination, closes some of the connections, holds the others.
+fn mix(destinations: &[&str]) -> Result<()> {
+    let mut held = Vec::new();
+    for destination in destinations.chunks(3) {
+        let [hold, close, to] = destination else { bail!("{USAGE}") };
+        let (hold, close): (usize, usize) = (hold.parse()?, close.parse()?);
+        let to = to.parse()?;
+        let mut sockets = (0..hold + close).map(|_| connect(to)).collect::<Result<Vec<_>>>()?;
+        for socket in &sockets {
+            say(&mut io::stdout(), socket, to)?;
+        }
+        sockets.truncate(hold);
+        held.extend(sockets);
+    }
+    wait();
+    Ok(())
 }
 
 fn connect(to: SocketAddr) -> Result<Socket> {

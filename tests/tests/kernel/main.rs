@@ -4,12 +4,18 @@
 //! backend (else `tracepoint`, and what does not load is skipped), `PORT_OBSERVER_CONNECTS` the
 //! size of the load.
 
+mod attribution;
 mod bind;
+mod cause;
 mod connect;
+mod existing;
+mod forecast;
 mod limits;
 mod load;
 mod options;
 mod poll;
 mod process;
+mod reconcile;
 mod time_wait;
+mod truth;
 mod udp;

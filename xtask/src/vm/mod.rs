@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-pub use self::initramfs::Programs;
 use self::initramfs::pack;
+pub use self::initramfs::{Programs, TESTS};
 pub use self::kernels::Kernel;
 use self::qemu::{Ending, Machine, Outcome, Terminal, lines};
 use crate::command::{make_directory, workspace};
@@ -120,9 +120,25 @@ fn single(args: &Args, job: &str, terminal: Terminal) -> Result<ExitCode> {
 /// # Errors
 /// When something can't be built or started, or the machine ended before the commands did.
 pub fn job(kernel: Kernel, job: &str, timeout: Duration) -> Result<Vec<String>> {
-    let programs = Programs::build(false, None)?;
+    run_job(kernel, job, timeout, &Programs::build(false, None)?)
+}
+
+/// The same, for commands that run the tests.
+///
+/// # Errors
+/// The same, and when there are no tests.
+pub fn test_job(kernel: Kernel, job: &str, timeout: Duration) -> Result<Vec<String>> {
+    run_job(kernel, job, timeout, &Programs::build(true, None)?)
+}
+
+fn run_job(
+    kernel: Kernel,
+    job: &str,
+    timeout: Duration,
+    programs: &Programs,
+) -> Result<Vec<String>> {
     let work = Work::new()?;
-    boot(&work, kernel, &programs, job, Terminal::File, timeout)?;
+    boot(&work, kernel, programs, job, Terminal::File, timeout)?;
     lines(&work.0.join(format!("{}.log", kernel.name)))
 }
 

@@ -1,0 +1,206 @@
+//! What was there before the observer.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use tests::child::Traffic;
+use tests::lines::{Body, Endpoint, Line};
+use tests::net::{FIN_WAIT2, SERVER, TIME_WAIT, in_namespace, tcp_connections, tcp_state};
+use tests::observer::{Observer, until};
+use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
+
+/// An `existing` line: protocol, state, both ends, process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found(&'static str, String, SocketAddr, Option<SocketAddr>, Option<u32>);
+
+impl Found {
+    fn of(line: &Line) -> Option<Self> {
+        let Body::Existing(line) = &line.body else { return None };
+        let protocol = if line.protocol == "udp" { "udp" } else { "tcp" };
+        let remote = line.remote.as_ref().map(Endpoint::socket_addr);
+        let pid = line.process.as_ref().map(|process| process.pid);
+        Some(Self(protocol, line.state.clone(), line.local.socket_addr(), remote, pid))
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Everything that is made before the observer starts, and what is to be said of it.
+#[derive(Default)]
+struct Before {
+    sockets: Vec<Held>,
+    expected: Vec<Found>,
+}
+
+impl Before {
+    /// Held by this process.
+    fn add(&mut self, state: &str, held: Held) {
+        self.expect(state, held.protocol, held.local, held.remote, Some(std::process::id()));
+        self.sockets.push(held);
+    }
+
+    fn expect(
+        &mut self,
+        state: &str,
+        protocol: &'static str,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+        pid: Option<u32>,
+    ) {
+        let remote = remote.map(canonical);
+        self.expected.push(Found(protocol, state.to_owned(), canonical(local), remote, pid));
+    }
+
+    /// The other side of an accepted connection.
+    fn add_child(&mut self, state: &str, child: Held, client: SocketAddr, at: SocketAddr) {
+        self.expect(state, "tcp", at, Some(client), Some(std::process::id()));
+        self.sockets.push(child);
+    }
+
+    fn unbound(&mut self) {
+        self.add("BOUND_INACTIVE", tcp().bind(local(4000)));
+        let any = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 4001);
+        self.add("BOUND_INACTIVE", tcp6().bind(any));
+        self.add("CLOSE", udp().bind(local(4002)));
+        self.add("CLOSE", udp6().bind(local6(4003)));
+        self.add("ESTABLISHED", udp().bind(local(4004)).connect(local(9)));
+    }
+
+    fn connections(&mut self, server: &Held, server6: &Held) {
+        let a = tcp().connect(SERVER);
+        self.add_child("ESTABLISHED", server.accept(), a.local, SERVER);
+        self.add("ESTABLISHED", a);
+
+        let a = tcp6().connect(mapped(80));
+        self.add_child("ESTABLISHED", server.accept(), a.local, SERVER);
+        self.add("ESTABLISHED", a);
+
+        let a = tcp6().connect(local6(80));
+        self.add_child("ESTABLISHED", server6.accept(), a.local, local6(80));
+        self.add("ESTABLISHED", a);
+
+        // Closed by this side alone.
+        let mut a = tcp().connect(SERVER);
+        let child = server.accept();
+        a.close();
+        child.read_to_the_end();
+        until("closed by one side", || tcp_state(a.local, SERVER) == Some(FIN_WAIT2));
+        self.add_child("CLOSE_WAIT", child, a.local, SERVER);
+        self.expect("FIN_WAIT2", "tcp", a.local, Some(SERVER), None);
+
+        let mut a = tcp().connect(SERVER);
+        let mut child = server.accept();
+        a.close();
+        child.read_to_the_end();
+        child.close();
+        until("closed by both sides", || tcp_state(a.local, SERVER) == Some(TIME_WAIT));
+        self.expect("TIME_WAIT", "tcp", a.local, Some(SERVER), None);
+
+        // Never accepted: no process has the other side.
+        let a = tcp().connect(SERVER);
+        self.expect("ESTABLISHED", "tcp", SERVER, Some(a.local), None);
+        self.add("ESTABLISHED", a);
+    }
+}
+
+#[test]
+fn every_port_that_was_held_before_is_told_once_with_its_state_and_process() {
+    in_namespace(|inode| {
+        let mut before = Before::default();
+        let server = tcp().bind(SERVER).listen();
+        let server6 = tcp6().bind(local6(80)).listen();
+        before.unbound();
+        before.connections(&server, &server6);
+        before.add("LISTEN", server);
+        before.add("LISTEN", server6);
+        let _server = tcp().bind(local(81)).listen();
+        let mut traffic = Traffic::start(&["hold", "1", "127.0.0.1:81"]);
+        let taken = traffic.taken().expect("a connection");
+        let traffic = Some(traffic.pid());
+        before.expect("ESTABLISHED", "tcp", taken.local, taken.remote, traffic);
+        before.expect("ESTABLISHED", "tcp", local(81), Some(taken.local), None);
+        before.expect("LISTEN", "tcp", local(81), None, Some(std::process::id()));
+
+        let observer = Observer::own(&["--netns", &inode.to_string()])?;
+        let ended = observer.interrupted();
+        let mut found: Vec<Found> = ended.lines.iter().filter_map(Found::of).collect();
+        found.sort();
+        before.expected.sort();
+        let missing: Vec<_> = before.expected.iter().filter(|row| !found.contains(row)).collect();
+        let more: Vec<_> = found.iter().filter(|row| !before.expected.contains(row)).collect();
+        assert!(found == before.expected, "missing {missing:#?}\nmore than expected {more:#?}");
+        let others = ended.lines.iter().filter(|line| line.netns().is_some()).count();
+        assert_eq!(others, found.len(), "lines of something else: {:?}", ended.lines);
+        Some(())
+    });
+}
+
+/// Local and remote end.
+type Ends = (String, SocketAddr, Option<SocketAddr>);
+
+/// What is held after a line, if every port is taken before it is given back, and once.
+#[derive(Debug, Default)]
+struct Account {
+    held: HashMap<Ends, &'static str>,
+    told: usize,
+}
+
+impl Account {
+    fn take(&mut self, line: &Line) {
+        let ends = |protocol: &str, local: &Endpoint, remote: Option<&Endpoint>| {
+            (protocol.to_owned(), local.socket_addr(), remote.map(Endpoint::socket_addr))
+        };
+        let (how, ends) = match &line.body {
+            Body::Existing(l) => ("existing", ends(&l.protocol, &l.local, l.remote.as_ref())),
+            Body::Acquire(l) => ("acquire", ends(&l.protocol, &l.local, l.remote.as_ref())),
+            Body::Release(l) => ("release", ends(&l.protocol, &l.local, l.remote.as_ref())),
+            _ => return,
+        };
+        self.told += 1;
+        let before = match how {
+            "release" => self.held.remove(&ends),
+            _ => self.held.insert(ends, how),
+        };
+        let fits = before.is_some() == (how == "release");
+        assert!(fits, "{how} of what was {before:?} before: {line:?}");
+    }
+}
+
+#[test]
+fn what_comes_and_goes_while_the_observer_starts_is_told_once() {
+    in_namespace(|inode| {
+        let at = local(1000);
+        let listener = tcp().bind(at).listen();
+        // A child that is closed after its client leaves nothing, and neither does a reset one.
+        listener.socket().set_read_timeout(Some(Duration::from_millis(300))).expect("SO_RCVTIMEO");
+        let arguments = ["busy", "127.0.0.1:1000"];
+        let mut processes: Vec<Traffic> = (0..2).map(|_| Traffic::start(&arguments)).collect();
+        let ended = thread::scope(|scope| {
+            let serve = || {
+                while let Some(child) = listener.accept_next() {
+                    child.read_to_the_end();
+                }
+            };
+            let serving = scope.spawn(serve);
+            let observer = Observer::own(&["--netns", &inode.to_string()]);
+            thread::sleep(Duration::from_millis(500));
+            processes.iter_mut().for_each(Traffic::go_on);
+            processes.iter_mut().for_each(|process| assert!(process.wait().success()));
+            serving.join().expect("serve");
+            until("all connections are gone", || tcp_connections() == 0);
+            observer.map(Observer::interrupted)
+        })?;
+
+        let mut held = Account::default();
+        let lines = ended.lines.iter().filter(|line| line.netns() == Some(inode));
+        lines.for_each(|line| held.take(line));
+        assert!(held.told > 100, "hardly anything came and went: {}", held.told);
+        let listener = ("tcp".to_owned(), at, None);
+        assert_eq!(held.held, HashMap::from([(listener, "existing")]), "held in the end");
+        Some(())
+    });
+}
