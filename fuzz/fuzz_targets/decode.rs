@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use port_observer::{
     decode::decode,
     event::{Exec, Fork, Task},
-    ledger::{Ledger, Totals, Who},
+    ledger::{self, Ledger, Totals, Who},
     process::Process,
     report::{Body, Report},
     sink::{
@@ -37,6 +37,10 @@ impl Who for Told {
 
     fn fork(&mut self, _: &Fork) {}
 }
+
+/// Everything that the ledger can be asked for, and a limit that is soon reached.
+const ACCOUNTED: ledger::Options =
+    ledger::Options { sticky: true, warning: 80.0, critical: 90.0, max_holdings: 4, spaces: true };
 
 /// How long a record is that begins with this byte.
 fn length(kind: u8) -> usize {
@@ -70,7 +74,7 @@ fn count(reports: &[Report], matches: fn(&Body) -> bool) -> u64 {
 fuzz_target!(|bytes: &[u8]| {
     // One record of any length, then as many as there are of their right length.
     let _ = decode(bytes).map_err(|error| error.to_string());
-    let mut ledger = Ledger::new(Told::default());
+    let mut ledger = Ledger::new(Told::default(), ACCOUNTED);
     let mut reports = Vec::new();
     let mut rest = bytes;
     while let Some(&kind) = rest.first() {

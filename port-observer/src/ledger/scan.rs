@@ -6,11 +6,14 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Who, lists::iter, port};
+use super::{Holding, Holds, Ledger, Role, Who, lists::iter, port};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
     report::{Body, Report},
 };
+
+/// A port with more holders is a server's, whose connections are not told of.
+const MANY_HOLDERS: usize = 1_000;
 
 /// The scan under way, or the last one.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Scan {
     /// Let go since it began.
     released: HashSet<SocketId>,
     released_flows: HashSet<Flow>,
+    /// Namespaces and ports with a listener.
+    listening: HashSet<(u32, u16)>,
 }
 
 impl Scan {
@@ -28,6 +33,7 @@ impl Scan {
         self.is_running = true;
         self.released.clear();
         self.released_flows.clear();
+        self.listening.clear();
     }
 
     /// What a holding that comes now is marked with.
@@ -62,6 +68,9 @@ impl Scan {
 impl<W: Who> Ledger<W> {
     /// A port that a scan found held.
     pub(super) fn existing(&mut self, found: Existing, out: &mut Vec<Report>) {
+        if found.state == TcpState::LISTEN {
+            self.scan.listening.insert((found.flow.netns, found.flow.local.port));
+        }
         let socket = found.socket.unwrap_or(SocketId(0));
         let known = match found.socket {
             Some(socket) => self.holdings.find(socket),
@@ -96,20 +105,34 @@ impl<W: Who> Ledger<W> {
             // Nobody can say, so it is taken for the usual: who connects has not bound before.
             holding.sharing.connect_bind = found.flow.remote.is_some();
         }
+        if self.is_accepted(&holding) {
+            holding.role = Role::Child;
+        }
         holding.caller = found.task.as_ref().map(|task| self.caller(task));
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
             holding.began_ns = found.time_ns;
         }
         holding.seen = self.scan.number;
-        let told = port(&holding);
+        let told = (holding.role == Role::Owner).then(|| port(&holding));
         let binds = found.blocked.unwrap_or(!holding.sharing.connect_bind);
         match self.holdings.insert(holding, binds && found.flow.protocol == Protocol::Tcp) {
             Some(index) => self.holdings.ripens(index),
             None => self.unaccounted += 1,
         }
-        let body = Body::Existing { port: told, state: found.state };
-        out.push(Report { time_ns: found.time_ns, body });
+        if let Some(port) = told {
+            let body = Body::Existing { port, state: found.state };
+            out.push(Report { time_ns: found.time_ns, body });
+        }
+    }
+
+    /// Whether it has its port from a listener. A scan finds listeners first.
+    fn is_accepted(&self, holding: &Holding) -> bool {
+        let flow = &holding.flow;
+        flow.remote.is_some()
+            && flow.protocol == Protocol::Tcp
+            && !holding.sharing.connect_bind
+            && self.scan.listening.contains(&(flow.netns, flow.local.port))
     }
 
     /// It was let go after the list was read, or while.
@@ -120,12 +143,11 @@ impl<W: Who> Ledger<W> {
         }
     }
 
-    /// A holding of the same 4-tuple that the source knows by another identity, or whose TIME_WAIT
-    /// is not told yet.
+    /// A holding of the same flow that the source knows by another identity: a UDP port that was
+    /// found by diagnostics, or a connection whose TIME_WAIT is not told yet.
     fn under_another_name(&self, found: &Existing) -> Option<u32> {
         let flow = &found.flow;
-        // Listeners and UDP sockets can share all of it.
-        if flow.remote.is_none() && flow.protocol == Protocol::Tcp {
+        if flow.protocol == Protocol::Tcp && found.socket.is_some() {
             return None;
         }
         let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
@@ -134,6 +156,7 @@ impl<W: Who> Ledger<W> {
             holding.flow == *flow && (holding.seen != self.scan.number || found.socket.is_none())
         };
         iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+            .take(MANY_HOLDERS)
             .find(|(_, holding)| is_other(holding))
             .map(|(index, _)| index)
     }
@@ -189,6 +212,7 @@ impl<W: Who> Ledger<W> {
         }
         self.scan.released = HashSet::default();
         self.scan.released_flows = HashSet::default();
+        self.scan.listening = HashSet::default();
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     event::{Event, NamespaceSettings},
@@ -51,6 +52,7 @@ struct Watched {
 impl Settings {
     /// Knows none yet.
     pub fn new(only: Vec<u32>, own_only: bool) -> Self {
+        raise_open_files();
         Self {
             only,
             own_only,
@@ -76,13 +78,10 @@ impl Settings {
     }
 
     /// Looks for a namespace that an event names, before the event is handed on.
-    ///
-    /// # Errors
-    /// When /proc can't be read.
-    pub fn find(&mut self, netns: u32) -> Result<Vec<Event>> {
+    pub fn find(&mut self, netns: u32) -> Vec<Event> {
         let mut events = Vec::new();
         let now = Instant::now();
-        self.list(&mut events)?;
+        self.list(&mut events);
         if !self.known.contains_key(&netns) {
             if self.unfound.len() >= MAX_UNFOUND {
                 self.unfound.clear();
@@ -90,14 +89,11 @@ impl Settings {
             self.unfound.insert(netns, now + LIST);
         }
         self.next_find = now + now.elapsed() * FIND_COST;
-        Ok(events)
+        events
     }
 
     /// What is new since the last call, if it is time to look.
-    ///
-    /// # Errors
-    /// When /proc can't be read.
-    pub fn poll(&mut self) -> Result<Vec<Event>> {
+    pub fn poll(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let now = Instant::now();
         if self.next_read <= now {
@@ -106,10 +102,10 @@ impl Settings {
         }
         let now = Instant::now();
         if self.next_list <= now {
-            self.list(&mut events)?;
+            self.list(&mut events);
             self.next_list = now + LIST.max(now.elapsed() * COST);
         }
-        Ok(events)
+        events
     }
 
     /// The namespaces as of now, those not asked for left out.
@@ -143,29 +139,45 @@ impl Settings {
         });
     }
 
-    fn list(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        for namespace in self.namespaces()? {
-            match self.known.get_mut(&namespace.inode) {
-                Some(watched) if watched.settings.names == namespace.names => {}
-                Some(watched) => {
+    fn list(&mut self, events: &mut Vec<Event>) {
+        let namespaces = match self.namespaces() {
+            Ok(namespaces) => namespaces,
+            Err(error) => {
+                log::warn!("new network namespaces are not seen: {error:#}");
+                return;
+            }
+        };
+        for namespace in namespaces {
+            if let Some(watched) = self.known.get_mut(&namespace.inode) {
+                if watched.settings.names != namespace.names {
                     watched.settings.names = namespace.names;
                     events.push(Event::Namespace(Box::new(watched.settings.clone())));
                 }
-                None => match Watched::new(&namespace) {
-                    Ok(Some(watched)) => {
-                        events.push(Event::Namespace(Box::new(watched.settings.clone())));
-                        self.unfound.remove(&namespace.inode);
-                        self.known.insert(namespace.inode, watched);
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        let netns = namespace.inode;
-                        log::debug!("the settings of namespace {netns} are not known: {error:#}");
-                    }
-                },
+                continue;
+            }
+            match Watched::new(&namespace) {
+                Ok(Some(watched)) => {
+                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
+                    self.unfound.remove(&namespace.inode);
+                    self.known.insert(namespace.inode, watched);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let netns = namespace.inode;
+                    log::debug!("the settings of namespace {netns} are not known: {error:#}");
+                }
             }
         }
-        Ok(())
+    }
+}
+
+/// Lets this process have as many files open as it may: there are some per namespace.
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        log::debug!("no more than {soft} files can be open: {error}");
     }
 }
 
@@ -231,7 +243,7 @@ mod tests {
     fn next(settings: &mut Settings, netns: u32) -> Vec<Event> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            let events = told(settings.poll().unwrap(), netns);
+            let events = told(settings.poll(), netns);
             if !events.is_empty() || Instant::now() > end {
                 return events;
             }
@@ -249,7 +261,7 @@ mod tests {
                 return None;
             }
             assert!(settings.is_news(netns));
-            assert_eq!(capacity(&told(settings.find(netns).unwrap(), netns)), 100);
+            assert_eq!(capacity(&told(settings.find(netns), netns)), 100);
             assert!(!settings.is_news(netns));
             fs::write(RANGE, "40000 40009").unwrap();
             assert_eq!(capacity(&next(&mut settings, netns)), 10);
@@ -267,7 +279,7 @@ mod tests {
     fn a_namespace_that_is_not_there_is_looked_for_once_and_then_again_later() {
         let mut settings = Settings::new(Vec::new(), true);
         assert!(settings.is_news(1));
-        settings.find(1).unwrap();
+        settings.find(1);
         assert!(!settings.is_news(1));
         assert!(settings.inodes().any(|netns| netns == 1));
         std::thread::sleep(LIST);

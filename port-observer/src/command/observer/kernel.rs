@@ -27,6 +27,8 @@ use crate::{
 const LOSSES: Duration = Duration::from_millis(250);
 /// How long a scan goes on before anything else has its turn.
 const SLICE: Duration = Duration::from_millis(20);
+/// How long after a scan that failed the next is tried.
+const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
 const WAIT: Duration = Duration::from_millis(100);
 /// What the ledger has no use for, so that its loss needs no scan.
@@ -55,6 +57,15 @@ struct Scans {
     next: Instant,
     /// What the current one has taken so far.
     spent: Duration,
+}
+
+impl Scans {
+    /// Gives up the current one and tries again later.
+    fn failed(&mut self) {
+        self.current = None;
+        self.is_wanted = true;
+        self.next = Instant::now() + RETRY;
+    }
 }
 
 impl Kernel {
@@ -126,9 +137,8 @@ impl Kernel {
             {
                 last = socket.flow.netns;
                 if settings.is_news(last) {
-                    result = settings
-                        .find(last)
-                        .and_then(|found| tell_settings(found, observed, scans, stream));
+                    let found = settings.find(last);
+                    result = tell_settings(found, observed, scans, stream);
                 }
             }
             if let Some(completion) = completion {
@@ -140,7 +150,7 @@ impl Kernel {
     }
 
     fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
-        let told = self.settings.poll()?;
+        let told = self.settings.poll();
         tell_settings(told, &mut self.observed, &mut self.scans, stream)?;
         if self.next_losses <= Instant::now() {
             self.next_losses = Instant::now() + LOSSES;
@@ -172,7 +182,8 @@ impl Kernel {
         }
         self.scans.spent += began.elapsed();
         if self.scans.current.is_none() {
-            self.scans.next = Instant::now() + ROUND.max(self.scans.spent * ROUND_COST);
+            let pause = ROUND.max(self.scans.spent * ROUND_COST);
+            self.scans.next = self.scans.next.max(Instant::now() + pause);
         }
         Ok(())
     }
@@ -182,7 +193,10 @@ impl Kernel {
         stream.event(Event::ScanBegins)?;
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
-            let Some((existing, looked)) = log_failure(found) else { return Ok(()) };
+            let Some((existing, looked)) = log_failure(found) else {
+                self.scans.failed();
+                return Ok(());
+            };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
             self.observed.add(entries.map(|one| one.flow.local.port))?;
@@ -192,6 +206,9 @@ impl Kernel {
         let namespaces = self.settings.namespaces()?;
         let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
         self.scans.current = log_failure(scan);
+        if self.scans.current.is_none() {
+            self.scans.failed();
+        }
         Ok(())
     }
 
@@ -199,8 +216,8 @@ impl Kernel {
         let Some(scan) = &mut self.scans.current else { return Ok(()) };
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return Ok(()) };
         match log_failure(scan.chunk(&mut iterators)) {
-            // It failed: nothing is concluded from what it did not show.
-            None => self.scans.current = None,
+            // Nothing is concluded from what it did not show.
+            None => self.scans.failed(),
             Some(Some(existing)) => self.hand_over(existing, stream)?,
             Some(None) => {
                 let looked = scan.looked().clone();

@@ -62,7 +62,7 @@ impl Polling {
             if let Event::Socket(socket) = &event
                 && self.settings.is_news(socket.flow.netns)
             {
-                let found = self.settings.find(socket.flow.netns)?;
+                let found = self.settings.find(socket.flow.netns);
                 found.into_iter().try_for_each(|event| stream.event(event))?;
             }
             stream.event(event)?;
@@ -78,6 +78,6 @@ impl Polling {
     }
 
     fn look_at_settings(&mut self, stream: &mut Stream) -> Result<()> {
-        self.settings.poll()?.into_iter().try_for_each(|event| stream.event(event))
+        self.settings.poll().into_iter().try_for_each(|event| stream.event(event))
     }
 }

@@ -150,3 +150,16 @@ fn an_address_that_is_another_sockets_by_now_ends_the_one_before() {
         ["release reconciled 40000>10.0.0.9:80 curl 999990ns", "existing 40007>10.0.0.9:80 old"];
     assert_eq!(said, expected);
 }
+
+#[test]
+fn an_accepted_connection_is_counted_but_has_no_port_of_its_own_to_tell() {
+    let mut book = Book::new();
+    book.scan_begins();
+    book.finds(OTHER, bound(8080), TcpState::LISTEN);
+    let mut child = existing(Some(SOCKET), to_web(8080), TcpState::ESTABLISHED);
+    child.blocked = Some(true);
+    assert_eq!(book.apply(Event::Existing(Box::new(child))), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 2);
+    assert_eq!(book.tell(SOCKET, to_web(8080), CLOSED), NO_LINES);
+}
