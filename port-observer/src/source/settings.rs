@@ -10,7 +10,7 @@ use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
-    event::{Event, NamespaceSettings},
+    event::{Event, NamespaceSettings, Task},
     kernel::{
         netns::{self, Namespace},
         sysctl::Files,
@@ -62,6 +62,24 @@ impl Settings {
             next_read: Instant::now(),
             next_list: Instant::now(),
         }
+    }
+
+    /// Whether its settings are followed.
+    pub fn is_known(&self, netns: u32) -> bool {
+        self.known.contains_key(&netns)
+    }
+
+    /// Follows a namespace that an event names from now on, if it is that of the thread that caused
+    /// the event: as good as a look at all processes, and at hand at once.
+    pub fn follow(&mut self, netns: u32, task: &Task) -> Vec<Event> {
+        let mut events = Vec::new();
+        if !self.own_only
+            && (self.only.is_empty() || self.only.contains(&netns))
+            && let Some(namespace) = Namespace::of_thread(netns, task.pid, task.tid)
+        {
+            self.add(&namespace, &mut events);
+        }
+        events
     }
 
     /// Whether a namespace that an event names should be looked for.
@@ -155,17 +173,22 @@ impl Settings {
                 }
                 continue;
             }
-            match Watched::new(&namespace) {
-                Ok(Some(watched)) => {
-                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
-                    self.unfound.remove(&namespace.inode);
-                    self.known.insert(namespace.inode, watched);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let netns = namespace.inode;
-                    log::debug!("the settings of namespace {netns} are not known: {error:#}");
-                }
+            self.add(&namespace, events);
+        }
+    }
+
+    /// Follows one more.
+    fn add(&mut self, namespace: &Namespace, events: &mut Vec<Event>) {
+        match Watched::new(namespace) {
+            Ok(Some(watched)) => {
+                events.push(Event::Namespace(Box::new(watched.settings.clone())));
+                self.unfound.remove(&namespace.inode);
+                self.known.insert(namespace.inode, watched);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let netns = namespace.inode;
+                log::debug!("the settings of namespace {netns} are not known: {error:#}");
             }
         }
     }

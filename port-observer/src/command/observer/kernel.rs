@@ -10,7 +10,7 @@ use aya_log::EbpfLogger;
 
 use super::{super::stream::Stream, Looks, ROUND, ROUND_COST};
 use crate::{
-    event::{Event, Existing, Protocol, TcpState},
+    event::{Event, Existing, Kind, Protocol, Task, TcpState},
     kernel::clock,
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
@@ -27,6 +27,8 @@ use crate::{
 const LOSSES: Duration = Duration::from_millis(250);
 /// How long a scan goes on before anything else has its turn.
 const SLICE: Duration = Duration::from_millis(20);
+/// How long after a scan another may begin: after a loss all is to be right again within a second.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -135,10 +137,17 @@ impl Kernel {
             if let Event::Socket(socket) = &event
                 && socket.flow.netns != last
             {
-                last = socket.flow.netns;
-                if settings.is_news(last) {
-                    let found = settings.find(last);
+                let netns = socket.flow.netns;
+                if !settings.is_known(netns) {
+                    let task = caller(&socket.kind);
+                    let mut found = task.map_or_else(Vec::new, |task| settings.follow(netns, task));
+                    if found.is_empty() && settings.is_news(netns) {
+                        found = settings.find(netns);
+                    }
                     result = tell_settings(found, observed, scans, stream);
+                }
+                if settings.is_known(netns) {
+                    last = netns;
                 }
             }
             if let Some(completion) = completion {
@@ -182,7 +191,7 @@ impl Kernel {
         }
         self.scans.spent += began.elapsed();
         if self.scans.current.is_none() {
-            let pause = ROUND.max(self.scans.spent * ROUND_COST);
+            let pause = PAUSE.max(self.scans.spent * ROUND_COST);
             self.scans.next = self.scans.next.max(Instant::now() + pause);
         }
         Ok(())
@@ -308,6 +317,23 @@ fn tell_settings(
         stream.event(event)?;
     }
     Ok(())
+}
+
+/// Who called, where that is told.
+fn caller(kind: &Kind) -> Option<&Task> {
+    match kind {
+        Kind::Acquire { task, .. } | Kind::Exhausted { task, .. } | Kind::Conflict { task, .. } => {
+            task.as_ref()
+        }
+        Kind::Accept { task } | Kind::CallStart { task } => Some(task),
+        Kind::Again(kind) => caller(kind),
+        Kind::Inherit { .. }
+        | Kind::Listen
+        | Kind::TimeWait { .. }
+        | Kind::FinReceived
+        | Kind::Release { .. }
+        | Kind::State { .. } => None,
+    }
 }
 
 fn log_failure<T>(result: Result<T>) -> Option<T> {
