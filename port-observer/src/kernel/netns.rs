@@ -46,13 +46,6 @@ impl Namespace {
         Ok(Self { inode: own_inode()?, names: Vec::new(), paths: own_paths() })
     }
 
-    /// The namespace with this number, if it is that of a thread, which may be the only one in it.
-    pub fn of_thread(inode: u32, pid: u32, tid: u32) -> Option<Self> {
-        let path = PathBuf::from(format!("/proc/{pid}/task/{tid}/ns/net"));
-        let is_it = fs::metadata(&path).is_ok_and(|metadata| metadata.ino() == u64::from(inode));
-        is_it.then(|| Self { inode, names: Vec::new(), paths: vec![path] })
-    }
-
     /// Runs a closure inside, on a thread of its own unless the calling thread is inside already;
     /// the calling thread's namespace does not change.
     ///

@@ -10,7 +10,7 @@ use aya_log::EbpfLogger;
 
 use super::{super::stream::Stream, Looks, ROUND, ROUND_COST};
 use crate::{
-    event::{Event, Existing, Kind, Protocol, Task, TcpState},
+    event::{Event, Existing, Protocol, TcpState},
     kernel::clock,
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
@@ -137,18 +137,9 @@ impl Kernel {
             if let Event::Socket(socket) = &event
                 && socket.flow.netns != last
             {
-                let netns = socket.flow.netns;
-                if !settings.is_known(netns) {
-                    let task = caller(&socket.kind);
-                    let mut found = task.map_or_else(Vec::new, |task| settings.follow(netns, task));
-                    if found.is_empty() && settings.is_news(netns) {
-                        found = settings.find(netns);
-                    }
-                    result = tell_settings(found, observed, scans, stream);
-                }
-                if settings.is_known(netns) {
-                    last = netns;
-                }
+                last = socket.flow.netns;
+                let told = settings.meet(last, socket.kind.task().map(|task| task.tid));
+                result = tell_settings(told, observed, scans, stream);
             }
             if let Some(completion) = completion {
                 completion.pass(&mut event);
@@ -317,23 +308,6 @@ fn tell_settings(
         stream.event(event)?;
     }
     Ok(())
-}
-
-/// Who called, where that is told.
-fn caller(kind: &Kind) -> Option<&Task> {
-    match kind {
-        Kind::Acquire { task, .. } | Kind::Exhausted { task, .. } | Kind::Conflict { task, .. } => {
-            task.as_ref()
-        }
-        Kind::Accept { task } | Kind::CallStart { task } => Some(task),
-        Kind::Again(kind) => caller(kind),
-        Kind::Inherit { .. }
-        | Kind::Listen
-        | Kind::TimeWait { .. }
-        | Kind::FinReceived
-        | Kind::Release { .. }
-        | Kind::State { .. } => None,
-    }
 }
 
 fn log_failure<T>(result: Result<T>) -> Option<T> {
