@@ -151,7 +151,7 @@ impl<W: Who> Ledger<W> {
     /// found by diagnostics, or a connection whose TIME_WAIT is not told yet.
     fn under_another_name(&self, found: &Existing) -> Option<u32> {
         let flow = &found.flow;
-        if flow.protocol == Protocol::Tcp && found.socket.is_some() {
+        if flow.protocol == Protocol::Tcp && found.socket.is_some() && found.reuse.is_none() {
             return None;
         }
         let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);

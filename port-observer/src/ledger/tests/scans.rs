@@ -149,7 +149,10 @@ fn time_wait_whose_beginning_was_lost_keeps_its_owner() {
         let found = existing(entry, to_web(40000), TcpState::TIME_WAIT);
         assert_eq!(book.apply(Event::Existing(Box::new(found))), NO_LINES);
         assert_eq!(book.scan_ends(), ["time_wait 40000>10.0.0.9:80 curl"]);
-        assert_eq!(book.ledger.holdings().time_waits().len(), 1);
+        let expired = Kind::Release { reason: Reason::TimeWaitExpired };
+        let said = book.tell(entry.unwrap_or(SocketId(0)), to_web(40000), expired);
+        assert!(said[0].contains("curl"), "{said:?}");
+        assert!(book.ledger.holdings().is_empty());
     }
 }
 
@@ -162,7 +165,7 @@ fn time_wait_whose_socket_is_another_one_by_now_keeps_its_owner() {
     let said = book.finds(SOCKET, to_web(40007), TcpState::ESTABLISHED);
     assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl", "existing 40007>10.0.0.9:80 old"]);
     assert_eq!(book.scan_ends(), NO_LINES);
-    assert_eq!(book.ledger.holdings().time_waits().len(), 1);
+    assert_eq!(book.ledger.holdings().len(), 2);
 }
 
 #[test]
