@@ -86,6 +86,8 @@ impl<W: Who> Ledger<W> {
                 self.refresh(index, found);
                 return;
             }
+            // Its address was another socket's when the list was read.
+            Some(index) if self.holdings.get(index).since_ns >= Some(found.time_ns) => return,
             Some(index) => self.ended_unseen(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
