@@ -261,8 +261,9 @@ fn what_comes_and_goes_while_the_observer_starts_is_told_once() {
         let stories = account.ports.iter().take(SHOWN).map(|port| story(&ended.lines, *port));
         assert!(
             wrong.len() as u64 <= lost,
-            "{} wrong, {lost} lost: {wrong:#?}\n{}",
+            "{} wrong, {lost} lost, start at {}: {wrong:#?}\n{}",
             wrong.len(),
+            ended.lines[0].time,
             stories.collect::<String>()
         );
         Some(())
