@@ -43,6 +43,9 @@ pub(super) struct Kernel {
     settings: Settings,
     scans: Scans,
     looks: Looks,
+    /// When all programs were attached. Of what happened before that, some may have seen one half
+    /// only: the first scan tells what came of it.
+    attached_ns: u64,
     next_losses: Instant,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
@@ -89,6 +92,8 @@ impl Kernel {
             settings,
             scans,
             looks,
+            // Without a clock nothing is too early.
+            attached_ns: clock::now_boot_ns().unwrap_or(0),
             next_losses: now,
             next_round: now,
             logger,
@@ -127,11 +132,12 @@ impl Kernel {
 
     /// From the ring buffer to the stream; returns how many events there were.
     fn pass(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let Self { ring, completion, settings, observed, scans, .. } = self;
+        let Self { ring, completion, settings, observed, scans, attached_ns, .. } = self;
         let mut result = Ok(());
         let mut last = 0;
         let count = ring.drain(limit, |mut event| {
-            if result.is_err() {
+            let is_early = matches!(&event, Event::Socket(one) if one.time_ns < *attached_ns);
+            if is_early || result.is_err() {
                 return;
             }
             if let Event::Socket(socket) = &event
