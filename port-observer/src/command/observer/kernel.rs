@@ -26,7 +26,7 @@ use crate::{
 /// How often losses are looked at while something happens.
 const LOSSES: Duration = Duration::from_millis(250);
 /// How often when it is quiet.
-const QUIET_LOSSES: Duration = Duration::from_secs(1);
+const QUIET_LOSSES: Duration = Duration::from_secs(5);
 /// How long a scan goes on before anything else has its turn.
 const SLICE: Duration = Duration::from_millis(20);
 /// How long after a scan another may begin: after a loss all is to be right again within a second.
