@@ -1,12 +1,13 @@
 //! What was there before the observer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tests::child::Traffic;
+use tests::expect::Row;
 use tests::lines::{Body, Endpoint, Line};
 use tests::net::{FIN_WAIT2, SERVER, TIME_WAIT, in_namespace, tcp_connections, tcp_state};
 use tests::observer::{Observer, until};
@@ -153,6 +154,8 @@ struct Account {
     known: HashSet<Ends>,
     told: usize,
     wrong: Vec<String>,
+    /// Of what is wrong.
+    ports: BTreeSet<u16>,
 }
 
 impl Account {
@@ -167,6 +170,7 @@ impl Account {
             _ => return,
         };
         self.told += 1;
+        let ends_port = ends.1.port();
         let is_first = self.known.insert(ends.clone());
         let before = match how {
             "release" => self.held.remove(&ends),
@@ -177,9 +181,27 @@ impl Account {
         let is_early = is_first && is_unknown;
         let fits = is_early || before.is_some() == (how == "release");
         if !fits {
-            self.wrong.push(format!("{how} of what was {before:?} before: {line:?}"));
+            self.wrong.push(format!("{how} of what was {before:?} before, line {}", line.seq));
+            self.ports.insert(ends_port);
         }
     }
+}
+
+/// How many ports that have wrong lines are shown with all that was told of them.
+const SHOWN: usize = 3;
+
+/// All that was told of a port, a line each.
+fn story(lines: &[Line], port: u16) -> String {
+    let told = lines.iter().filter_map(|line| {
+        let row = match &line.body {
+            Body::Existing(existing) => {
+                (existing.local.port == port).then(|| format!("existing, {}", existing.state))?
+            }
+            _ => Row::of(line).filter(|row| row.port == port)?.to_string(),
+        };
+        Some(format!("    {} {} {row}\n", line.seq, line.time))
+    });
+    format!("port {port}:\n{}", told.collect::<String>())
 }
 
 /// The next connection; `None` when it is over.
@@ -236,7 +258,14 @@ fn what_comes_and_goes_while_the_observer_starts_is_told_once() {
             _ => 0,
         });
         let (lost, wrong) = (lost.sum::<u64>(), &account.wrong);
-        assert!(wrong.len() as u64 <= lost, "{} wrong, {lost} lost: {wrong:#?}", wrong.len());
+        let stories = account.ports.iter().take(SHOWN).map(|port| story(&ended.lines, *port));
+        assert!(
+            wrong.len() as u64 <= lost,
+            "{} wrong, {lost} lost, start at {}: {wrong:#?}\n{}",
+            wrong.len(),
+            ended.lines[0].time,
+            stories.collect::<String>()
+        );
         Some(())
     });
 }
