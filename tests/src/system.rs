@@ -64,6 +64,18 @@ pub fn patience() -> Duration {
     Duration::from_secs(if in_virtual_machine() { 90 } else { 60 })
 }
 
+/// Whether a test that keeps a processor busy for minutes when that is emulated is to be left out: it
+/// runs on this machine, and in a virtual one when it is asked for by name.
+pub fn is_left_out() -> bool {
+    let leaves_out = in_virtual_machine() && env::var_os("PORT_OBSERVER_ASKED_FOR").is_none();
+    if leaves_out {
+        println!(
+            "skipped: takes minutes on an emulated processor; runs when it is asked for by name"
+        );
+    }
+    leaves_out
+}
+
 /// The program under test: `PORT_OBSERVER`, or the one in the target directory of this test.
 pub fn program() -> Result<PathBuf> {
     if let Some(path) = env::var_os("PORT_OBSERVER") {

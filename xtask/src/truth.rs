@@ -86,7 +86,7 @@ fn in_machine(args: &Args, kernel: Kernel, seeds: &str) -> Result<Vec<String>> {
     let backend = args.backend.unwrap_or(Backend::Fexit);
     eprintln!("Linux {}: {}, seeds {seeds}", kernel.name, backend.name());
     let job = format!(
-        "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1\n\
+        "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1 PORT_OBSERVER_ASKED_FOR=1\n\
          export PORT_OBSERVER_BACKEND={} PORT_OBSERVER_SEEDS={seeds}\n\
          {} --exact {TEST} --show-output 9>&- </dev/null >/dev/ttyS1 2>&1\n",
         backend.name(),

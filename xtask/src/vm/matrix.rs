@@ -167,6 +167,9 @@ fn job(args: &Args) -> String {
              }} | awk -v backend=\"$1\" '{{ print \"[\" backend \"] \" $0; fflush() }}' >/dev/ttyS1\n\
          }}\n"
     );
+    if !args.filter.is_empty() {
+        job += "export PORT_OBSERVER_ASKED_FOR=1\n";
+    }
     for backend in &args.backend {
         job += &format!("run {}{}\n", backend.name(), if args.together { " &" } else { "" });
     }
