@@ -18,6 +18,7 @@ fn wrong_usage_exits_with_2_and_writes_nothing_to_standard_output() {
         &["live", "--frobnicate"],
         &["live", "--warning", "90", "--critical", "80"],
         &["live", "--no-existing", "--events", "existing"],
+        &["snapshot", "--port", "2-1"],
         &["frobnicate"],
     ] {
         let output = run(arguments).unwrap();
@@ -37,12 +38,14 @@ fn help_and_version_go_to_standard_output_and_exit_with_0() {
 
 #[test]
 fn a_failure_exits_with_1_and_is_said_once_with_all_its_causes() {
-    let output = run(&["live", "--netns", "no-such-namespace"]).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.starts_with("port-observer: --netns no-such-namespace: "), "{message}");
-    assert!(message.contains("no network namespace \"no-such-namespace\""), "{message}");
-    assert!(message.contains("ip netns list"), "{message}");
+    for command in ["live", "snapshot"] {
+        let output = run(&[command, "--netns", "no-such-namespace"]).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.starts_with("port-observer: --netns no-such-namespace: "), "{message}");
+        assert!(message.contains("no network namespace \"no-such-namespace\""), "{message}");
+        assert!(message.contains("ip netns list"), "{message}");
+    }
 }

@@ -1,7 +1,9 @@
 //! The command line as it is typed. `config` makes of it what the commands work with.
 
+mod snapshot;
 mod values;
 
+pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
 use std::ffi::OsString;
@@ -52,6 +54,8 @@ pub struct Cli {
 pub enum Command {
     /// Stream events as they happen
     Live(Box<LiveArgs>),
+    /// Show once who holds which ports now
+    Snapshot(SnapshotArgs),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }

@@ -3,10 +3,11 @@
 pub mod doctor;
 pub mod live;
 mod observer;
+pub mod snapshot;
 mod stream;
 
 use crate::cli::{Cli, Command};
-use crate::config::{DoctorConfig, LiveConfig};
+use crate::config::{DoctorConfig, LiveConfig, SnapshotConfig};
 use crate::kernel::netns;
 
 /// Runs what the command line asks for.
@@ -17,6 +18,9 @@ use crate::kernel::netns;
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Live(args) => live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?),
+        Command::Snapshot(args) => {
+            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?)
+        }
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
     }
 }

@@ -16,6 +16,7 @@ mod options;
 mod poll;
 mod process;
 mod reconcile;
+mod snapshot;
 mod time_wait;
 mod truth;
 mod udp;

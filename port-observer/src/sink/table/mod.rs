@@ -6,6 +6,7 @@ mod figures;
 mod layout;
 mod overview;
 mod render;
+mod snapshot;
 mod story;
 mod words;
 
