@@ -306,6 +306,25 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// Who called, if it was a call and the caller is known.
+    pub fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Acquire { task, .. }
+            | Self::Exhausted { task, .. }
+            | Self::Conflict { task, .. } => task.as_ref(),
+            Self::Accept { task } | Self::CallStart { task } => Some(task),
+            Self::Again(kind) => kind.task(),
+            Self::Inherit { .. }
+            | Self::Listen
+            | Self::TimeWait { .. }
+            | Self::FinReceived
+            | Self::Release { .. }
+            | Self::State { .. } => None,
+        }
+    }
+}
+
 /// Something that happened to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketEvent {

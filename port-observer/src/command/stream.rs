@@ -239,6 +239,10 @@ impl Stream {
     /// # Errors
     /// When the output can't be written.
     pub fn stop(&mut self, observed: Duration) -> Result<()> {
+        // What found no place in the ledger since the last tick belongs to the totals.
+        let mut reports = std::mem::take(&mut self.reports);
+        self.ledger.tick(clock::now_boot_ns()?, &mut reports);
+        self.print_all(reports)?;
         let stop = self.ledger.totals().stop(self.events, observed.as_secs_f64());
         let time_ns = clock::now_boot_ns()?;
         self.print(&Report { time_ns, body: Body::Stop(stop) })?;

@@ -83,6 +83,8 @@ impl<W: Who> Ledger<W> {
                 self.refresh(index, found);
                 return;
             }
+            // Its address was another socket's when the list was read.
+            Some(index) if self.holdings.get(index).since_ns >= Some(found.time_ns) => return,
             Some(index) => {
                 let gone = self.holdings.remove(index);
                 self.freed(found.time_ns, &gone, Reason::Reconciled, out);

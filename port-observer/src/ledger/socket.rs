@@ -242,6 +242,8 @@ impl<W: Who> Ledger<W> {
             let listener = self.holdings.get_mut(index);
             listener.holds = Holds::Listening;
             child.caller = listener.caller.clone();
+        } else {
+            child.caller = self.holdings.listening_on(&flow).and_then(|like| like.caller.clone());
         }
         // Its listener did bind the port, which stays so while anybody holds it.
         self.keep(child, true);

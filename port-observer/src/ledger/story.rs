@@ -3,7 +3,7 @@
 use foldhash::HashMap;
 
 use super::{
-    Holding, Holdings, Holds, Ledger, SpaceKey, Who,
+    Holding, Holdings, Holds, Ledger, Role, SpaceKey, Who,
     cause::Evidence,
     lists::{NONE, iter},
     rules::overlaps,
@@ -68,7 +68,24 @@ impl Tally {
     }
 }
 
+/// How many holdings of a port are looked at for its listener: a child's siblings come first.
+const LISTENERS: usize = 8;
+
 impl Holdings {
+    /// The listener of an accepted child, or a sibling of the child, where the source can't say who
+    /// the listener is.
+    pub(super) fn listening_on(&self, flow: &Flow) -> Option<&Holding> {
+        let bucket =
+            self.namespaces.get(&flow.netns)?.table(flow.protocol).buckets.get(&flow.local.port)?;
+        let first = bucket.first;
+        let on_it = iter(&self.slab, first, |holding| &holding.in_bucket).take(LISTENERS);
+        let mut listens = on_it.map(|(_, holding)| holding).filter(|holding| {
+            let is_server = holding.role == Role::Child || holding.holds == Holds::Listening;
+            is_server && overlaps(flow.local.address, holding)
+        });
+        listens.find(|holding| holding.caller.is_some())
+    }
+
     /// Hands over one holding for each port of a space that can't be had, and whether the port is
     /// kept by a connection of the space itself.
     fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {

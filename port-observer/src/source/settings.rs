@@ -2,7 +2,7 @@
 //! are read again and again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -25,8 +25,8 @@ const LIST: Duration = Duration::from_secs(1);
 const COST: u32 = 20;
 /// The same for namespaces that events name.
 const FIND_COST: u32 = 4;
-/// How many namespaces that were not found are remembered.
-const MAX_UNFOUND: usize = 4096;
+/// How old what is known of a namespace may be when an event names it.
+const MEET: Duration = Duration::from_millis(10);
 
 /// The namespaces that are known, with their settings.
 #[derive(Debug)]
@@ -36,7 +36,8 @@ pub struct Settings {
     /// No other than that of this thread may be looked into.
     own_only: bool,
     known: HashMap<u32, Watched>,
-    /// Named by an event and not found, with the time until which that holds.
+    /// Named by an event and not found, and when to look again. There are no more than there were
+    /// namespaces at a time: the kernel gives their numbers again.
     unfound: HashMap<u32, Instant>,
     next_find: Instant,
     next_read: Instant,
@@ -45,7 +46,10 @@ pub struct Settings {
 
 #[derive(Debug)]
 struct Watched {
+    namespace: Namespace,
     files: Files,
+    /// When they were last read.
+    looked: Instant,
     settings: NamespaceSettings,
 }
 
@@ -64,31 +68,47 @@ impl Settings {
         }
     }
 
-    /// Whether a namespace that an event names should be looked for.
-    pub fn is_news(&self, netns: u32) -> bool {
-        let now = Instant::now();
-        !self.known.contains_key(&netns)
-            && self.next_find <= now
-            && self.unfound.get(&netns).is_none_or(|until| *until <= now)
-    }
-
     /// All namespaces that may still be there, found or not.
     pub fn inodes(&self) -> impl Iterator<Item = u32> {
         self.known.keys().chain(self.unfound.keys()).copied()
     }
 
-    /// Looks for a namespace that an event names, before the event is handed on.
-    pub fn find(&mut self, netns: u32) -> Vec<Event> {
+    /// What is to be told of a namespace that an event names, before the event is handed on.
+    /// `thread` is inside of it, if it still runs.
+    pub fn meet(&mut self, netns: u32, thread: Option<u32>) -> Vec<Event> {
         let mut events = Vec::new();
         let now = Instant::now();
-        self.list(&mut events);
-        if !self.known.contains_key(&netns) {
-            if self.unfound.len() >= MAX_UNFOUND {
-                self.unfound.clear();
-            }
+        match self.known.get_mut(&netns) {
+            Some(watched) if watched.looked + MEET > now => return events,
+            Some(watched) => match watched.look() {
+                // Its number is that of another by now.
+                Ok(Look::Gone) => {
+                    self.known.remove(&netns);
+                    events.push(Event::NamespaceGone(netns));
+                }
+                Ok(Look::Changed) => {
+                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
+                    return events;
+                }
+                Ok(Look::Same) | Err(_) => return events,
+            },
+            None => {}
+        }
+        let is_due = self.unfound.get(&netns).is_none_or(|until| *until <= now);
+        // A thread may be in a namespace where no process is.
+        if let Some(thread) = thread
+            && let Ok(namespace) = netns::resolve(&format!("/proc/{thread}/ns/net"))
+            && namespace.inode == netns
+        {
+            self.add(namespace, &mut events);
+        }
+        if !self.known.contains_key(&netns) && is_due && self.next_find <= now {
+            self.list(&mut events);
+            self.next_find = now + now.elapsed() * FIND_COST;
+        }
+        if !self.known.contains_key(&netns) && is_due {
             self.unfound.insert(netns, now + LIST);
         }
-        self.next_find = now + now.elapsed() * FIND_COST;
         events
     }
 
@@ -113,6 +133,14 @@ impl Settings {
     /// # Errors
     /// When /proc can't be read.
     pub fn namespaces(&self) -> Result<Vec<Namespace>> {
+        let mut namespaces = self.listed()?;
+        let listed: HashSet<u32> = namespaces.iter().map(|one| one.inode).collect();
+        let others = self.known.values().map(|watched| &watched.namespace);
+        namespaces.extend(others.filter(|one| !listed.contains(&one.inode)).cloned());
+        Ok(namespaces)
+    }
+
+    fn listed(&self) -> Result<Vec<Namespace>> {
         if self.own_only {
             return Ok(vec![Namespace::own()?]);
         }
@@ -140,7 +168,7 @@ impl Settings {
     }
 
     fn list(&mut self, events: &mut Vec<Event>) {
-        let namespaces = match self.namespaces() {
+        let namespaces = match self.listed() {
             Ok(namespaces) => namespaces,
             Err(error) => {
                 log::warn!("new network namespaces are not seen: {error:#}");
@@ -148,25 +176,29 @@ impl Settings {
             }
         };
         for namespace in namespaces {
-            if let Some(watched) = self.known.get_mut(&namespace.inode) {
-                if watched.settings.names != namespace.names {
-                    watched.settings.names = namespace.names;
-                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
-                }
-                continue;
+            self.add(namespace, events);
+        }
+    }
+
+    /// A namespace that is there.
+    fn add(&mut self, namespace: Namespace, events: &mut Vec<Event>) {
+        if let Some(watched) = self.known.get_mut(&namespace.inode) {
+            if watched.settings.names != namespace.names {
+                watched.settings.names.clone_from(&namespace.names);
+                events.push(Event::Namespace(Box::new(watched.settings.clone())));
             }
-            match Watched::new(&namespace) {
-                Ok(Some(watched)) => {
-                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
-                    self.unfound.remove(&namespace.inode);
-                    self.known.insert(namespace.inode, watched);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let netns = namespace.inode;
-                    log::debug!("the settings of namespace {netns} are not known: {error:#}");
-                }
+            watched.namespace = namespace;
+            return;
+        }
+        let netns = namespace.inode;
+        match Watched::new(namespace) {
+            Ok(Some(watched)) => {
+                events.push(Event::Namespace(Box::new(watched.settings.clone())));
+                self.unfound.remove(&netns);
+                self.known.insert(netns, watched);
             }
+            Ok(None) => {}
+            Err(error) => log::debug!("the settings of namespace {netns} are not known: {error:#}"),
         }
     }
 }
@@ -197,8 +229,8 @@ enum Look {
 }
 
 impl Watched {
-    fn new(namespace: &Namespace) -> Result<Option<Self>> {
-        let files = Files::open(namespace)?;
+    fn new(namespace: Namespace) -> Result<Option<Self>> {
+        let files = Files::open(&namespace)?;
         Ok(files.read()?.map(|values| {
             let settings = NamespaceSettings {
                 netns: namespace.inode,
@@ -207,11 +239,12 @@ impl Watched {
                 tw_reuse: values.tw_reuse,
                 tw_reuse_delay_ms: values.tw_reuse_delay_ms,
             };
-            Self { files, settings }
+            Self { namespace, files, looked: Instant::now(), settings }
         }))
     }
 
     fn look(&mut self) -> Result<Look> {
+        self.looked = Instant::now();
         let Some(values) = self.files.read()? else { return Ok(Look::Gone) };
         let settings = &mut self.settings;
         let is_same = settings.ports == values.ports
@@ -268,9 +301,10 @@ mod tests {
             if netns == own || fs::write(RANGE, "40000 40099").is_err() {
                 return None;
             }
-            assert!(settings.is_news(netns));
-            assert_eq!(capacity(&told(settings.find(netns), netns)), 100);
-            assert!(!settings.is_news(netns));
+            // SAFETY: takes nothing.
+            let thread = u32::try_from(unsafe { libc::gettid() }).unwrap();
+            assert_eq!(capacity(&told(settings.meet(netns, Some(thread)), netns)), 100);
+            assert_eq!(told(settings.meet(netns, Some(thread)), netns), []);
             fs::write(RANGE, "40000 40009").unwrap();
             assert_eq!(capacity(&next(&mut settings, netns)), 10);
             Some(netns)
@@ -280,17 +314,17 @@ mod tests {
             return;
         };
         assert_eq!(next(&mut settings, netns), [Event::NamespaceGone(netns)]);
-        assert!(settings.is_news(netns));
     }
 
     #[test]
-    fn a_namespace_that_is_not_there_is_looked_for_once_and_then_again_later() {
+    fn a_namespace_that_is_not_found_is_remembered_as_one_that_may_be_there() {
         let mut settings = Settings::new(Vec::new(), true);
-        assert!(settings.is_news(1));
-        settings.find(1);
-        assert!(!settings.is_news(1));
-        assert!(settings.inodes().any(|netns| netns == 1));
-        std::thread::sleep(LIST);
-        assert!(settings.is_news(1));
+        // The second is not even looked for, so soon after the first.
+        for netns in [1, 2] {
+            assert_eq!(told(settings.meet(netns, None), netns), []);
+        }
+        settings.poll();
+        let inodes: Vec<u32> = settings.inodes().collect();
+        assert!(inodes.contains(&1) && inodes.contains(&2), "{inodes:?}");
     }
 }

@@ -31,7 +31,8 @@ struct Holds {
 fn holds(holder: &Holder) -> Holds {
     let Holder { process, established, time_wait, bound, other, total } = holder;
     assert_eq!((*other, established + time_wait + bound), (0, *total), "{holder:?}");
-    let Process { pid, name, .. } = process.as_ref().expect("a holder whose process is known");
+    let Process { pid, name, .. } =
+        process.as_ref().unwrap_or_else(|| panic!("nobody known: {holder:?}"));
     Holds {
         pid: *pid,
         name: name.clone(),

@@ -32,12 +32,14 @@ fn stated(line: &Line, inode: u32) -> Option<Counts> {
     Some([tcp.used_ports, tcp.connections, tcp.time_wait, tcp.listening])
 }
 
+/// Of connections those whose local port is in the range: accepted ones have their listener's.
 fn real() -> Counts {
     let states = tcp_states();
-    let count = |state| states.get(&state).map_or(0, Vec::len) as u32;
-    let ports = states.values().flatten().filter(|port| (FIRST..=LAST).contains(port));
-    let ports = ports.collect::<HashSet<_>>().len() as u32;
-    [ports, count(ESTABLISHED), count(TIME_WAIT), count(LISTEN)]
+    let of = |state| states.get(&state).map_or(&[][..], Vec::as_slice);
+    let in_range = |port: &&u16| (FIRST..=LAST).contains(*port);
+    let count = |state| of(state).iter().filter(in_range).count() as u32;
+    let ports = states.values().flatten().filter(in_range).collect::<HashSet<_>>().len() as u32;
+    [ports, count(ESTABLISHED), count(TIME_WAIT), of(LISTEN).len() as u32]
 }
 
 /// Two listeners, what is connected to them, and how it changes.
@@ -89,7 +91,10 @@ fn a_second_after_a_loss_the_summary_is_what_the_kernel_lists() {
             let last = lines.iter().rev().find_map(|line| stated(line, inode))?;
             (last == real()).then_some(())
         });
-        known.unwrap_or_else(|error| panic!("no right summary, {:?}: {error:#}", real()));
+        known.unwrap_or_else(|error| {
+            let said = observer.wait_lines(0, |lines| Some(lines.last().cloned()));
+            panic!("{:?} was never said: {error:#}, but {said:?}", real())
+        });
 
         observer.stopped();
         // First what fills the buffer, then what is lost: all kinds of it.

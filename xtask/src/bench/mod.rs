@@ -22,6 +22,9 @@ use crate::vm::{self, Backend, Kernel};
 /// Added to the time in which measuring must end, for what is under way then.
 const GRACE: u64 = 120;
 
+/// The part that needs no kernel.
+const LEDGER: &str = "ledger";
+
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct Args {
@@ -32,7 +35,8 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, which is measured by
+    /// itself
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// How many pairs (without and with) are measured
@@ -107,7 +111,15 @@ fn here(args: &Args) -> Result<Vec<Value>> {
         let found = built.iter().find(|executable| executable.name == name);
         found.map(|executable| &executable.path).with_context(|| format!("cargo built no {name}"))
     };
-    let parts = args.parts("cost,programs,latency,rate,time_wait,memory");
+    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger");
+    let parts: Vec<&str> = parts.split(',').collect();
+    let (by_itself, parts): (Vec<&str>, Vec<&str>) =
+        parts.into_iter().partition(|part| *part == LEDGER);
+    let ledger = if by_itself.is_empty() { None } else { Some(ledger()?) };
+    if parts.is_empty() {
+        return Ok(ledger.into_iter().map(|ledger| json!({ LEDGER: ledger })).collect());
+    }
+    let parts = parts.join(",");
     let mut runs = Vec::new();
     for backend in args.backends(&[Backend::Tracepoint]) {
         let limit = (args.limit + GRACE).to_string();
@@ -121,9 +133,19 @@ fn here(args: &Args) -> Result<Vec<Value>> {
             }
             None => eprintln!("bpftrace is not installed, so there is nothing to compare with"),
         }
-        runs.push(measured(&printed(&mut bench)?)?);
+        let mut run = measured(&printed(&mut bench)?)?;
+        if let Some(ledger) = &ledger {
+            run[LEDGER] = ledger.clone();
+        }
+        runs.push(run);
     }
     Ok(runs)
+}
+
+/// The ledger without a kernel: the benchmark of the program's own package.
+fn ledger() -> Result<Value> {
+    let bench = ["bench", "--locked", "--quiet", "--package=port-observer", "--bench=ledger"];
+    measured(&printed(cargo().args(bench))?)
 }
 
 /// Its standard output; progress goes to standard error as it comes.

@@ -39,9 +39,20 @@ impl Table {
 
 /// One run.
 pub fn render(run: &Value) -> String {
+    let mut text = String::new();
+    if !run["machine"].is_null() {
+        observed(&mut text, run);
+    }
+    ledger(&mut text, &run["ledger"]);
+    targets(&mut text, &run["targets"]);
+    text
+}
+
+/// What was measured on real traffic.
+fn observed(text: &mut String, run: &Value) {
     let machine = &run["machine"];
     let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let mut text = format!(
+    *text += &format!(
         "\nLinux {}, backend {}{}\nload average {} before, {} after; others used {:.0}% of the \
          processors{}\n",
         word(&machine["kernel"]),
@@ -53,16 +64,33 @@ pub fn render(run: &Value) -> String {
         if machine["noisy"] == true { ": NOISY, measure again when they are done" } else { "" },
     );
     if let Some(host) = run["host_load_average"].as_str() {
-        text += &format!("load average {host} on the machine that emulates, before\n");
+        *text += &format!("load average {host} on the machine that emulates, before\n");
     }
-    traffic(&mut text, "connect, accept, reset", &run["cost"]);
-    traffic(&mut text, "connect, accept, close into TIME_WAIT", &run["time_wait"]);
-    programs(&mut text, &run["programs"]);
-    memory(&mut text, &run["memory"]);
-    latency(&mut text, &run["latency"]);
-    rate(&mut text, &run["rate"]);
-    targets(&mut text, &run["targets"]);
-    text
+    traffic(text, "connect, accept, reset", &run["cost"]);
+    traffic(text, "connect, accept, close into TIME_WAIT", &run["time_wait"]);
+    programs(text, &run["programs"]);
+    memory(text, &run["memory"]);
+    latency(text, &run["latency"]);
+    rate(text, &run["rate"]);
+}
+
+/// The ledger by itself.
+fn ledger(text: &mut String, part: &Value) {
+    if !begins(text, "the ledger by itself (100,000 holdings, 50 processes)", part) {
+        return;
+    }
+    *text += &format!(
+        "  {:.0} ns per event; {:.1} MB allocated per 100,000 holdings\n",
+        number(&part["ns_per_event"]),
+        number(&part["bytes_per_100000_holdings"]) / 1e6,
+    );
+    for summary in items(&part["summaries"]) {
+        *text += &format!(
+            "  a summary at {} destinations: {:.1} ms\n",
+            summary["destinations"],
+            number(&summary["milliseconds"]),
+        );
+    }
 }
 
 fn number(value: &Value) -> f64 {
@@ -208,6 +236,9 @@ fn rate(text: &mut String, part: &Value) {
 }
 
 fn targets(text: &mut String, targets: &Value) {
+    if items(targets).is_empty() {
+        return;
+    }
     *text += "\ntargets\n";
     let mut table = Table::new(&["figure", "value", "target", ""]);
     for target in items(targets) {

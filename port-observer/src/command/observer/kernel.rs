@@ -136,10 +136,8 @@ impl Kernel {
                 && socket.flow.netns != last
             {
                 last = socket.flow.netns;
-                if settings.is_news(last) {
-                    let found = settings.find(last);
-                    result = tell_settings(found, observed, scans, stream);
-                }
+                let told = settings.meet(last, socket.kind.task().map(|task| task.tid));
+                result = tell_settings(told, observed, scans, stream);
             }
             if let Some(completion) = completion {
                 completion.pass(&mut event);

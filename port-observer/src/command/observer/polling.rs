@@ -59,11 +59,9 @@ impl Polling {
         let events = self.poll.round()?;
         let count = events.len();
         for event in events {
-            if let Event::Socket(socket) = &event
-                && self.settings.is_news(socket.flow.netns)
-            {
-                let found = self.settings.find(socket.flow.netns);
-                found.into_iter().try_for_each(|event| stream.event(event))?;
+            if let Event::Socket(socket) = &event {
+                let told = self.settings.meet(socket.flow.netns, None);
+                told.into_iter().try_for_each(|event| stream.event(event))?;
             }
             stream.event(event)?;
         }

@@ -163,3 +163,14 @@ fn an_accepted_connection_is_counted_but_has_no_port_of_its_own_to_tell() {
     assert_eq!(book.ledger.holdings().len(), 2);
     assert_eq!(book.tell(SOCKET, to_web(8080), CLOSED), NO_LINES);
 }
+
+#[test]
+fn what_was_found_at_an_address_before_its_socket_took_another_port_is_old() {
+    let mut book = Book::new();
+    book.scan_begins();
+    book.now_ns = LATER;
+    book.tell(SOCKET, to_web(40001), connect("new"));
+    assert_eq!(book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED), NO_LINES);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 1);
+}

@@ -115,7 +115,10 @@ fn spaces_block(spaces: &[Space], view: View) -> Vec<String> {
             percent(space),
             space.headroom.to_string(),
             finite(space.growth_per_second).map_or_else(unknown, rate),
-            finite(space.seconds_to_exhaustion).map_or_else(unknown, age),
+            match space.headroom {
+                0 => "full".to_owned(),
+                _ => finite(space.seconds_to_exhaustion).map_or_else(unknown, age),
+            },
             ends(space) + &netns(space),
         ]
     };

@@ -98,6 +98,13 @@ impl World {
         self.log.push(what);
     }
 
+    /// Keeps a socket with all the others, and returns its port.
+    pub fn keep(&mut self, held: Held) -> u16 {
+        let port = held.port();
+        self.sockets.push(held);
+        port
+    }
+
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.random.usize(..of.len())]
     }
