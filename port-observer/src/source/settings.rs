@@ -208,7 +208,7 @@ impl Settings {
 /// # Errors
 /// When it can't be entered, or its settings make no sense.
 pub fn read(namespace: &Namespace) -> Result<Option<NamespaceSettings>> {
-    Ok(Watched::new(namespace)?.map(|watched| watched.settings))
+    Ok(Watched::new(namespace.clone())?.map(|watched| watched.settings))
 }
 
 /// Lets this process have as many files open as it may: there are some per namespace.
