@@ -1,7 +1,9 @@
 //! The command line, resolved: what the commands work with. Nothing from here on knows clap.
 
+mod check;
 mod snapshot;
 
+pub use check::CheckConfig;
 pub use snapshot::SnapshotConfig;
 
 use std::io::IsTerminal;

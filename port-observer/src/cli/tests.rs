@@ -6,7 +6,7 @@ fn live(arguments: &str) -> Result<LiveArgs, clap::Error> {
     let words = ["port-observer", "live"].into_iter().chain(arguments.split_whitespace());
     Cli::read(words).map(|cli| match cli.command {
         Command::Live(args) => *args,
-        Command::Snapshot(_) | Command::Doctor(_) => unreachable!("live was asked for"),
+        _ => unreachable!("live was asked for"),
     })
 }
 
@@ -38,6 +38,11 @@ fn the_help_of_live_shows_options_filters_and_examples() {
 #[test]
 fn the_help_of_snapshot_shows_its_options_and_examples() {
     insta::assert_snapshot!("help_snapshot", help(Some("snapshot")));
+}
+
+#[test]
+fn the_help_of_check_shows_its_options_and_examples() {
+    insta::assert_snapshot!("help_check", help(Some("check")));
 }
 
 #[test]

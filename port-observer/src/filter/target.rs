@@ -15,6 +15,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// The first and the last.
+    pub fn ends(self) -> (u16, u16) {
+        (self.first, self.last)
+    }
+
     /// Whether the port is one of them.
     pub fn has(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

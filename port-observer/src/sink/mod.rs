@@ -1,7 +1,7 @@
 //! Where reports go: one file a form.
 
 mod clock;
-mod escape;
+pub(crate) mod escape;
 pub mod json;
 pub mod table;
 

@@ -7,6 +7,7 @@
 mod attribution;
 mod bind;
 mod cause;
+mod check;
 mod connect;
 mod existing;
 mod forecast;
