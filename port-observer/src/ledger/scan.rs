@@ -23,6 +23,8 @@ pub struct Scan {
     /// Let go since it began.
     released: HashSet<SocketId>,
     released_flows: HashSet<Flow>,
+    /// TIME_WAIT entries that it found and of which only the sockets before them are known.
+    succeeded: Vec<(SocketId, Existing)>,
     /// Namespaces and ports with a listener.
     listening: HashSet<(u32, u16)>,
 }
@@ -33,6 +35,7 @@ impl Scan {
         self.is_running = true;
         self.released.clear();
         self.released_flows.clear();
+        self.succeeded.clear();
         self.listening.clear();
     }
 
@@ -85,16 +88,17 @@ impl<W: Who> Ledger<W> {
             }
             // Its address was another socket's when the list was read.
             Some(index) if self.holdings.get(index).since_ns >= Some(found.time_ns) => return,
-            Some(index) => {
-                let gone = self.holdings.remove(index);
-                self.freed(found.time_ns, &gone, Reason::Reconciled, out);
-            }
+            Some(index) => self.ended_unseen(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
         }
         if let Some(index) = self.under_another_name(&found) {
             let number = self.scan.number;
-            self.holdings.get_mut(index).seen = number;
+            let holding = self.holdings.get_mut(index);
+            holding.seen = number;
+            if found.reuse.is_some() && holding.holds != Holds::TimeWait {
+                self.scan.succeeded.push((holding.socket, found));
+            }
             return;
         }
         let mut holding = Holding::new(socket, found.flow, holds(&found));
@@ -149,7 +153,7 @@ impl<W: Who> Ledger<W> {
     /// found by diagnostics, or a connection whose TIME_WAIT is not told yet.
     fn under_another_name(&self, found: &Existing) -> Option<u32> {
         let flow = &found.flow;
-        if flow.protocol == Protocol::Tcp && found.socket.is_some() {
+        if flow.protocol == Protocol::Tcp && found.socket.is_some() && found.reuse.is_none() {
             return None;
         }
         let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
@@ -198,12 +202,54 @@ impl<W: Who> Ledger<W> {
         }
     }
 
+    /// The end of a holding was lost: another socket has its address. TIME_WAIT may have come after it.
+    pub(super) fn ended_unseen(
+        &mut self,
+        time_ns: u64,
+        socket: SocketId,
+        index: u32,
+        out: &mut Vec<Report>,
+    ) {
+        let succeeded = &mut self.scan.succeeded;
+        if let Some(at) = succeeded.iter().position(|(before, _)| *before == socket) {
+            let (_, entry) = succeeded.swap_remove(at);
+            self.succeeded(time_ns, socket, &entry, out);
+        } else {
+            let gone = self.holdings.remove(index);
+            self.freed(time_ns, &gone, Reason::Reconciled, out);
+        }
+    }
+
+    /// All events of before the list was read are in: that TIME_WAIT succeeds the socket was lost.
+    fn succeeded(
+        &mut self,
+        time_ns: u64,
+        socket: SocketId,
+        entry: &Existing,
+        out: &mut Vec<Report>,
+    ) {
+        let Some(index) = self.holdings.find(socket) else { return };
+        let holding = self.holdings.get(index);
+        if holding.flow != entry.flow || holding.holds == Holds::TimeWait {
+            return;
+        }
+        let reuse = entry.reuse.unwrap_or_default();
+        self.holdings.to_time_wait(index, entry.socket, entry.flow, reuse);
+        let holding = self.holdings.get(index);
+        if holding.role == Role::Owner {
+            out.push(Report { time_ns, body: Body::TimeWait { port: port(holding) } });
+        }
+    }
+
     /// What was known before the scan and was not found is gone; when, is not known.
     pub(super) fn scan_ended(&mut self, now_ns: u64, skipped: &[u32], out: &mut Vec<Report>) {
         if !self.scan.is_running {
             return;
         }
         self.scan.is_running = false;
+        for (socket, found) in std::mem::take(&mut self.scan.succeeded) {
+            self.succeeded(now_ns, socket, &found, out);
+        }
         let number = self.scan.number;
         let is_gone =
             |holding: &Holding| holding.seen != number && !skipped.contains(&holding.flow.netns);

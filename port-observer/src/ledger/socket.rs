@@ -121,8 +121,7 @@ impl<W: Who> Ledger<W> {
         if let Some(index) = self.holdings.find(socket)
             && port(&self.holdings.get(index).flow) != port(flow)
         {
-            let gone = self.holdings.remove(index);
-            self.freed(time_ns, &gone, Reason::Reconciled, out);
+            self.ended_unseen(time_ns, socket, index, out);
         }
     }
 

@@ -17,10 +17,13 @@ use crate::{
     },
 };
 
-/// How often the settings are read.
-const READ: Duration = Duration::from_millis(100);
+/// How often the settings are read of namespaces where nothing happens; where something does, they
+/// are read before that is told.
+const READ: Duration = Duration::from_secs(1);
 /// How often new namespaces are looked for, if no event names one.
-const LIST: Duration = Duration::from_secs(1);
+const LIST: Duration = Duration::from_secs(5);
+/// How long one that an event names and that was not found is not looked for again.
+const UNFOUND: Duration = Duration::from_secs(1);
 /// With very many namespaces less often: either may take one part in so many of the time.
 const COST: u32 = 20;
 /// The same for namespaces that events name.
@@ -107,7 +110,7 @@ impl Settings {
             self.next_find = now + now.elapsed() * FIND_COST;
         }
         if !self.known.contains_key(&netns) && is_due {
-            self.unfound.insert(netns, now + LIST);
+            self.unfound.insert(netns, now + UNFOUND);
         }
         events
     }

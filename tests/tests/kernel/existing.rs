@@ -1,15 +1,18 @@
 //! What was there before the observer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tests::child::Traffic;
+use tests::expect::Row;
 use tests::lines::{Body, Endpoint, Line};
 use tests::net::{FIN_WAIT2, SERVER, TIME_WAIT, in_namespace, tcp_connections, tcp_state};
 use tests::observer::{Observer, until};
 use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
+use tests::system::in_virtual_machine;
 
 /// An `existing` line: protocol, state, both ends, process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +124,13 @@ fn every_port_that_was_held_before_is_told_once_with_its_state_and_process() {
         before.expect("LISTEN", "tcp", local(81), None, Some(std::process::id()));
 
         let observer = Observer::own(&["--netns", &inode.to_string()])?;
+        // In vain: the comparison says more than the timeout.
+        let _ = observer.wait_lines(0, |lines| {
+            let found = lines.iter().filter_map(Found::of).count();
+            (found >= before.expected.len()).then_some(())
+        });
+        // What comes beyond that comes soon after.
+        thread::sleep(Duration::from_millis(500));
         let ended = observer.interrupted();
         let mut found: Vec<Found> = ended.lines.iter().filter_map(Found::of).collect();
         found.sort();
@@ -143,6 +153,9 @@ struct Account {
     held: HashMap<Ends, &'static str>,
     known: HashSet<Ends>,
     told: usize,
+    wrong: Vec<String>,
+    /// Of what is wrong.
+    ports: BTreeSet<u16>,
 }
 
 impl Account {
@@ -157,6 +170,7 @@ impl Account {
             _ => return,
         };
         self.told += 1;
+        let ends_port = ends.1.port();
         let is_first = self.known.insert(ends.clone());
         let before = match how {
             "release" => self.held.remove(&ends),
@@ -166,7 +180,37 @@ impl Account {
         let is_unknown = matches!(&line.body, Body::Release(l) if l.process.is_none());
         let is_early = is_first && is_unknown;
         let fits = is_early || before.is_some() == (how == "release");
-        assert!(fits, "{how} of what was {before:?} before: {line:?}");
+        if !fits {
+            self.wrong.push(format!("{how} of what was {before:?} before, line {}", line.seq));
+            self.ports.insert(ends_port);
+        }
+    }
+}
+
+/// How many ports that have wrong lines are shown with all that was told of them.
+const SHOWN: usize = 3;
+
+/// All that was told of a port, a line each.
+fn story(lines: &[Line], port: u16) -> String {
+    let told = lines.iter().filter_map(|line| {
+        let row = match &line.body {
+            Body::Existing(existing) => {
+                (existing.local.port == port).then(|| format!("existing, {}", existing.state))?
+            }
+            _ => Row::of(line).filter(|row| row.port == port)?.to_string(),
+        };
+        Some(format!("    {} {} {row}\n", line.seq, line.time))
+    });
+    format!("port {port}:\n{}", told.collect::<String>())
+}
+
+/// The next connection; `None` when it is over.
+fn next(listener: &Held, is_over: &AtomicBool) -> Option<Held> {
+    loop {
+        match listener.accept_next() {
+            None if !is_over.load(Ordering::Relaxed) => (),
+            next => return next,
+        }
     }
 }
 
@@ -175,13 +219,14 @@ fn what_comes_and_goes_while_the_observer_starts_is_told_once() {
     in_namespace(|inode| {
         let at = local(1000);
         let listener = tcp().bind(at).listen();
-        // A child that is closed after its client leaves nothing, and neither does a reset one.
         listener.socket().set_read_timeout(Some(Duration::from_millis(300))).expect("SO_RCVTIMEO");
         let arguments = ["busy", "127.0.0.1:1000"];
         let mut processes: Vec<Traffic> = (0..2).map(|_| Traffic::start(&arguments)).collect();
+        let is_over = AtomicBool::new(false);
         let ended = thread::scope(|scope| {
+            // What was reset before it was accepted would fill the queue.
             let serve = || {
-                while let Some(child) = listener.accept_next() {
+                while let Some(child) = next(&listener, &is_over) {
                     child.read_to_the_end();
                 }
             };
@@ -190,17 +235,37 @@ fn what_comes_and_goes_while_the_observer_starts_is_told_once() {
             thread::sleep(Duration::from_millis(500));
             processes.iter_mut().for_each(Traffic::go_on);
             processes.iter_mut().for_each(|process| assert!(process.wait().success()));
+            is_over.store(true, Ordering::Relaxed);
             serving.join().expect("serve");
             until("all connections are gone", || tcp_connections() == 0);
             observer.map(Observer::interrupted)
         })?;
 
-        let mut held = Account::default();
+        let mut account = Account::default();
         let lines = ended.lines.iter().filter(|line| line.netns() == Some(inode));
-        lines.for_each(|line| held.take(line));
-        assert!(held.told > 100, "hardly anything came and went: {}", held.told);
+        lines.for_each(|line| account.take(line));
+        assert!(account.told > 100, "hardly anything came and went: {}", account.told);
         let listener = ("tcp".to_owned(), at, None);
-        assert_eq!(held.held, HashMap::from([(listener, "existing")]), "held in the end");
+        assert_eq!(account.held.remove(&listener), Some("existing"), "{:?}", account.held);
+        for (ends, how) in &account.held {
+            account.wrong.push(format!("{how} of {ends:?} without an end"));
+        }
+        // In an emulated machine the kernel now and then skips a program, and that is counted.
+        let lost = ended.lines.iter().map(|line| match &line.body {
+            Body::Lost(lost) if in_virtual_machine() && lost.place == "kernel_program" => {
+                lost.count
+            }
+            _ => 0,
+        });
+        let (lost, wrong) = (lost.sum::<u64>(), &account.wrong);
+        let stories = account.ports.iter().take(SHOWN).map(|port| story(&ended.lines, *port));
+        assert!(
+            wrong.len() as u64 <= lost,
+            "{} wrong, {lost} lost, start at {}: {wrong:#?}\n{}",
+            wrong.len(),
+            ended.lines[0].time,
+            stories.collect::<String>()
+        );
         Some(())
     });
 }

@@ -23,14 +23,18 @@ use crate::{
     },
 };
 
-/// How often losses are looked at.
+/// How often losses are looked at while something happens.
 const LOSSES: Duration = Duration::from_millis(250);
+/// How often when it is quiet.
+const QUIET_LOSSES: Duration = Duration::from_secs(5);
 /// How long a scan goes on before anything else has its turn.
 const SLICE: Duration = Duration::from_millis(20);
+/// How long after a scan another may begin: after a loss all is to be right again within a second.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
-const WAIT: Duration = Duration::from_millis(100);
+const WAIT: Duration = Duration::from_secs(1);
 /// What the ledger has no use for, so that its loss needs no scan.
 const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
 
@@ -41,7 +45,10 @@ pub(super) struct Kernel {
     settings: Settings,
     scans: Scans,
     looks: Looks,
-    next_losses: Instant,
+    /// When losses were last looked at.
+    losses_seen: Instant,
+    /// Something has happened since.
+    is_busy: bool,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -87,7 +94,8 @@ impl Kernel {
             settings,
             scans,
             looks,
-            next_losses: now,
+            losses_seen: now,
+            is_busy: false,
             next_round: now,
             logger,
             attached,
@@ -117,7 +125,8 @@ impl Kernel {
             tokio::task::yield_now().await;
             return Ok(());
         }
-        match tokio::time::timeout(WAIT, self.ring.wait()).await {
+        let wait = if self.is_busy || self.scans.is_wanted { LOSSES } else { WAIT };
+        match tokio::time::timeout(wait, self.ring.wait()).await {
             Ok(ready) => ready,
             Err(_) => Ok(()),
         }
@@ -144,14 +153,17 @@ impl Kernel {
             }
             result = std::mem::replace(&mut result, Ok(())).and_then(|()| stream.event(event));
         });
+        self.is_busy |= count > 0;
         result.map(|()| count)
     }
 
     fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
         let told = self.settings.poll();
         tell_settings(told, &mut self.observed, &mut self.scans, stream)?;
-        if self.next_losses <= Instant::now() {
-            self.next_losses = Instant::now() + LOSSES;
+        let pause = if self.is_busy { LOSSES } else { QUIET_LOSSES };
+        if self.losses_seen.elapsed() >= pause {
+            self.losses_seen = Instant::now();
+            self.is_busy = false;
             for loss in self.ring.losses()? {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
@@ -180,7 +192,7 @@ impl Kernel {
         }
         self.scans.spent += began.elapsed();
         if self.scans.current.is_none() {
-            let pause = ROUND.max(self.scans.spent * ROUND_COST);
+            let pause = PAUSE.max(self.scans.spent * ROUND_COST);
             self.scans.next = self.scans.next.max(Instant::now() + pause);
         }
         Ok(())

@@ -141,6 +141,34 @@ fn time_wait_that_is_not_told_yet_is_not_another_port() {
 }
 
 #[test]
+fn time_wait_whose_beginning_was_lost_keeps_its_owner() {
+    for entry in [None, Some(ENTRY)] {
+        let mut book = Book::new();
+        book.tell(SOCKET, to_web(40000), connect("curl"));
+        book.scan_begins();
+        let found = existing(entry, to_web(40000), TcpState::TIME_WAIT);
+        assert_eq!(book.apply(Event::Existing(Box::new(found))), NO_LINES);
+        assert_eq!(book.scan_ends(), ["time_wait 40000>10.0.0.9:80 curl"]);
+        let expired = Kind::Release { reason: Reason::TimeWaitExpired };
+        let said = book.tell(entry.unwrap_or(SocketId(0)), to_web(40000), expired);
+        assert!(said[0].contains("curl"), "{said:?}");
+        assert!(book.ledger.holdings().is_empty());
+    }
+}
+
+#[test]
+fn time_wait_whose_socket_is_another_one_by_now_keeps_its_owner() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.scan_begins();
+    assert_eq!(book.finds(ENTRY, to_web(40000), TcpState::TIME_WAIT), NO_LINES);
+    let said = book.finds(SOCKET, to_web(40007), TcpState::ESTABLISHED);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl", "existing 40007>10.0.0.9:80 old"]);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 2);
+}
+
+#[test]
 fn an_address_that_is_another_sockets_by_now_ends_the_one_before() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));

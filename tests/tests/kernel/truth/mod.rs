@@ -108,7 +108,10 @@ fn in_threads(seeds: &[u64], run: &(impl Fn(&[u64]) -> Vec<Result> + Sync)) -> V
 }
 
 fn make(seeds: &[u64]) -> Vec<World> {
-    seeds.iter().map(|seed| World::make(*seed)).collect()
+    // Processes are made while there is little that they could inherit.
+    let mut worlds: Vec<World> = seeds.iter().map(|seed| World::new(*seed)).collect();
+    worlds.iter_mut().for_each(World::fill);
+    worlds
 }
 
 /// Waits, then asks everything and compares.

@@ -49,9 +49,9 @@ pub fn loopback(n: u8) -> IpAddr {
 }
 
 impl World {
-    /// Makes one. The calling thread is in its namespace afterwards.
-    pub fn make(seed: u64) -> Self {
-        let mut world = Self {
+    /// Makes one, with nothing in it yet.
+    pub fn new(seed: u64) -> Self {
+        let world = Self {
             seed,
             namespace: Namespace::make(),
             random: Rng::with_seed(seed),
@@ -63,16 +63,21 @@ impl World {
             log: Vec::new(),
         };
         world.namespace.keep();
-        world.choose_settings();
-        world.listen();
-        for _ in 0..world.random.u32(20..150) {
-            world.step();
+        world
+    }
+
+    /// Fills it. The calling thread is in its namespace afterwards.
+    pub fn fill(&mut self) {
+        self.namespace.enter();
+        self.choose_settings();
+        self.listen();
+        for _ in 0..self.random.u32(20..150) {
+            self.step();
         }
         // Some ask from a range that was another one a moment ago.
-        if world.random.f32() < 0.15 {
-            world.choose_range();
+        if self.random.f32() < 0.15 {
+            self.choose_range();
         }
-        world
     }
 
     /// The seed and all that was done.
