@@ -60,9 +60,11 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
     let mut missing = question.missing.clone();
     let Counted { tally, malformed, fallback, interrupted } = count(question.protocol, &counted)?;
     if let Some(reason) = &fallback {
-        missing.push(format!(
-            "sockets that are only bound: /proc/net stands in for socket diagnostics ({reason})"
-        ));
+        let unseen = match question.protocol {
+            Protocol::Tcp => "sockets that are only bound: ",
+            Protocol::Udp => "",
+        };
+        missing.push(format!("{unseen}/proc/net stands in for socket diagnostics ({reason})"));
     } else if !lists_bound {
         missing.push("TCP sockets that are only bound: this kernel lists none".to_owned());
     }
