@@ -1,5 +1,6 @@
 //! Exit codes and messages of the program itself, as far as they need no kernel.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> std::io::Result<Output> {
@@ -80,4 +81,19 @@ fn a_check_that_makes_no_sense_is_unknown_on_standard_output() {
     let help = run(&["check", "--help"]).unwrap();
     assert_eq!(help.status.code(), Some(0));
     assert!(help.stdout.starts_with(b"Check once"));
+}
+
+#[test]
+fn a_check_that_repeats_ends_with_0_when_its_reader_has_left() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_port-observer"))
+        .args(["check", "--interval", "100ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        assert!(lines.next().unwrap().unwrap().starts_with("PORTS "));
+    }
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
