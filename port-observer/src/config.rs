@@ -1,5 +1,11 @@
 //! The command line, resolved: what the commands work with. Nothing from here on knows clap.
 
+mod check;
+mod snapshot;
+
+pub use check::CheckConfig;
+pub use snapshot::SnapshotConfig;
+
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::time::Duration;

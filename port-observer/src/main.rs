@@ -3,14 +3,20 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use port_observer::cli::Cli;
+use port_observer::cli::{self, Cli};
 use port_observer::{command, logging};
 
 fn main() -> ExitCode {
-    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => match cli::unknown(std::env::args_os(), &error) {
+            Some(asked) => return command::check::refuse(&asked),
+            None => error.exit(),
+        },
+    };
     logging::start(cli.log_level, cli.color);
     match command::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Not eprintln!, which panics when standard error is closed.

@@ -445,6 +445,38 @@ pub struct ProcessUse {
     pub udp_ports: u32,
 }
 
+/// Who holds which ports, looked at once.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When, nanoseconds since boot (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// The host's name.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// What could not be seen, a sentence each.
+    pub missing: Vec<String>,
+    /// By namespace, space and process.
+    pub summary: Summary,
+    /// One by one, by namespace, protocol and port; if asked for.
+    pub holdings: Option<Vec<Holding>>,
+    /// The ports that `holdings` are narrowed to, as text; `None`: all.
+    pub asked: Option<String>,
+}
+
+/// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// The port, and who has it.
+    pub port: Port,
+    /// Its state as the kernel's list has it: a TIME_WAIT entry whose peer has not closed yet is in
+    /// `FIN_WAIT2`. `BOUND_INACTIVE` when only bound; of UDP, `ESTABLISHED` when connected, else
+    /// `CLOSE`.
+    pub state: TcpState,
+    /// The number in `/proc/PID/fd` (`socket:[…]`), if any process has it open.
+    pub inode: Option<u32>,
+}
+
 /// What a terminal is shown at the end.
 #[derive(Clone, Debug, Default)]
 pub struct Closing {

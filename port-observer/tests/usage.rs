@@ -1,5 +1,6 @@
 //! Exit codes and messages of the program itself, as far as they need no kernel.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> std::io::Result<Output> {
@@ -18,6 +19,7 @@ fn wrong_usage_exits_with_2_and_writes_nothing_to_standard_output() {
         &["live", "--frobnicate"],
         &["live", "--warning", "90", "--critical", "80"],
         &["live", "--no-existing", "--events", "existing"],
+        &["snapshot", "--port", "2-1"],
         &["frobnicate"],
     ] {
         let output = run(arguments).unwrap();
@@ -37,12 +39,61 @@ fn help_and_version_go_to_standard_output_and_exit_with_0() {
 
 #[test]
 fn a_failure_exits_with_1_and_is_said_once_with_all_its_causes() {
-    let output = run(&["live", "--netns", "no-such-namespace"]).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.starts_with("port-observer: --netns no-such-namespace: "), "{message}");
-    assert!(message.contains("no network namespace \"no-such-namespace\""), "{message}");
-    assert!(message.contains("ip netns list"), "{message}");
+    for command in ["live", "snapshot"] {
+        let output = run(&[command, "--netns", "no-such-namespace"]).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.starts_with("port-observer: --netns no-such-namespace: "), "{message}");
+        assert!(message.contains("no network namespace \"no-such-namespace\""), "{message}");
+        assert!(message.contains("ip netns list"), "{message}");
+    }
+}
+
+#[test]
+fn a_check_that_makes_no_sense_is_unknown_on_standard_output() {
+    for (arguments, reason) in [
+        (&["check", "--range", "5-4"][..], "the range ends (4) before it begins (5)"),
+        (&["check", "--range", "0"], "'0' is not a port"),
+        (&["check", "--warning", "90"], "--warning (90) must be below --critical (85)"),
+        (&["check", "-w", "20:10"], "the range ends (10) before it begins (20)"),
+        (&["check", "--critical", "much"], "write a percentage from 0 to 100"),
+        (&["check", "--per-destination", "--protocol", "udp"], "--per-destination is about TCP"),
+        (&["check", "--netns", "a", "--all-netns"], "cannot be used with"),
+        (&["check", "--netns", "no-such"], "no network namespace \"no-such\""),
+        (&["check", "--netns", "1"], "no network namespace \"1\""),
+        (&["check", "--interval", "soon"], "write it as 90s"),
+        (&["--color", "never", "check", "now"], "unexpected argument 'now'"),
+        (&["--color=never", "check", "--frobnicate"], "unexpected argument '--frobnicate'"),
+    ] {
+        let output = run(arguments).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.starts_with("PORTS UNKNOWN - ") && text.lines().count() == 1, "{text}");
+        assert!(text.contains(reason) && !text.contains('|'), "{text}");
+        let output = run(&[arguments, &["--json"]].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["status"], "unknown");
+        assert!(json["message"].as_str().unwrap().contains(reason), "{json}");
+    }
+    let help = run(&["check", "--help"]).unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    assert!(help.stdout.starts_with(b"Check once"));
+}
+
+#[test]
+fn a_check_that_repeats_ends_with_0_when_its_reader_has_left() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_port-observer"))
+        .args(["check", "--interval", "100ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        assert!(lines.next().unwrap().unwrap().starts_with("PORTS "));
+    }
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

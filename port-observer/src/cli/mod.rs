@@ -1,7 +1,11 @@
 //! The command line as it is typed. `config` makes of it what the commands work with.
 
+mod check;
+mod snapshot;
 mod values;
 
+pub use check::{CheckArgs, Refused, unknown};
+pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
 use std::ffi::OsString;
@@ -27,7 +31,8 @@ use crate::report::EventType;
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    after_help = "Start with `port-observer live`. Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Start with `port-observer live`. Exit codes: 0 done, 1 failed, 2 wrong usage; \
+                  of `check` 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."
 )]
 pub struct Cli {
     /// What to do.
@@ -52,6 +57,10 @@ pub struct Cli {
 pub enum Command {
     /// Stream events as they happen
     Live(Box<LiveArgs>),
+    /// Show once who holds which ports now
+    Snapshot(SnapshotArgs),
+    /// Check once how much of the ephemeral ports is used, for monitoring systems
+    Check(CheckArgs),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -66,8 +75,12 @@ impl Cli {
         arguments: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(arguments)?;
-        if let Command::Live(args) = &cli.command {
-            args.check().map_err(|message| usage_error("live", message))?;
+        match &cli.command {
+            Command::Live(args) => args.check().map_err(|message| usage_error("live", message))?,
+            Command::Check(args) => {
+                args.check().map_err(|message| usage_error("check", message))?
+            }
+            Command::Snapshot(_) | Command::Doctor(_) => {}
         }
         Ok(cli)
     }

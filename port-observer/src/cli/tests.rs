@@ -6,7 +6,7 @@ fn live(arguments: &str) -> Result<LiveArgs, clap::Error> {
     let words = ["port-observer", "live"].into_iter().chain(arguments.split_whitespace());
     Cli::read(words).map(|cli| match cli.command {
         Command::Live(args) => *args,
-        Command::Doctor(_) => unreachable!("live was asked for"),
+        _ => unreachable!("live was asked for"),
     })
 }
 
@@ -33,6 +33,24 @@ fn the_help_says_what_the_program_does() {
 #[test]
 fn the_help_of_live_shows_options_filters_and_examples() {
     insta::assert_snapshot!("help_live", help(Some("live")));
+}
+
+#[test]
+fn the_help_of_snapshot_shows_its_options_and_examples() {
+    insta::assert_snapshot!("help_snapshot", help(Some("snapshot")));
+}
+
+#[test]
+fn the_help_of_check_shows_its_options_and_examples() {
+    insta::assert_snapshot!("help_check", help(Some("check")));
+}
+
+#[test]
+fn a_snapshot_of_no_port_or_of_nothing_is_wrong_usage() {
+    for arguments in ["--port 0", "--port 5-4", "--top 0", "--netns", "--protocol sctp", "now"] {
+        let words = ["port-observer", "snapshot"].into_iter().chain(arguments.split(' '));
+        assert_eq!(Cli::read(words).unwrap_err().exit_code(), 2, "{arguments}");
+    }
 }
 
 #[test]

@@ -1,24 +1,33 @@
 //! One file a command. Here: from arguments to the command.
 
+pub mod check;
 pub mod doctor;
 pub mod live;
 mod observer;
+pub mod snapshot;
 mod stream;
 
+use std::process::ExitCode;
+
 use crate::cli::{Cli, Command};
-use crate::config::{DoctorConfig, LiveConfig};
+use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig};
 use crate::kernel::netns;
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for, to the exit code.
 ///
 /// # Errors
 /// The command failed. An error with an `io::Error` of kind `BrokenPipe` in its chain says that
 /// the reader of the output has left.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Live(args) => live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?),
+        Command::Snapshot(args) => {
+            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?)
+        }
+        Command::Check(args) => return check::run(&CheckConfig::resolve(args)),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The inode number of a network namespace, by path or by the name that `ip netns` gave it.

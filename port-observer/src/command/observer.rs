@@ -100,10 +100,7 @@ impl Observer {
     pub fn is_blocking_sticky(&self) -> bool {
         match &self.source {
             Source::Kernel(kernel) => !kernel.attached().has_connect_bind,
-            Source::Poll(_) => match KernelTypes::read() {
-                Ok(types) => !types.has_connect_bind(),
-                Err(_) => is_before_6_18(),
-            },
+            Source::Poll(_) => is_blocking_sticky(),
         }
     }
 
@@ -164,6 +161,14 @@ impl Observer {
             Source::Kernel(kernel) => kernel.finish(stream),
             Source::Poll(mut polling) => polling.compare(stream).map(|_| ()),
         }
+    }
+}
+
+/// The same where no kernel program tells.
+pub(super) fn is_blocking_sticky() -> bool {
+    match KernelTypes::read() {
+        Ok(types) => !types.has_connect_bind(),
+        Err(_) => is_before_6_18(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ports and destinations, as an option names them.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -14,9 +15,21 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// The first and the last.
+    pub fn ends(self) -> (u16, u16) {
+        (self.first, self.last)
+    }
+
     /// Whether the port is one of them.
     pub fn has(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
     }
 }
 

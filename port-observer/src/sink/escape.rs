@@ -24,7 +24,7 @@ fn is_hostile(c: char) -> bool {
 }
 
 /// The text with such characters written as `\n`, `\x1b` or `\u{202e}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hostile) {
         return Cow::Borrowed(text);
     }
@@ -50,7 +50,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 /// JSON as serde_json writes it, with those characters escaped too that JSON leaves as they are
 /// and a terminal doesn't: DEL, C1, and marks that direct writing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SafeJson;
+pub(crate) struct SafeJson;
 
 impl Formatter for SafeJson {
     fn write_string_fragment<W: ?Sized + Write>(

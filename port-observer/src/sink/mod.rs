@@ -1,16 +1,16 @@
 //! Where reports go: one file a form.
 
 mod clock;
-mod escape;
+pub(crate) mod escape;
 pub mod json;
 pub mod table;
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use crate::config::{Format, Output};
-use crate::report::{Closing, Report};
+use crate::report::{Closing, Report, Snapshot};
 
 /// Something that takes reports, one line each.
 pub trait Sink: Send {
@@ -46,20 +46,51 @@ pub trait Sink: Send {
 /// # Errors
 /// Standard output is closed.
 pub fn standard_output(output: Output, home_netns: Option<u32>) -> io::Result<Box<dyn Sink>> {
-    // A file of its own: the standard library's handle writes at every end of line.
-    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let file = unbuffered_output()?;
     Ok(match output.format {
         Format::Json => Box::new(json::Json::new(file)),
-        Format::Table => {
-            let screen =
-                if file.is_terminal() { table::Screen::Terminal } else { table::Screen::None };
-            let options = table::Options {
-                color: output.color,
-                screen,
-                time_zone: jiff::tz::TimeZone::system(),
-                home_netns,
-            };
-            Box::new(table::Table::new(file, options))
-        }
+        Format::Table => Box::new(table_on(file, output, home_netns)),
     })
+}
+
+/// Writes what was looked at once to standard output, as it was asked for. `offset_ns`: realtime
+/// less boottime; `home_netns` as for [`standard_output`].
+///
+/// # Errors
+/// Writing failed; `BrokenPipe` says that the reader has left.
+pub fn write_snapshot(
+    output: Output,
+    home_netns: Option<u32>,
+    offset_ns: i64,
+    snapshot: &Snapshot,
+) -> io::Result<()> {
+    let file = unbuffered_output()?;
+    match output.format {
+        Format::Json => {
+            let mut out = BufWriter::new(file);
+            json::snapshot::write(&mut out, snapshot, offset_ns)?;
+            out.flush()
+        }
+        Format::Table => {
+            let mut table = table_on(file, output, home_netns);
+            table.set_offset(offset_ns);
+            table.snapshot(snapshot)
+        }
+    }
+}
+
+/// A file of its own: the standard library's handle writes at every end of line.
+fn unbuffered_output() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+fn table_on(file: File, output: Output, home_netns: Option<u32>) -> table::Table<File> {
+    let screen = if file.is_terminal() { table::Screen::Terminal } else { table::Screen::None };
+    let options = table::Options {
+        color: output.color,
+        screen,
+        time_zone: jiff::tz::TimeZone::system(),
+        home_netns,
+    };
+    table::Table::new(file, options)
 }

@@ -206,6 +206,14 @@ impl Settings {
     }
 }
 
+/// The settings of a namespace now; `None`: it is gone.
+///
+/// # Errors
+/// When it can't be entered, or its settings make no sense.
+pub fn read(namespace: &Namespace) -> Result<Option<NamespaceSettings>> {
+    Ok(Watched::new(namespace.clone())?.map(|watched| watched.settings))
+}
+
 /// Lets this process have as many files open as it may: there are some per namespace.
 fn raise_open_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)

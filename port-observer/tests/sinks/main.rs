@@ -13,4 +13,6 @@ mod lines;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod snapshot;
+#[cfg(test)]
 mod table;

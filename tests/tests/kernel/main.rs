@@ -7,6 +7,7 @@
 mod attribution;
 mod bind;
 mod cause;
+mod check;
 mod connect;
 mod existing;
 mod forecast;
@@ -16,6 +17,7 @@ mod options;
 mod poll;
 mod process;
 mod reconcile;
+mod snapshot;
 mod time_wait;
 mod truth;
 mod udp;

@@ -12,7 +12,7 @@ use crate::{
     report::EphemeralRange,
     source::{
         completion::Completion,
-        poll::{Poll, Scope},
+        poll::{OTHERS_ARE_HIDDEN, Poll, Scope},
         ring::Ring,
     },
 };
@@ -93,7 +93,7 @@ pub(super) fn poll(looks: &Looks) -> Result<(Source, Vec<String>)> {
     let scope = looks.scope();
     let mut missing: Vec<String> = Backend::Poll.missing().iter().map(|&m| m.to_owned()).collect();
     if scope == Scope::Own {
-        missing.push("other network namespaces: looking into them takes root".to_owned());
+        missing.push(OTHERS_ARE_HIDDEN.to_owned());
     }
     let mut poll = Poll::new(scope, &looks.protocols);
     // What the next round is compared with.

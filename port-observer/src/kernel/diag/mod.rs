@@ -48,6 +48,15 @@ pub struct DiagSocket {
     pub cgroup_id: u64,
 }
 
+impl DiagSocket {
+    /// Whether it keeps a port: not without one, nor a connection request that has no socket yet, only
+    /// its listener's port (`inet_req_diag_fill`).
+    pub fn holds_a_port(&self) -> bool {
+        let is_request = self.state == TcpState::SYN_RECV && self.inode == 0 && !self.time_wait;
+        self.flow.local.port != 0 && !is_request
+    }
+}
+
 /// A set of TCP states, bit n for state n, as the kernel takes it. UDP follows the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct States(u32);

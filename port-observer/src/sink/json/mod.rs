@@ -3,6 +3,7 @@
 mod event;
 mod processes;
 mod rare;
+pub mod snapshot;
 mod space;
 mod summary;
 mod types;
@@ -98,6 +99,6 @@ impl<W: Write + Send> Sink for Json<W> {
 }
 
 /// JSON that does nothing to a terminal, whatever text is in it.
-fn to_json(value: &impl Serialize, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
-    value.serialize(&mut serde_json::Serializer::with_formatter(bytes, SafeJson))
+fn to_json(value: &impl Serialize, out: impl Write) -> serde_json::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, SafeJson))
 }

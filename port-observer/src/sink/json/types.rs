@@ -11,7 +11,7 @@ use crate::report::Port;
 use crate::sink::clock::UtcClock;
 
 /// The version of the format.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// One line.
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ mod figures;
 mod layout;
 mod overview;
 mod render;
+mod snapshot;
 mod story;
 mod words;
 
@@ -19,6 +20,7 @@ use self::layout::{Addresses, Column, Layout};
 use self::overview::View;
 use self::render::{below, header, row};
 use self::story::Told;
+pub(crate) use self::story::advice;
 use super::Sink;
 use super::clock::LocalClock;
 use super::escape::escape;

@@ -30,17 +30,33 @@ pub(super) fn summary(summary: &Summary, view: View) -> Vec<String> {
         .concat()
 }
 
-/// What is said at the end, by section: its title and its lines.
-pub(super) fn closing(closing: &Closing, view: View) -> [(String, Vec<String>); 3] {
-    let Closing { summary: Summary { spaces, processes, .. }, failures } = closing;
-    let title = |title: &str, is_empty: bool| {
-        if is_empty { format!("{title}: none") } else { title.to_owned() }
-    };
+/// A title and its lines.
+pub(super) type Section = (String, Vec<String>);
+
+/// What is said at the end, by section.
+pub(super) fn closing(closing: &Closing, view: View) -> [Section; 3] {
+    let Closing { summary, failures } = closing;
+    let [holders, spaces] = holders_and_spaces(summary, view);
+    [holders, spaces, section("Failures", failures_block(failures, view))]
+}
+
+/// What there is at one moment, by section.
+pub(super) fn sections(summary: &Summary, view: View) -> [Section; 3] {
+    let [holders, spaces] = holders_and_spaces(summary, view);
+    let namespaces = namespaces_block(&summary.namespaces, view);
+    [section("Network namespaces", namespaces), holders, spaces]
+}
+
+fn holders_and_spaces(summary: &Summary, view: View) -> [Section; 2] {
     [
-        (title("Largest holders", processes.is_empty()), processes_block(processes, view)),
-        (title("Fullest destinations", spaces.is_empty()), spaces_block(spaces, view)),
-        (title("Failures", failures.is_empty()), failures_block(failures, view)),
+        section("Largest holders", processes_block(&summary.processes, view)),
+        section("Fullest destinations", spaces_block(&summary.spaces, view)),
     ]
+}
+
+fn section(title: &str, lines: Vec<String>) -> Section {
+    let title = if lines.is_empty() { format!("{title}: none") } else { title.to_owned() };
+    (title, lines)
 }
 
 fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {

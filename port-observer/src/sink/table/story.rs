@@ -87,7 +87,7 @@ fn evidence(cause: &Cause) -> String {
     }
 }
 
-fn advice(kind: CauseKind) -> &'static str {
+pub(crate) fn advice(kind: CauseKind) -> &'static str {
     match kind {
         CauseKind::Churn => {
             "reuse connections (keep-alive, pooling), set tcp_tw_reuse to 1, or widen \

@@ -46,7 +46,7 @@ pub(super) fn detail(body: &Body) -> String {
 }
 
 /// What kind of socket holds a port.
-fn standing(port: &Port, state: TcpState) -> &'static str {
+pub(super) fn standing(port: &Port, state: TcpState) -> &'static str {
     match (port.protocol, state) {
         (Protocol::Udp, TcpState::ESTABLISHED) => "connected",
         (Protocol::Udp, _) | (_, TcpState::BOUND_INACTIVE) => "bound",

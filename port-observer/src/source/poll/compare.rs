@@ -63,7 +63,7 @@ impl Snapshot {
     pub(super) fn new(round: Round, time_ns: u64, previous: &Self) -> Self {
         let Round { list, looked, kept } = round;
         let mut snapshot = Self { time_ns, looked, ..Self::default() };
-        let listed = list.into_iter().filter(holds_a_port);
+        let listed = list.into_iter().filter(DiagSocket::holds_a_port);
         let mut sockets: Vec<(SocketId, DiagSocket)> = Vec::new();
         let mut without_cookie = Vec::new();
         for socket in listed {
@@ -119,13 +119,6 @@ impl Snapshot {
         };
         self.listeners.get(&(netns, local.port))?.iter().find(here).map(|listener| listener.id)
     }
-}
-
-/// Not a port holder: no port, or a connection request that has no socket yet, only its listener's
-/// port (`inet_req_diag_fill`).
-fn holds_a_port(socket: &DiagSocket) -> bool {
-    let request = socket.state.name() == "SYN_RECV" && socket.inode == 0 && !socket.time_wait;
-    socket.flow.local.port != 0 && !request
 }
 
 /// Identities for sockets without cookies: the inode number while a process has them open, else

@@ -18,7 +18,7 @@ use crate::kernel::diag::{self, Origin, Request};
 use crate::kernel::netns::{self, Namespace};
 use crate::process::ProcFs;
 
-use compare::{Change, Round, Snapshot, compare};
+use compare::{Change, Held, Round, Snapshot, compare};
 
 /// Which namespaces to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,12 @@ pub enum Scope {
     All,
     /// These, by their inode numbers.
     Only(Vec<u32>),
+    /// These, also where nobody else would find them.
+    Given(Vec<Namespace>),
 }
+
+/// What is not seen without [`Scope::All`].
+pub const OTHERS_ARE_HIDDEN: &str = "other network namespaces: looking into them takes root";
 
 impl Default for Scope {
     /// All for root, who may enter them, else the own.
@@ -78,7 +83,7 @@ impl Poll {
         }
     }
 
-    /// The first round: what is held already. Later rounds compare with it.
+    /// The first round: what is held already, listeners first. Later rounds compare with it.
     ///
     /// # Errors
     /// When no namespace can be looked into.
@@ -90,10 +95,10 @@ impl Poll {
             .iter()
             .map(|(&id, held)| {
                 let task = owners.get(&held.socket.inode).cloned();
-                existing(id, &held.socket, snapshot.time_ns, task)
+                existing(id, held, snapshot.time_ns, task)
             })
             .collect();
-        existing.sort_by_key(|one| one.socket);
+        existing.sort_by_key(|one| (one.state != TcpState::LISTEN, one.socket));
         self.previous = Some(snapshot);
         Ok(existing)
     }
@@ -145,7 +150,13 @@ impl Poll {
                 namespaces.retain(|namespace| inodes.contains(&namespace.inode));
                 Ok(namespaces)
             }
+            Scope::Given(namespaces) => Ok(namespaces.clone()),
         }
+    }
+
+    /// A socket of the last round, as the kernel's list had it.
+    pub fn socket(&self, id: SocketId) -> Option<&diag::DiagSocket> {
+        Some(&self.previous.as_ref()?.sockets.get(&id)?.socket)
     }
 
     fn look(&mut self, previous: &Snapshot) -> anyhow::Result<Snapshot> {
@@ -211,7 +222,8 @@ impl Poll {
     }
 }
 
-fn existing(id: SocketId, socket: &diag::DiagSocket, time_ns: u64, task: Option<Task>) -> Existing {
+fn existing(id: SocketId, held: &Held, time_ns: u64, task: Option<Task>) -> Existing {
+    let Held { socket, child_of } = held;
     Existing {
         time_ns,
         socket: Some(id),
@@ -226,7 +238,8 @@ fn existing(id: SocketId, socket: &diag::DiagSocket, time_ns: u64, task: Option<
             ipv6_only: socket.v6only == Some(true),
             device: socket.interface,
         },
-        blocked: None,
+        // An accepted child has its port from the listener, who bound it.
+        blocked: child_of.is_some().then_some(true),
         task,
     }
 }

@@ -1,0 +1,169 @@
+//! Asking the kernel, as little as is needed: one pass, filtered by port, and nothing kept.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context as _, Result};
+
+use super::{Answer, Consumer, Finding, Question, Status, TOP, Tally};
+use crate::event::Protocol;
+use crate::kernel::diag::{self, Origin, Request, States};
+use crate::kernel::netns::{self, Namespace};
+use crate::kernel::sysctl;
+use crate::ports::{Ports, ReservedPorts};
+use crate::process::ProcFs;
+
+/// Looks once.
+pub fn look(question: Question) -> Answer {
+    let mut findings = Vec::new();
+    let mut failures = Vec::new();
+    // What a kernel lists is the same everywhere.
+    let lists_bound =
+        question.protocol == Protocol::Udp || diag::lists_bound_sockets() != Some(false);
+    for namespace in &question.namespaces {
+        let name = namespace.names.first().cloned().unwrap_or_else(|| namespace.inode.to_string());
+        match namespace.run(|| look_here(&question, lists_bound)) {
+            Ok(mut finding) => {
+                finding.namespace = name;
+                finding.status = finding.judge(&question);
+                findings.push(finding);
+            }
+            Err(_) if question.all && has_ended(namespace) => {}
+            Err(error) => failures.push(format!("network namespace {name}: {error:#}")),
+        }
+    }
+    let is_wanted = |finding: &Finding| question.always_processes || finding.status != Status::Ok;
+    name_processes(findings.iter_mut().filter(|finding| is_wanted(finding)).collect());
+    findings.sort_by(|one, other| {
+        let measure = |finding: &Finding| {
+            let (used, total) = finding.measure(question.per_destination);
+            super::percent(used, total)
+        };
+        other.status.cmp(&one.status).then(measure(other).total_cmp(&measure(one)))
+    });
+    Answer { question, findings, failures }
+}
+
+fn has_ended(namespace: &Namespace) -> bool {
+    netns::list().is_ok_and(|now| now.namespaces.iter().all(|one| one.inode != namespace.inode))
+}
+
+/// Counts in the namespace of this thread.
+fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
+    let settings = sysctl::ports_here()?;
+    let range = question.range.unwrap_or(settings.ephemeral);
+    let reserved = settings.reserved.count_in(range);
+    // An application's own range is often reserved, so that nobody else gets it.
+    let counted = match question.range {
+        None => settings,
+        Some(ephemeral) => Ports { ephemeral, reserved: ReservedPorts::default() },
+    };
+    let mut missing = question.missing.clone();
+    let Counted { tally, malformed, fallback, interrupted } = count(question.protocol, &counted)?;
+    if let Some(reason) = &fallback {
+        let unseen = match question.protocol {
+            Protocol::Tcp => "sockets that are only bound: ",
+            Protocol::Udp => "",
+        };
+        missing.push(format!("{unseen}/proc/net stands in for socket diagnostics ({reason})"));
+    } else if !lists_bound {
+        missing.push("TCP sockets that are only bound: this kernel lists none".to_owned());
+    }
+    if interrupted {
+        missing.push("sockets that came or went while they were listed".to_owned());
+    }
+    let doubt = (malformed > 0).then(|| {
+        format!("{malformed} records about sockets made no sense: the numbers can't be trusted")
+    });
+    Ok(Finding {
+        namespace: String::new(),
+        status: Status::Unknown,
+        range,
+        reserved,
+        tally,
+        processes: Vec::new(),
+        lists_bound: lists_bound && fallback.is_none(),
+        missing,
+        doubt,
+    })
+}
+
+struct Counted {
+    tally: Tally,
+    /// Records that made no sense.
+    malformed: u64,
+    /// Why `/proc/net` was read instead.
+    fallback: Option<String>,
+    /// The list changed while it was read.
+    interrupted: bool,
+}
+
+/// By socket diagnostics, or by `/proc/net` where those can't be had.
+fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
+    let range = ports.ephemeral;
+    let request = Request {
+        protocols: vec![protocol],
+        states: States::ALL,
+        ports: Some(range.min..=range.max),
+    };
+    let mut tally = Tally::new(protocol, ports.clone());
+    if let Ok(diag::Summary { interrupted, malformed }) =
+        diag::for_each(&request, |socket| tally.add(&socket))
+    {
+        return Ok(Counted { tally, malformed, fallback: None, interrupted });
+    }
+    let dump = diag::dump(&request).context("the sockets can't be listed")?;
+    let mut tally = Tally::new(protocol, ports.clone());
+    dump.sockets.iter().for_each(|socket| tally.add(socket));
+    let fallback = match dump.origin {
+        Origin::ProcNet { reason } => Some(reason),
+        Origin::Netlink => None,
+    };
+    Ok(Counted { tally, malformed: dump.malformed, fallback, interrupted: dump.interrupted })
+}
+
+/// One walk over /proc for all of them.
+fn name_processes(findings: Vec<&mut Finding>) {
+    let wanted: HashSet<u32> = findings.iter().flat_map(|one| one.tally.wanted()).collect();
+    let processes = ProcFs::default();
+    let owners = match processes.socket_owners(&wanted) {
+        Ok(owners) => owners,
+        Err(error) => {
+            log::info!("processes are not named: {error}");
+            Default::default()
+        }
+    };
+    let mut names: HashMap<u32, String> = HashMap::new();
+    for finding in findings {
+        let counts = finding.tally.by_process(&owners.pids);
+        let known: u32 = counts.values().sum();
+        let mut consumers: Vec<Consumer> = counts
+            .into_iter()
+            .map(|(pid, count)| {
+                let name = names.entry(pid).or_insert_with(|| {
+                    processes.task(pid).map_or_else(String::new, |task| task.name)
+                });
+                Consumer { pid: Some(pid), name: name.clone(), count }
+            })
+            .collect();
+        let time_waits = finding.tally.time_waits();
+        let unknown = finding.tally.sockets().saturating_sub(known + time_waits);
+        let others = [("TIME_WAIT", time_waits), ("not known", unknown)];
+        consumers.extend(
+            others.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| Consumer {
+                pid: None,
+                name: name.to_owned(),
+                count,
+            }),
+        );
+        consumers.sort_by_key(|consumer| std::cmp::Reverse(consumer.count));
+        consumers.truncate(TOP);
+        finding.processes = consumers;
+        if unknown > 0 && owners.hidden_processes > 0 {
+            finding.missing.push(format!(
+                "the processes of some sockets: the open files of {} processes may not be read, \
+                 which takes root",
+                owners.hidden_processes
+            ));
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The check for monitoring systems: how much of a port range is used, and whether that is too much.
+
+pub mod json;
+mod look;
+mod tally;
+pub mod text;
+mod threshold;
+
+use std::net::IpAddr;
+
+use crate::event::{Protocol, TcpState};
+use crate::kernel::netns::Namespace;
+use crate::ports::PortRange;
+use crate::report::CauseKind;
+use crate::sink::table::advice;
+
+pub use look::look;
+pub use tally::{Busiest, Tally};
+pub use threshold::{Threshold, percent};
+
+/// How many addresses and processes are told.
+const TOP: usize = 10;
+
+/// What to check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Where; one or more.
+    pub namespaces: Vec<Namespace>,
+    /// They are all there were: one that has ended meanwhile is not missed.
+    pub all: bool,
+    /// What was not looked into, a sentence each.
+    pub missing: Vec<String>,
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// An application's own range; `None`: the ephemeral one without reserved ports.
+    pub range: Option<PortRange>,
+    /// When to warn: at a percentage, or above.
+    pub warning: Threshold,
+    /// When it is critical: above a percentage.
+    pub critical: Threshold,
+    /// The status follows the busiest destination, not the range.
+    pub per_destination: bool,
+    /// Processes are looked up also where all is well.
+    pub always_processes: bool,
+}
+
+/// What a monitoring system is told, ordered by what is worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// All is well.
+    Ok,
+    /// Soon it is not.
+    Warning,
+    /// It can't be told.
+    Unknown,
+    /// It is not.
+    Critical,
+}
+
+impl Status {
+    /// The exit code of a monitoring plugin.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What was found in one network namespace.
+#[derive(Debug)]
+pub struct Finding {
+    /// Its name, else its inode number.
+    pub namespace: String,
+    /// How it is.
+    pub status: Status,
+    /// The range that is checked.
+    pub range: PortRange,
+    /// How many ports of the range are reserved (`ip_local_reserved_ports`).
+    pub reserved: u32,
+    /// What was counted.
+    pub tally: Tally,
+    /// Processes by how many sockets they have in the range, with TIME_WAIT as one of them.
+    pub processes: Vec<Consumer>,
+    /// TCP sockets that are only bound are counted too.
+    pub lists_bound: bool,
+    /// What could not be seen, a sentence each.
+    pub missing: Vec<String>,
+    /// Why the numbers can't be trusted, if they can't.
+    pub doubt: Option<String>,
+}
+
+/// Who has sockets in a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// The process; `None`: none, or not known.
+    pub pid: Option<u32>,
+    /// Its name, `TIME_WAIT`, or `not known`.
+    pub name: String,
+    /// How many.
+    pub count: u32,
+}
+
+/// All that was found.
+#[derive(Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub question: Question,
+    /// By namespace, the worst first. At least one, if nothing failed.
+    pub findings: Vec<Finding>,
+    /// Namespaces that could not be checked, and why.
+    pub failures: Vec<String>,
+}
+
+impl Finding {
+    /// How many ports the range has.
+    pub fn total(&self) -> u32 {
+        self.tally.ports().capacity()
+    }
+
+    /// How many of them are used, in percent.
+    pub fn used_percent(&self) -> f64 {
+        percent(self.tally.used(), self.total())
+    }
+
+    /// The source and destination that connect() has the fewest ports for.
+    pub fn busiest(&self) -> Option<Busiest> {
+        self.tally.busiest()
+    }
+
+    /// What the thresholds are compared with: used, of how many.
+    fn measure(&self, per_destination: bool) -> (u32, u32) {
+        let used = match self.busiest() {
+            Some(busiest) if per_destination => busiest.used,
+            None if per_destination => self.tally.blocked(),
+            _ => self.tally.used(),
+        };
+        (used, self.total())
+    }
+
+    /// How it is by the thresholds.
+    fn judge(&self, question: &Question) -> Status {
+        let (used, total) = self.measure(question.per_destination);
+        if self.doubt.is_some() {
+            Status::Unknown
+        } else if question.critical.is_reached(used, total, false) {
+            Status::Critical
+        } else if question.warning.is_reached(used, total, true) {
+            Status::Warning
+        } else {
+            Status::Ok
+        }
+    }
+
+    /// In a sentence or two, with what to change where something is wrong.
+    pub fn message(&self, question: &Question) -> String {
+        if let Some(doubt) = &self.doubt {
+            return doubt.clone();
+        }
+        let (used, total) = (self.tally.used(), self.total());
+        let protocol = question.protocol.name();
+        let PortRange { min, max } = self.range;
+        let mut message = format!(
+            "{:.0}% of {protocol} ports {min}-{max} used ({used} of {total})",
+            self.used_percent().floor()
+        );
+        if question.per_destination {
+            message.push_str(&match self.busiest() {
+                Some(Busiest { source, destination, used }) => {
+                    let percent = percent(used, total).floor();
+                    format!(", {percent:.0}% for {source} → {destination} ({used} of {total})")
+                }
+                None => ", no connections".to_owned(),
+            });
+        }
+        if self.status == Status::Ok {
+            return message;
+        }
+        if let Some(largest) = self.processes.first() {
+            let Consumer { pid, name, count } = largest;
+            let pid = pid.map_or_else(String::new, |pid| format!(" {pid}"));
+            message.push_str(&format!(", {count} by {name}{pid}"));
+        }
+        if let Some(remedy) = self.remedy(question) {
+            message.push_str(": ");
+            message.push_str(&remedy);
+        }
+        message
+    }
+
+    /// What to change, by what keeps most ports; in the ledger's words.
+    fn remedy(&self, question: &Question) -> Option<String> {
+        let (used, total) = self.measure(question.per_destination);
+        if used == 0 && total > 0 {
+            // A threshold that warns of nothing being used.
+            return None;
+        }
+        if question.range.is_some() || question.protocol == Protocol::Udp {
+            return Some(
+                "close what is not needed, the largest holder's first, or widen the range"
+                    .to_owned(),
+            );
+        }
+        let time_waits = self.tally.time_waits();
+        let connections = self.tally.sockets().saturating_sub(
+            time_waits + self.tally.in_state(TcpState::LISTEN) + self.tally.in_state(BOUND),
+        );
+        let blocked = self.tally.blocked();
+        let cause = if time_waits > connections && time_waits >= blocked {
+            CauseKind::Churn
+        } else if blocked > connections {
+            CauseKind::BindHeld
+        } else if total < SMALL_CAPACITY {
+            CauseKind::SmallRange
+        } else {
+            CauseKind::Concurrency
+        };
+        Some(advice(cause).to_owned())
+    }
+}
+
+/// Only bound.
+const BOUND: TcpState = TcpState::BOUND_INACTIVE;
+/// As the ledger has it.
+const SMALL_CAPACITY: u32 = 1_000;
+
+impl Answer {
+    /// The worst of all; what could not be checked is never well.
+    pub fn status(&self) -> Status {
+        let worst = self.findings.iter().map(|finding| finding.status).max();
+        let failed = (!self.failures.is_empty() || worst.is_none()).then_some(Status::Unknown);
+        worst.max(failed).unwrap_or(Status::Unknown)
+    }
+
+    /// What is wrong, or how well it is; with what was not seen.
+    pub fn message(&self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        if let Some(worst) = self.findings.first() {
+            let mut message = worst.message(&self.question);
+            if self.findings.len() > 1 {
+                let count = self.findings.len();
+                message = format!(
+                    "network namespace {}, the worst of {count}: {message}",
+                    worst.namespace
+                );
+            }
+            parts.push(message);
+        }
+        parts.extend(self.failures.iter().map(|failure| format!("not checked: {failure}")));
+        parts.join("; ")
+    }
+}
+
+/// An address as `/proc/net/tcp` and `/proc/net/tcp6` write it: words in the processor's order.
+fn hexadecimal(address: IpAddr) -> String {
+    let word = |bytes: &[u8]| match bytes.first_chunk::<4>() {
+        Some(bytes) => format!("{:08X}", u32::from_ne_bytes(*bytes)),
+        None => String::new(),
+    };
+    match address {
+        IpAddr::V4(address) => word(&address.octets()),
+        IpAddr::V6(address) => address.octets().chunks(4).map(word).collect(),
+    }
+}

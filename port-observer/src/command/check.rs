@@ -1,0 +1,122 @@
+//! `check`: how much of the ports is used, for monitoring systems.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::check::{self, Question, Status, json, text};
+use crate::cli::Refused;
+use crate::config::{CheckConfig, Format};
+use crate::kernel::netns::{self, Namespace};
+
+/// Checks once, or again and again until told to stop. What fails is an answer too: UNKNOWN.
+///
+/// # Errors
+/// When the answer can't be written.
+pub fn run(config: &CheckConfig) -> Result<ExitCode> {
+    match config.interval {
+        None => Ok(ExitCode::from(once(config)?.exit_code())),
+        Some(every) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("can't start the event loop")?
+            .block_on(repeat(config, every)),
+    }
+}
+
+/// Answers a call that makes no sense.
+pub fn refuse(refused: &Refused) -> ExitCode {
+    let format = if refused.json { Format::Json } else { Format::Table };
+    // There is nowhere left to tell that this failed.
+    let _ = unknown(format, &refused.reason).and_then(|line| print(&line));
+    ExitCode::from(Status::Unknown.exit_code())
+}
+
+async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let mut due = tokio::time::interval(every);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = due.tick() => once(config)?,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn once(config: &CheckConfig) -> Result<Status> {
+    let (status, line) = match question(config) {
+        Ok(question) => {
+            let answer = check::look(question);
+            let line = match config.format {
+                Format::Json => json::render(&answer).context("can't write JSON")?,
+                Format::Table => text::render(&answer),
+            };
+            (answer.status(), line)
+        }
+        Err(error) => (Status::Unknown, unknown(config.format, &format!("{error:#}"))?),
+    };
+    print(&line)?;
+    Ok(status)
+}
+
+fn unknown(format: Format, reason: &str) -> Result<String> {
+    match format {
+        Format::Json => json::unknown(reason).context("can't write JSON"),
+        Format::Table => Ok(text::unknown(reason)),
+    }
+}
+
+fn print(line: &str) -> Result<()> {
+    let mut output = io::stdout().lock();
+    output
+        .write_all(format!("{line}\n").as_bytes())
+        .and_then(|()| output.flush())
+        .context("can't write to standard output")
+}
+
+fn question(config: &CheckConfig) -> Result<Question> {
+    let (namespaces, missing) = namespaces(config)?;
+    Ok(Question {
+        namespaces,
+        all: config.all_netns,
+        missing,
+        protocol: config.protocol,
+        range: config.range,
+        warning: config.warning,
+        critical: config.critical,
+        per_destination: config.per_destination,
+        always_processes: config.format == Format::Json,
+    })
+}
+
+/// Where to look, and what is not seen then.
+fn namespaces(config: &CheckConfig) -> Result<(Vec<Namespace>, Vec<String>)> {
+    if config.all_netns {
+        let listing = netns::list()?;
+        let missing = match listing.hidden_processes {
+            0 => Vec::new(),
+            count => {
+                vec![format!("the namespaces of {count} processes are hidden without privileges")]
+            }
+        };
+        return Ok((listing.namespaces, missing));
+    }
+    if config.netns.is_empty() {
+        return Ok((vec![Namespace::own()?], Vec::new()));
+    }
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    for text in &config.netns {
+        let found = netns::resolve(text).with_context(|| format!("--netns {text}"))?;
+        if namespaces.iter().all(|known| known.inode != found.inode) {
+            namespaces.push(found);
+        }
+    }
+    Ok((namespaces, Vec::new()))
+}

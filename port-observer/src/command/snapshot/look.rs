@@ -1,0 +1,155 @@
+//! From the kernel's lists, through the ledger, to what is told of it.
+
+use anyhow::{Context as _, Result};
+
+use super::super::observer::is_blocking_sticky;
+use crate::{
+    config::SnapshotConfig,
+    event::{Event, Existing, Protocol, SocketId, TcpState},
+    kernel::{
+        clock, diag,
+        netns::{self, Namespace},
+    },
+    ledger::{self, Ledger},
+    process::{ProcFs, ProcessTable},
+    report::{Holding, Port, Snapshot},
+    source::{
+        poll::{Limits, OTHERS_ARE_HIDDEN, Poll, Scope},
+        settings,
+    },
+};
+
+/// As many as the ledger can number: the list is read anyhow, and nothing is added later.
+const MAX_HOLDINGS: usize = u32::MAX as usize;
+
+/// Reads the kernel's lists once, as the ledger understands them.
+///
+/// # Errors
+/// When no namespace can be looked into, or /proc can't be read.
+pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
+    let (namespaces, mut missing) = namespaces(config)?;
+    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    let time_ns = clock::now_boot_ns()?;
+    let options = ledger::Options {
+        sticky: is_blocking_sticky(),
+        max_holdings: MAX_HOLDINGS,
+        ..ledger::Options::default()
+    };
+    let mut ledger = Ledger::new(ProcessTable::new(ProcFs::default()), options);
+    // Nobody waits for a line of each.
+    let mut lines = Vec::new();
+    let mut unset = Vec::new();
+    for namespace in &namespaces {
+        match settings::read(namespace) {
+            Ok(Some(settings)) => {
+                ledger.apply(time_ns, Event::Namespace(Box::new(settings)), &mut lines);
+            }
+            Ok(None) => unset.push((namespace.inode, "it has ended".to_owned())),
+            Err(error) => unset.push((namespace.inode, format!("{error:#}"))),
+        }
+    }
+    let mut poll = Poll::new(Scope::Given(namespaces), &config.protocols);
+    let existing = poll.baseline().context("the sockets that are there can't be listed")?;
+    let sockets: Vec<SocketId> = existing.iter().filter_map(|one| one.socket).collect();
+    let looked = poll.looked();
+    // Of one that can't be looked into, that is said already.
+    unset.retain(|(netns, _)| looked.contains(netns));
+    missing.extend(
+        unset
+            .into_iter()
+            .map(|(netns, why)| format!("the settings of the network namespace {netns}: {why}")),
+    );
+    missing.extend(limits(poll.limits(), &existing, config));
+    ledger.apply(time_ns, Event::ScanBegins, &mut lines);
+    for one in existing {
+        ledger.apply(time_ns, Event::Existing(Box::new(one)), &mut lines);
+        lines.clear();
+    }
+    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, &mut lines);
+    Ok(Snapshot {
+        time_ns,
+        host: name.nodename().to_string_lossy().into_owned(),
+        kernel: name.release().to_string_lossy().into_owned(),
+        missing,
+        summary: ledger.summary(time_ns, config.top, &|_| true, &|_| true),
+        holdings: config.holdings.then(|| holdings(&ledger, &poll, &sockets, config)),
+        asked: config.asked(),
+    })
+}
+
+/// Those that are asked for, or all that may be looked into; and what is not seen then.
+fn namespaces(config: &SnapshotConfig) -> Result<(Vec<Namespace>, Vec<String>)> {
+    if !config.netns.is_empty() {
+        return Ok((config.netns.clone(), Vec::new()));
+    }
+    Ok(match Scope::default() {
+        Scope::Own => (vec![Namespace::own()?], vec![OTHERS_ARE_HIDDEN.to_owned()]),
+        _ => (netns::list()?.namespaces, Vec::new()),
+    })
+}
+
+/// What the lists could not show, a sentence each.
+fn limits(limits: &Limits, existing: &[Existing], config: &SnapshotConfig) -> Vec<String> {
+    let mut missing = limits.unreadable.clone();
+    let has_tcp = config.protocols.is_empty() || config.protocols.contains(&Protocol::Tcp);
+    if let Some(reason) = &limits.fallback {
+        missing.push(format!(
+            "sockets that are only bound: /proc/net stands in for socket diagnostics ({reason})"
+        ));
+    } else if has_tcp && diag::lists_bound_sockets() == Some(false) {
+        missing.push("TCP sockets that are only bound: this kernel lists none".to_owned());
+    }
+    if limits.malformed > 0 {
+        missing.push(format!("{} sockets: their records made no sense", limits.malformed));
+    }
+    let (entries, sockets): (Vec<&Existing>, Vec<&Existing>) =
+        existing.iter().partition(|one| one.state == TcpState::TIME_WAIT);
+    if limits.hidden_processes > 0 && sockets.iter().any(|one| one.task.is_none()) {
+        missing.push(format!(
+            "the processes of some sockets: the open files of {} processes may not be read, which \
+             takes root",
+            limits.hidden_processes
+        ));
+    }
+    if !entries.is_empty() {
+        missing.push("whose a TIME_WAIT was: only `live`, started before, tells".to_owned());
+    }
+    if has_tcp {
+        missing.push(
+            "by which call a port was taken: it is concluded from the socket's state".to_owned(),
+        );
+    }
+    missing
+}
+
+/// One by one, in order; those of the ports that are asked for.
+fn holdings(
+    ledger: &Ledger<ProcessTable>,
+    poll: &Poll,
+    sockets: &[SocketId],
+    config: &SnapshotConfig,
+) -> Vec<Holding> {
+    let all = ledger.holdings();
+    let mut holdings: Vec<Holding> = sockets
+        .iter()
+        .filter_map(|&socket| {
+            let holding = all.get(all.find(socket)?);
+            let listed = poll.socket(socket)?;
+            let flow = holding.flow;
+            let port = Port {
+                netns: flow.netns,
+                protocol: flow.protocol,
+                local: Some(flow.local),
+                remote: flow.remote,
+                caller: holding.caller.clone(),
+            };
+            let inode = (listed.inode != 0).then_some(listed.inode);
+            config.asks_for(flow.local.port).then_some(Holding { port, state: listed.state, inode })
+        })
+        .collect();
+    holdings.sort_by_key(|one| {
+        let Port { netns, protocol, local, remote, .. } = &one.port;
+        (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)
+    });
+    holdings
+}
