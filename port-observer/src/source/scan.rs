@@ -119,7 +119,11 @@ impl Scan {
             return Ok(None);
         }
         let some: Vec<SocketId> = self.bound.keys().take(CHUNK).copied().collect();
-        Ok(Some(some.iter().filter_map(|socket| self.bound.remove(socket)).collect()))
+        let take = |socket: &SocketId| {
+            let task = self.owners.of(*socket);
+            self.bound.remove(socket).map(|one| Existing { task, ..one })
+        };
+        Ok(Some(some.iter().filter_map(take).collect()))
     }
 
     /// The namespaces that were looked into so far.
