@@ -72,6 +72,7 @@ fn here(args: &Args, seeds: &str) -> Result<Vec<String>> {
         .env("PORT_OBSERVER", programs.program()?)
         .env("PORT_OBSERVER_BACKEND", backend.name())
         .env("PORT_OBSERVER_SEEDS", seeds)
+        .env("PORT_OBSERVER_ASKED_FOR", "1")
         .stdin(Stdio::null())
         .stderr(file.try_clone().context("can't write the log twice")?)
         .stdout(file)
