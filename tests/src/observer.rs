@@ -78,10 +78,6 @@ impl Observer {
     pub fn with_backend(backend: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(system::program()?);
         command.args(["live", "--json", "--backend", backend]).args(arguments);
-        if !system::in_virtual_machine() && !arguments.contains(&"--buffer-size") {
-            // Each sees what all tests do at the same time, on two processors.
-            command.args(["--buffer-size", "256MiB"]);
-        }
         let described = format!("{command:?}");
         // One at a time: the kernel attaches probes one after the other, and slowly.
         static STARTING: Mutex<()> = Mutex::new(());
