@@ -197,7 +197,7 @@ mod tests {
                 warning: 70.0,
                 critical: 85.0,
                 max_holdings: 1_000_000,
-                buffer_size: 16 << 20,
+                buffer_size: 64 << 20,
                 filter: Filter::default(),
                 output,
             }

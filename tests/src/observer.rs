@@ -78,6 +78,10 @@ impl Observer {
     pub fn with_backend(backend: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(system::program()?);
         command.args(["live", "--json", "--backend", backend]).args(arguments);
+        if system::in_virtual_machine() && !arguments.contains(&"--buffer-size") {
+            // There are many of them in its little memory.
+            command.args(["--buffer-size", "16MiB"]);
+        }
         let described = format!("{command:?}");
         // One at a time: the kernel attaches probes one after the other, and slowly.
         static STARTING: Mutex<()> = Mutex::new(());

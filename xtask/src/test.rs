@@ -17,6 +17,8 @@ use crate::vm;
 
 /// How long one run of the kernel tests on this machine may take, in seconds.
 const NATIVE_TIMEOUT: u32 = 400;
+/// Many connections in a row, none of which may be lost.
+const LOAD: &str = "load::every_one_of_many_connections_has_its_acquire_and_its_release";
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -146,7 +148,35 @@ fn native_run(program: &Path, tests: &Path, backend: &str) -> Result<Run> {
         _ if run.count(Verdict::Failed) > 0 => {}
         _ => run.problems.push(format!("the test program ended with {status}")),
     }
+    run.problems.extend(full_load(tests, program, backend)?);
     Ok(run)
+}
+
+/// The load test once more, by itself and with 200,000 connections: beside other tests, what reads
+/// the lines of all of them at the same time would be the limit. The problem, if there is one.
+fn full_load(tests: &Path, program: &Path, backend: &str) -> Result<Option<String>> {
+    let log = log(&format!("{backend}-load"))?;
+    let file = File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
+    eprintln!("this machine: 200,000 connections; {}", log.display());
+    let limit = NATIVE_TIMEOUT.to_string();
+    let wrapper = ["--pdeathsig", "TERM", "timeout", "--kill-after=10", limit.as_str()];
+    let status = command("setpriv", wrapper)
+        .arg(tests)
+        .args(["--exact", LOAD, "--show-output"])
+        .current_dir(workspace().join("tests"))
+        .env("PORT_OBSERVER", program)
+        .env("PORT_OBSERVER_BACKEND", backend)
+        .env("PORT_OBSERVER_CONNECTS", "200000")
+        .stdin(Stdio::null())
+        .stderr(file.try_clone().context("can't write the log twice")?)
+        .stdout(file)
+        .status()
+        .with_context(|| format!("can't start {}", tests.display()))?;
+    let text = fs::read_to_string(&log).with_context(|| format!("can't read {}", log.display()))?;
+    let passed = status.success() && text.contains("1 passed");
+    let last = text.lines().rev().take(30).collect::<Vec<_>>();
+    let last: String = last.into_iter().rev().map(|line| format!("\n{line}")).collect();
+    Ok((!passed).then(|| format!("200,000 connections by themselves: {status}{last}")))
 }
 
 fn log(backend: &str) -> Result<PathBuf> {
