@@ -279,11 +279,16 @@ pub struct Space {
 impl Space {
     /// How much of the capacity is used, in percent; of an empty range, 100.
     pub fn used_percent(&self) -> f64 {
-        if self.capacity == 0 {
-            return 100.0;
-        }
-        f64::from(self.used) * 100.0 / f64::from(self.capacity)
+        used_percent(self.used, self.capacity)
     }
+}
+
+/// How much of a capacity is used, in percent, at most 100; of an empty one, 100.
+pub fn used_percent(used: u32, capacity: u32) -> f64 {
+    if capacity == 0 {
+        return 100.0;
+    }
+    f64::from(used.min(capacity)) * 100.0 / f64::from(capacity)
 }
 
 /// A process and how many ports of a space, or on a host, it holds, by what holds them.

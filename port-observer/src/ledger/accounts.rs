@@ -11,8 +11,9 @@ use super::{
     history::History,
     holdings::Holds,
     lists::{Index, NONE, iter, push, unlink},
+    namespaces::Bucket,
     rules::{may_reuse, overlaps},
-    spaces::SpaceKey,
+    spaces::{SpaceKey, State},
 };
 use crate::{
     event::{NamespaceSettings, Protocol},
@@ -23,6 +24,15 @@ use crate::{
 const HISTORY_FROM: u32 = 8;
 /// When nothing else is known: `tcp_tw_reuse_delay`'s default, and the second of older kernels.
 const REUSE_DELAY_NS: u64 = 1_000_000_000;
+
+/// How many ports of a space are used, out of how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// Those that the call can't have.
+    pub used: u32,
+    /// All that there are.
+    pub capacity: u32,
+}
 
 impl Holdings {
     /// Puts a holding onto its port.
@@ -139,7 +149,7 @@ impl Holdings {
             return;
         }
         let key = state.key;
-        let used = self.used(&key).unwrap_or(0);
+        let used = self.fill(&key, Some(self.spaces.get(space))).map_or(0, |fill| fill.used);
         if let Some(history) = &mut self.spaces.get_mut(space).history {
             history.sample(used);
         }
@@ -231,7 +241,7 @@ impl Holdings {
         let sticky = self.sticky;
         let namespace = self.namespaces.entry(netns).or_default();
         let is_same = namespace.ports() == Some(&settings.ports);
-        namespace.settings = Some(Box::new(settings));
+        namespace.set(settings);
         if is_same {
             return;
         }
@@ -258,40 +268,52 @@ impl Holdings {
 
     /// How many ports of a space are used; `None` while the namespace's settings are not known.
     pub fn used(&self, key: &SpaceKey) -> Option<u32> {
+        self.fill(key, self.spaces.look_up(key)).map(|fill| fill.used)
+    }
+
+    /// How full a space is, of which `state` is kept, if anything; `None` while the namespace's
+    /// settings are not known.
+    pub(super) fn fill(&self, key: &SpaceKey, state: Option<&State>) -> Option<Fill> {
         let namespace = self.namespaces.get(&key.netns)?;
-        let ports = namespace.ports()?;
-        match key.kind {
+        let settings = namespace.settings.as_deref()?;
+        let capacity = namespace.capacity()?;
+        let used = match key.kind {
             SpaceKind::Connect { source, destination } => {
-                let state = self.spaces.find(key).map(|index| self.spaces.get(index));
                 let (own, ripe) = state.map_or((0, 0), |state| (state.own, state.ripe));
-                let tw_reuse = namespace.settings.as_ref().map_or(0, |s| s.tw_reuse);
-                let taken_over =
-                    if may_reuse(tw_reuse, source, destination.address) { ripe } else { 0 };
-                Some(namespace.tcp.blocked + own - taken_over)
+                let may_reuse = may_reuse(settings.tw_reuse, source, destination.address);
+                namespace.tcp.blocked + own - if may_reuse { ripe } else { 0 }
             }
             SpaceKind::Bind { address } => {
-                let is_in_the_way = |bucket: &super::namespaces::Bucket| {
+                let is_in_the_way = |bucket: &Bucket| {
                     iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
                         .any(|(_, holding)| overlaps(address, holding))
                 };
                 let buckets = namespace.table(key.protocol).buckets.iter();
+                let ports = &settings.ports;
                 let used = buckets.filter(|(port, b)| ports.offers(**port) && is_in_the_way(b));
                 #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 ports")]
-                Some(used.count() as u32)
+                let used = used.count() as u32;
+                used
             }
-        }
+        };
+        Some(Fill { used, capacity })
     }
 
     /// A space as it is now; `None` while the namespace's settings are not known.
     pub fn space(&self, key: &SpaceKey) -> Option<Space> {
-        let used = self.used(key)?;
-        let capacity = self.namespaces.get(&key.netns)?.ports()?.capacity();
+        let state = self.spaces.look_up(key);
+        let fill = self.fill(key, state)?;
+        Some(self.as_filled(key, state, fill))
+    }
+
+    /// The same of a space that is this full.
+    pub(super) fn as_filled(&self, key: &SpaceKey, state: Option<&State>, fill: Fill) -> Space {
+        let Fill { used, capacity } = fill;
         let headroom = capacity.saturating_sub(used);
-        let history =
-            self.spaces.find(key).and_then(|index| self.spaces.get(index).history.as_deref());
+        let history = state.and_then(|state| state.history.as_deref());
         let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
         let rate = growth.map(|growth| growth.used_per_second);
-        Some(Space {
+        Space {
             kind: key.kind,
             netns: key.netns,
             protocol: key.protocol,
@@ -302,7 +324,7 @@ impl Holdings {
             seconds_to_exhaustion: rate
                 .filter(|rate| *rate > 0.0)
                 .map(|rate| f64::from(headroom) / rate),
-        })
+        }
     }
 
     /// Something was allocated from a space for bind(), or was to be.
@@ -314,7 +336,7 @@ impl Holdings {
         if !state.history.get_or_insert_default().is_due(now_ns) {
             return;
         }
-        let used = self.used(&key).unwrap_or(0);
+        let used = self.fill(&key, Some(self.spaces.get(space))).map_or(0, |fill| fill.used);
         if let Some(history) = &mut self.spaces.get_mut(space).history {
             history.sample(used);
         }

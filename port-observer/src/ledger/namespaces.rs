@@ -55,8 +55,10 @@ impl Default for Table {
 /// A network namespace.
 #[derive(Debug, Default)]
 pub struct Namespace {
-    /// `None` until it is told.
+    /// `None` until it is told; changed by [`Namespace::set`] alone.
     pub settings: Option<Box<NamespaceSettings>>,
+    /// Of these settings: how many ports automatic choice has.
+    capacity: u32,
     /// TCP's ports.
     pub tcp: Table,
     /// UDP's ports.
@@ -78,6 +80,17 @@ impl Namespace {
             Protocol::Tcp => &mut self.tcp,
             Protocol::Udp => &mut self.udp,
         }
+    }
+
+    /// Its settings are these from now on.
+    pub fn set(&mut self, settings: NamespaceSettings) {
+        self.capacity = settings.ports.capacity();
+        self.settings = Some(Box::new(settings));
+    }
+
+    /// How many ports automatic choice has, if known.
+    pub fn capacity(&self) -> Option<u32> {
+        self.settings.as_ref().map(|_| self.capacity)
     }
 
     /// What automatic choice has, if known.

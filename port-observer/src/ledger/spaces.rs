@@ -71,6 +71,11 @@ impl Spaces {
         self.by_key.find(hash, |&index| self.states[index as usize].key == *key).copied()
     }
 
+    /// What is kept of a space, if anything.
+    pub fn look_up(&self, key: &SpaceKey) -> Option<&State> {
+        self.find(key).map(|index| self.get(index))
+    }
+
     /// The number of a space, which is kept from now on.
     pub fn find_or_insert(&mut self, key: SpaceKey) -> Index {
         if let Some(found) = self.find(&key) {

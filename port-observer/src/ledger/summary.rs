@@ -150,7 +150,7 @@ impl Holdings {
     /// The most that a space can be used, in thousandths of its capacity; cheap.
     fn most_used(&self, key: &SpaceKey) -> Option<u32> {
         let namespace = self.namespaces.get(&key.netns)?;
-        let capacity = namespace.ports()?.capacity();
+        let capacity = namespace.capacity()?;
         let table = namespace.table(key.protocol);
         let used = match key.kind {
             crate::report::SpaceKind::Connect { .. } => {
