@@ -18,7 +18,8 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic mix HELD CLOSED ADDRESS… (three for each destination) connects, closes, waits
        traffic inherit ADDRESS      listens, forks and exits; the child accepts, waits
        traffic reset COUNT ADDRESS… connects and resets, each address in turn
-       traffic busy ADDRESS         connects and resets until the end of its input";
+       traffic busy PAUSE ADDRESS   connects and resets, waits as many microseconds, and so on
+                                    until the end of its input";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -78,11 +79,12 @@ fn main() -> Result<()> {
                 wait();
             }
         }
-        ["busy", to] => {
-            let to = to.parse()?;
+        ["busy", pause, to] => {
+            let (pause, to) = (Duration::from_micros(pause.parse()?), to.parse()?);
             let ended = std::thread::spawn(wait);
             while !ended.is_finished() {
                 connect(to)?.set_linger(Some(Duration::ZERO)).context("set SO_LINGER")?;
+                std::thread::sleep(pause);
             }
         }
         ["reset", count, ref to @ ..] if !to.is_empty() => {
