@@ -11,12 +11,12 @@ use super::{
     history::History,
     holdings::Holds,
     lists::{Index, NONE, iter, push, unlink},
-    namespaces::Bucket,
+    namespaces::{Bucket, Namespace},
     rules::{may_reuse, overlaps},
     spaces::{SpaceKey, State},
 };
 use crate::{
-    event::{NamespaceSettings, Protocol},
+    event::{Flow, NamespaceSettings, Protocol},
     report::{Space, SpaceKind},
 };
 
@@ -193,23 +193,21 @@ impl Holdings {
             }
             self.get_mut(index).ripe = true;
             let Holding { flow, space, .. } = *self.get(index);
-            if space != NONE && self.is_free_for_connect(flow.netns, flow.local.port) {
+            if space != NONE && self.is_free_for_connect(&flow) {
                 self.spaces.get_mut(space).ripe += 1;
             }
         }
     }
 
-    fn is_free_for_connect(&self, netns: u32, port: u16) -> bool {
-        let Some(namespace) = self.namespaces.get(&netns) else { return false };
-        let bucket = namespace.tcp.buckets.get(&port);
-        namespace.offers(port) && !bucket.is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    fn is_free_for_connect(&self, flow: &Flow) -> bool {
+        let offers = |namespace: &Namespace| namespace.offers(flow.local.port);
+        self.namespaces.get(&flow.netns).is_some_and(offers)
+            && !self.bucket(flow).is_some_and(|bucket| bucket.is_blocked(self.sticky))
     }
 
     /// Whether a bind() has succeeded on the port of this holding since it last had no holder.
     pub(super) fn bucket_is_bound(&self, index: Index) -> bool {
-        let flow = &self.get(index).flow;
-        let table = self.namespaces.get(&flow.netns).map(|ns| ns.table(flow.protocol));
-        table.and_then(|t| t.buckets.get(&flow.local.port)).is_some_and(|bucket| bucket.is_bound)
+        self.bucket(&self.get(index).flow).is_some_and(|bucket| bucket.is_bound)
     }
 
     /// A scan shows whether a bind() has made the port of this holding one that connect() passes over.
@@ -285,8 +283,7 @@ impl Holdings {
             }
             SpaceKind::Bind { address } => {
                 let is_in_the_way = |bucket: &Bucket| {
-                    iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
-                        .any(|(_, holding)| overlaps(address, holding))
+                    self.on(bucket).any(|(_, holding)| overlaps(address, holding))
                 };
                 let buckets = namespace.table(key.protocol).buckets.iter();
                 let ports = &settings.ports;
