@@ -1,11 +1,14 @@
 //! What the ledger concludes from an event, as users see it: one value a line. Pure data, the input
 //! of every sink.
 
+mod cause;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Process;
+pub use cause::{Cause, CauseKind, Evidence, Growth};
 
 /// One line of the stream.
 #[derive(Clone, Debug)]
@@ -311,55 +314,6 @@ impl Holder {
     pub fn total(&self) -> u32 {
         self.established + self.time_wait + self.bound + self.other
     }
-}
-
-/// Why a space ran out of ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CauseKind {
-    /// Mostly TIME_WAIT: connections come and go fast.
-    Churn,
-    /// Connections are held for long and grow in number.
-    Leak,
-    /// Ports are held by bind(), which connect() can't share.
-    BindHeld,
-    /// Many connections in real use.
-    Concurrency,
-    /// The range is small.
-    SmallRange,
-}
-
-impl CauseKind {
-    /// The name that the JSON has.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Churn => "churn",
-            Self::Leak => "leak",
-            Self::BindHeld => "bind_held",
-            Self::Concurrency => "concurrency",
-            Self::SmallRange => "small_range",
-        }
-    }
-}
-
-/// Why, and the numbers that say so.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cause {
-    /// Why.
-    pub kind: CauseKind,
-    /// Ports that the call could have had, reserved ones left out.
-    pub capacity: u32,
-    /// Of these, kept by TIME_WAIT.
-    pub time_wait: u32,
-    /// Kept by connections in use.
-    pub established: u32,
-    /// Kept by bind(), listeners and what a bind() made unsharable.
-    pub bound: u32,
-    /// Connections that were opened and closed per second, over the last minute.
-    pub closed_per_second: Option<f64>,
-    /// The median age of the connections in use.
-    pub median_age_seconds: Option<f64>,
-    /// How `used` grew per second.
-    pub growth_per_second: Option<f64>,
 }
 
 /// The whole story of a call that found no port.

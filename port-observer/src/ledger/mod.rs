@@ -1,7 +1,6 @@
 //! Who holds which port: events in, reports out.
 
 mod accounts;
-mod cause;
 mod history;
 mod holdings;
 mod lists;

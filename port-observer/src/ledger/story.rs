@@ -3,12 +3,11 @@
 use foldhash::HashMap;
 
 use super::{
-    Holding, Holdings, Holds, Ledger, SpaceKey, Who, cause::Evidence, lists::NONE, rules::overlaps,
-    socket::asked_of,
+    Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps, socket::asked_of,
 };
 use crate::{
     event::{Flow, Via},
-    report::{Cause, Holder, SpaceKind, Story},
+    report::{Cause, Evidence, Holder, SpaceKind, Story},
 };
 
 /// How many holders a story has.
