@@ -2,9 +2,7 @@
 
 use foldhash::HashMap;
 
-use super::{
-    Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps, socket::asked_of,
-};
+use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
 use crate::{
     event::{Flow, Via},
     report::{Cause, Evidence, Holder, SpaceKind, Story},
@@ -107,7 +105,7 @@ impl Holdings {
 impl<W: Who> Ledger<W> {
     /// The story of a call that found no port.
     pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        let key = asked_of(via, flow)?;
+        let key = SpaceKey::asked(via, flow)?;
         let space = self.holdings.space(&key)?;
         let now_ns = self.holdings.now_ns;
         let index = self.holdings.spaces.find(&key);

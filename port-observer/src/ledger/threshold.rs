@@ -1,6 +1,6 @@
 //! When a space crosses a threshold.
 
-use super::{Holding, Ledger, SpaceKey, Who, accounts::space_of, lists::Index};
+use super::{Holding, Ledger, SpaceKey, Who, lists::Index};
 use crate::report::{Body, Level, Report, SpaceKind, used_percent};
 
 /// How far below a threshold the use must fall before that is told, in percent of the capacity.
@@ -65,7 +65,7 @@ impl<W: Who> Ledger<W> {
         if self.holdings.spaces.alarmed.is_empty() {
             return;
         }
-        if let Some(key) = space_of(gone) {
+        if let Some(key) = gone.space_key() {
             self.check(time_ns, key, out);
         }
     }
