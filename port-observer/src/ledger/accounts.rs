@@ -7,17 +7,11 @@
 //! and only a port that becomes blocked, or ceases to be, costs a step for each of its holders.
 
 use super::{
-    Holding, Holdings,
-    history::History,
-    holdings::Holds,
+    Holding, Holdings, Holds,
     lists::{Index, NONE, iter, push, unlink},
-    rules::{may_reuse, overlaps},
-    spaces::SpaceKey,
+    namespaces::Namespace,
 };
-use crate::{
-    event::{NamespaceSettings, Protocol},
-    report::{Space, SpaceKind},
-};
+use crate::event::{Flow, NamespaceSettings, Protocol};
 
 /// From how many connections to one destination on their number over time is kept.
 const HISTORY_FROM: u32 = 8;
@@ -78,7 +72,7 @@ impl Holdings {
     /// A member of a space joins it. `counts`: its port would be there for the choice without it.
     fn join(&mut self, index: Index, counts: bool) {
         let holding = self.get(index);
-        let Some(key) = space_of(holding) else { return };
+        let Some(key) = holding.space_key() else { return };
         let ripe = holding.ripe;
         let space = self.spaces.find_or_insert(key);
         self.remember(space);
@@ -139,7 +133,7 @@ impl Holdings {
             return;
         }
         let key = state.key;
-        let used = self.used(&key).unwrap_or(0);
+        let used = self.fill(&key, Some(self.spaces.get(space))).map_or(0, |fill| fill.used);
         if let Some(history) = &mut self.spaces.get_mut(space).history {
             history.sample(used);
         }
@@ -183,23 +177,21 @@ impl Holdings {
             }
             self.get_mut(index).ripe = true;
             let Holding { flow, space, .. } = *self.get(index);
-            if space != NONE && self.is_free_for_connect(flow.netns, flow.local.port) {
+            if space != NONE && self.is_free_for_connect(&flow) {
                 self.spaces.get_mut(space).ripe += 1;
             }
         }
     }
 
-    fn is_free_for_connect(&self, netns: u32, port: u16) -> bool {
-        let Some(namespace) = self.namespaces.get(&netns) else { return false };
-        let bucket = namespace.tcp.buckets.get(&port);
-        namespace.offers(port) && !bucket.is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    fn is_free_for_connect(&self, flow: &Flow) -> bool {
+        let offers = |namespace: &Namespace| namespace.offers(flow.local.port);
+        self.namespaces.get(&flow.netns).is_some_and(offers)
+            && !self.bucket(flow).is_some_and(|bucket| bucket.is_blocked(self.sticky))
     }
 
     /// Whether a bind() has succeeded on the port of this holding since it last had no holder.
     pub(super) fn bucket_is_bound(&self, index: Index) -> bool {
-        let flow = &self.get(index).flow;
-        let table = self.namespaces.get(&flow.netns).map(|ns| ns.table(flow.protocol));
-        table.and_then(|t| t.buckets.get(&flow.local.port)).is_some_and(|bucket| bucket.is_bound)
+        self.bucket(&self.get(index).flow).is_some_and(|bucket| bucket.is_bound)
     }
 
     /// A scan shows whether a bind() has made the port of this holding one that connect() passes over.
@@ -231,7 +223,7 @@ impl Holdings {
         let sticky = self.sticky;
         let namespace = self.namespaces.entry(netns).or_default();
         let is_same = namespace.ports() == Some(&settings.ports);
-        namespace.settings = Some(Box::new(settings));
+        namespace.set(settings);
         if is_same {
             return;
         }
@@ -255,80 +247,4 @@ impl Holdings {
         self.spaces.reset(netns);
         free.into_iter().for_each(|first| self.count_members(first, true));
     }
-
-    /// How many ports of a space are used; `None` while the namespace's settings are not known.
-    pub fn used(&self, key: &SpaceKey) -> Option<u32> {
-        let namespace = self.namespaces.get(&key.netns)?;
-        let ports = namespace.ports()?;
-        match key.kind {
-            SpaceKind::Connect { source, destination } => {
-                let state = self.spaces.find(key).map(|index| self.spaces.get(index));
-                let (own, ripe) = state.map_or((0, 0), |state| (state.own, state.ripe));
-                let tw_reuse = namespace.settings.as_ref().map_or(0, |s| s.tw_reuse);
-                let taken_over =
-                    if may_reuse(tw_reuse, source, destination.address) { ripe } else { 0 };
-                Some(namespace.tcp.blocked + own - taken_over)
-            }
-            SpaceKind::Bind { address } => {
-                let is_in_the_way = |bucket: &super::namespaces::Bucket| {
-                    iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
-                        .any(|(_, holding)| overlaps(address, holding))
-                };
-                let buckets = namespace.table(key.protocol).buckets.iter();
-                let used = buckets.filter(|(port, b)| ports.offers(**port) && is_in_the_way(b));
-                #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 ports")]
-                Some(used.count() as u32)
-            }
-        }
-    }
-
-    /// A space as it is now; `None` while the namespace's settings are not known.
-    pub fn space(&self, key: &SpaceKey) -> Option<Space> {
-        let used = self.used(key)?;
-        let capacity = self.namespaces.get(&key.netns)?.ports()?.capacity();
-        let headroom = capacity.saturating_sub(used);
-        let history =
-            self.spaces.find(key).and_then(|index| self.spaces.get(index).history.as_deref());
-        let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
-        let rate = growth.map(|growth| growth.used_per_second);
-        Some(Space {
-            kind: key.kind,
-            netns: key.netns,
-            protocol: key.protocol,
-            capacity,
-            used: capacity - headroom,
-            headroom,
-            growth_per_second: rate,
-            seconds_to_exhaustion: rate
-                .filter(|rate| *rate > 0.0)
-                .map(|rate| f64::from(headroom) / rate),
-        })
-    }
-
-    /// Something was allocated from a space for bind(), or was to be.
-    pub fn touch_bind(&mut self, key: SpaceKey) {
-        let space = self.spaces.find_or_insert(key);
-        let now_ns = self.now_ns;
-        let state = self.spaces.get_mut(space);
-        state.last_ns = now_ns;
-        if !state.history.get_or_insert_default().is_due(now_ns) {
-            return;
-        }
-        let used = self.used(&key).unwrap_or(0);
-        if let Some(history) = &mut self.spaces.get_mut(space).history {
-            history.sample(used);
-        }
-    }
-}
-
-/// The space whose choice gave a holding its port.
-pub fn space_of(holding: &Holding) -> Option<SpaceKey> {
-    if !holding.is_member() {
-        return None;
-    }
-    let kind = SpaceKind::Connect {
-        source: holding.flow.local.address,
-        destination: holding.flow.remote?,
-    };
-    Some(SpaceKey { netns: holding.flow.netns, protocol: holding.flow.protocol, kind })
 }

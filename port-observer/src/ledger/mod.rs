@@ -1,8 +1,10 @@
 //! Who holds which port: events in, reports out.
 
 mod accounts;
-mod cause;
+mod acquire;
+mod fill;
 mod history;
+mod holding;
 mod holdings;
 mod lists;
 mod namespaces;
@@ -21,7 +23,8 @@ use crate::{
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
-pub use holdings::{Holding, Holdings, Holds, Role};
+pub use holding::{Holding, Holds, Role};
+pub use holdings::Holdings;
 pub use spaces::SpaceKey;
 
 /// Who a task is. The ledger asks; somebody who may look into /proc answers.

@@ -6,7 +6,7 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Role, Who, lists::iter, port};
+use super::{Holding, Holds, Ledger, Role, Who, port};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
     report::{Body, Report},
@@ -156,12 +156,11 @@ impl<W: Who> Ledger<W> {
         if flow.protocol == Protocol::Tcp && found.socket.is_some() && found.reuse.is_none() {
             return None;
         }
-        let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
-        let bucket = table.buckets.get(&flow.local.port)?;
         let is_other = |holding: &Holding| {
             holding.flow == *flow && (holding.seen != self.scan.number || found.socket.is_none())
         };
-        iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+        self.holdings
+            .on_port(flow)
             .take(MANY_HOLDERS)
             .find(|(_, holding)| is_other(holding))
             .map(|(index, _)| index)

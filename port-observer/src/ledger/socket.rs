@@ -1,21 +1,10 @@
 //! What an event of a socket changes in the ledger, and what is told of it.
 
-use super::{Holding, Holds, Ledger, Role, SpaceKey, Who, place, port};
+use super::{Holding, Holds, Ledger, Role, SpaceKey, Who, acquire::Call, place, port};
 use crate::{
-    event::{
-        Endpoint, Flow, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent, SocketId, Task, Via,
-    },
-    report::{Body, Report, SpaceKind},
+    event::{Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId},
+    report::{Body, Report},
 };
-
-/// What a call for a port came to.
-struct Call {
-    via: Via,
-    requested_port: Option<u16>,
-    search_ns: Option<u64>,
-    task: Option<Task>,
-    sharing: Sharing,
-}
 
 impl<W: Who> Ledger<W> {
     pub(super) fn socket(&mut self, event: SocketEvent, out: &mut Vec<Report>) {
@@ -36,7 +25,7 @@ impl<W: Who> Ledger<W> {
                 self.failures.add(&port, via, errno, cause.map(|cause| cause.kind));
                 let body = Body::Exhausted { port, via, errno, search_ns, story };
                 out.push(Report { time_ns, body });
-                if let Some(key) = asked_of(via, &flow) {
+                if let Some(key) = SpaceKey::asked(via, &flow) {
                     self.check(time_ns, key, out);
                 }
             }
@@ -122,98 +111,6 @@ impl<W: Who> Ledger<W> {
             && port(&self.holdings.get(index).flow) != port(flow)
         {
             self.ended_unseen(time_ns, socket, index, out);
-        }
-    }
-
-    fn acquired(
-        &mut self,
-        time_ns: u64,
-        socket: SocketId,
-        flow: Flow,
-        call: Call,
-        out: &mut Vec<Report>,
-    ) {
-        let started = self.holdings.take_start(socket);
-        self.holdings.take_succeeded(socket);
-        if let Some(index) = self.holdings.find_flow(&flow) {
-            let taken_over = self.holdings.remove(index);
-            self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
-        }
-        let caller = call.task.or(started).map(|task| self.caller(&task));
-        if let Some(index) = self.holdings.find(socket) {
-            let known = self.holdings.get_mut(index);
-            let is_new = self.scan.is_new(known);
-            if is_new {
-                // The scan found it while the call was under way.
-                known.caller = caller.clone().or(known.caller.take());
-                known.since_ns = Some(time_ns);
-            }
-            if known.role == Role::Owner && call.via != Via::Bind {
-                // connect() on a bound socket: the port is not new, its destination is.
-                self.connected(index, flow);
-                return;
-            }
-            if is_new {
-                return;
-            }
-            // A socket is bound once: this is another one.
-            let gone = self.holdings.remove(index);
-            self.freed(time_ns, &gone, Reason::Reconciled, out);
-        }
-        self.totals.acquired += 1;
-        let by_connect = call.via == Via::Connect;
-        let holds = match (call.via, flow.protocol) {
-            (Via::Connect, _) => Holds::Connected,
-            (Via::Autobind, Protocol::Tcp) => Holds::Listening,
-            (Via::Bind | Via::Autobind, _) => Holds::Bound,
-        };
-        let mut holding = Holding::new(socket, flow, holds);
-        holding.caller = caller;
-        holding.since_ns = Some(time_ns);
-        holding.sharing = Sharing { connect_bind: by_connect, ..call.sharing };
-        let port = port(&holding);
-        self.keep(holding, !by_connect);
-        let key = match call.requested_port {
-            Some(0) => asked_of(call.via, &flow),
-            _ if by_connect || call.via == Via::Autobind => asked_of(call.via, &flow),
-            _ => None,
-        };
-        if let Some(key) = key
-            && !by_connect
-        {
-            self.holdings.touch_bind(key);
-        }
-        let space = match key {
-            Some(key) if self.options.spaces => self.holdings.space(&key).map(Box::new),
-            _ => None,
-        };
-        let Call { via, requested_port, search_ns, .. } = call;
-        let body = Body::Acquire { port, via, requested_port, search_ns, space };
-        out.push(Report { time_ns, body });
-        if let Some(key) = key {
-            self.check(time_ns, key, out);
-        }
-    }
-
-    /// A socket that has its port has a destination from now on.
-    fn connected(&mut self, index: u32, flow: Flow) {
-        let holding = self.holdings.get(index);
-        if holding.is_member() {
-            // Told twice, or found by a scan while the call was under way.
-            return;
-        }
-        let is_connect_bind = holding.sharing.connect_bind;
-        let change = |holding: &mut Holding| {
-            holding.flow = flow;
-            if holding.holds == Holds::Bound {
-                holding.holds = Holds::Connected;
-            }
-        };
-        if is_connect_bind {
-            self.holdings.correct(index, change);
-        } else {
-            // It is counted by its port alone.
-            change(self.holdings.get_mut(index));
         }
     }
 
@@ -325,14 +222,4 @@ impl<W: Who> Ledger<W> {
         let port = place(flow, None);
         out.push(Report { time_ns, body: Body::Release { port, reason, held_ns: None } });
     }
-}
-
-/// The space that a call without a port of its own chooses from.
-pub(super) fn asked_of(via: Via, flow: &Flow) -> Option<SpaceKey> {
-    let Flow { netns, protocol, local: Endpoint { address, .. }, remote } = *flow;
-    let kind = match via {
-        Via::Connect => SpaceKind::Connect { source: address, destination: remote? },
-        Via::Bind | Via::Autobind => SpaceKind::Bind { address },
-    };
-    Some(SpaceKey { netns, protocol, kind })
 }

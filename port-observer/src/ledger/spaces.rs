@@ -12,7 +12,7 @@ use super::{
     story::Told,
 };
 use crate::{
-    event::Protocol,
+    event::{Endpoint, Flow, Protocol, Via},
     report::{Level, SpaceKind},
 };
 
@@ -25,6 +25,18 @@ pub struct SpaceKey {
     pub protocol: Protocol,
     /// Of which call.
     pub kind: SpaceKind,
+}
+
+impl SpaceKey {
+    /// The space that a call without a port of its own chooses from.
+    pub fn asked(via: Via, flow: &Flow) -> Option<Self> {
+        let Flow { netns, protocol, local: Endpoint { address, .. }, remote } = *flow;
+        let kind = match via {
+            Via::Connect => SpaceKind::Connect { source: address, destination: remote? },
+            Via::Bind | Via::Autobind => SpaceKind::Bind { address },
+        };
+        Some(Self { netns, protocol, kind })
+    }
 }
 
 /// What is kept of a space while something is in it, or is to be said of it. The ports that
@@ -69,6 +81,11 @@ impl Spaces {
     pub fn find(&self, key: &SpaceKey) -> Option<Index> {
         let hash = self.hasher.hash_one(key);
         self.by_key.find(hash, |&index| self.states[index as usize].key == *key).copied()
+    }
+
+    /// What is kept of a space, if anything.
+    pub fn look_up(&self, key: &SpaceKey) -> Option<&State> {
+        self.find(key).map(|index| self.get(index))
     }
 
     /// The number of a space, which is kept from now on.

@@ -4,11 +4,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who};
+use super::{Holding, Holdings, Holds, Ledger, Who, spaces::State};
 use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
-    report::{CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, Summary, TcpUse},
+    report::{
+        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Summary,
+        TcpUse,
+    },
 };
 
 /// How many different failures are kept apart.
@@ -124,19 +127,18 @@ impl Holdings {
 
     fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
         // By two counters first: only those that may be among the fullest are looked at closely.
-        let mut keys: Vec<(u32, SpaceKey)> = self
-            .spaces
-            .iter()
-            .filter_map(|state| Some((self.most_used(&state.key)?, state.key)))
-            .collect();
-        keys.sort_unstable_by_key(|(used, key)| (std::cmp::Reverse(*used), key.netns));
+        let states = self.spaces.iter();
+        let mut states: Vec<(u32, &State)> =
+            states.filter_map(|state| Some((self.most_used(state)?, state))).collect();
+        states.sort_unstable_by_key(|(used, state)| (std::cmp::Reverse(*used), state.key.netns));
         let mut fullest: Vec<Space> = Vec::new();
-        for (at_most, key) in keys {
+        for (at_most, state) in states {
             let least = fullest.get(top.wrapping_sub(1)).map_or(0, permille);
             if fullest.len() >= top && at_most <= least {
                 break;
             }
-            let Some(space) = self.space(&key) else { continue };
+            let Some(fill) = self.fill(&state.key, Some(state)) else { continue };
+            let space = self.as_filled(&state.key, Some(state), fill);
             if !wants(&space) {
                 continue;
             }
@@ -148,16 +150,13 @@ impl Holdings {
     }
 
     /// The most that a space can be used, in thousandths of its capacity; cheap.
-    fn most_used(&self, key: &SpaceKey) -> Option<u32> {
-        let namespace = self.namespaces.get(&key.netns)?;
-        let capacity = namespace.ports()?.capacity();
-        let table = namespace.table(key.protocol);
-        let used = match key.kind {
-            crate::report::SpaceKind::Connect { .. } => {
-                let own = self.spaces.find(key).map_or(0, |i| self.spaces.get(i).own);
-                table.blocked + own
-            }
-            crate::report::SpaceKind::Bind { .. } => table.used,
+    fn most_used(&self, state: &State) -> Option<u32> {
+        let namespace = self.namespaces.get(&state.key.netns)?;
+        let capacity = namespace.capacity()?;
+        let table = namespace.table(state.key.protocol);
+        let used = match state.key.kind {
+            SpaceKind::Connect { .. } => table.blocked + state.own,
+            SpaceKind::Bind { .. } => table.used,
         };
         Some(thousandths(used, capacity))
     }

@@ -8,9 +8,9 @@ use std::{
 use anyhow::Result;
 use aya_log::EbpfLogger;
 
-use super::{super::stream::Stream, Looks, ROUND, ROUND_COST};
+use super::{super::stream::Stream, Looks, ROUND, ROUND_COST, intake::Intake};
 use crate::{
-    event::{Event, Existing, Protocol, TcpState},
+    event::{Event, Protocol, TcpState},
     kernel::clock,
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
@@ -39,19 +39,11 @@ const WAIT: Duration = Duration::from_secs(1);
 const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
 
 pub(super) struct Kernel {
-    ring: Ring,
-    completion: Option<Completion>,
-    observed: Observed,
-    settings: Settings,
+    intake: Intake,
     scans: Scans,
     looks: Looks,
-    /// When all programs were attached. Of what happened before that, some may have seen one half
-    /// only: the first scan tells what came of it.
-    attached_ns: u64,
     /// When losses were last looked at.
     losses_seen: Instant,
-    /// Something has happened since.
-    is_busy: bool,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -90,21 +82,8 @@ impl Kernel {
         let now = Instant::now();
         let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
         let scans = Scans { current: None, is_wanted: false, next: now, spent: Duration::ZERO };
-        Self {
-            ring,
-            completion,
-            observed,
-            settings,
-            scans,
-            looks,
-            // Without a clock nothing is too early.
-            attached_ns: clock::now_boot_ns().unwrap_or(0),
-            losses_seen: now,
-            is_busy: false,
-            next_round: now,
-            logger,
-            attached,
-        }
+        let intake = Intake::new(ring, settings, completion, observed);
+        Self { intake, scans, looks, losses_seen: now, next_round: now, logger, attached }
     }
 
     pub(super) fn attached(&self) -> &Attached {
@@ -119,7 +98,7 @@ impl Kernel {
 
     /// Events, then what else is due.
     pub(super) fn drain(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let count = self.pass(limit, stream)?;
+        let count = self.intake.pass(limit, stream)?;
         self.look_after(stream)?;
         Ok(count)
     }
@@ -130,47 +109,20 @@ impl Kernel {
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let wait = if self.is_busy || self.scans.is_wanted { LOSSES } else { WAIT };
-        match tokio::time::timeout(wait, self.ring.wait()).await {
+        let wait = if self.intake.is_busy || self.scans.is_wanted { LOSSES } else { WAIT };
+        match tokio::time::timeout(wait, self.intake.ring.wait()).await {
             Ok(ready) => ready,
             Err(_) => Ok(()),
         }
     }
 
-    /// From the ring buffer to the stream; returns how many events there were.
-    fn pass(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let Self { ring, completion, settings, observed, scans, attached_ns, .. } = self;
-        let mut result = Ok(());
-        let mut last = 0;
-        let count = ring.drain(limit, |mut event| {
-            let is_early = matches!(&event, Event::Socket(one) if one.time_ns < *attached_ns);
-            if is_early || result.is_err() {
-                return;
-            }
-            if let Event::Socket(socket) = &event
-                && socket.flow.netns != last
-            {
-                last = socket.flow.netns;
-                let told = settings.meet(last, socket.kind.task().map(|task| task.tid));
-                result = tell_settings(told, observed, scans, stream);
-            }
-            if let Some(completion) = completion {
-                completion.pass(&mut event);
-            }
-            result = std::mem::replace(&mut result, Ok(())).and_then(|()| stream.event(event));
-        });
-        self.is_busy |= count > 0;
-        result.map(|()| count)
-    }
-
     fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
-        let told = self.settings.poll();
-        tell_settings(told, &mut self.observed, &mut self.scans, stream)?;
-        let pause = if self.is_busy { LOSSES } else { QUIET_LOSSES };
+        self.intake.look_at_settings(stream)?;
+        let pause = if self.intake.is_busy { LOSSES } else { QUIET_LOSSES };
         if self.losses_seen.elapsed() >= pause {
             self.losses_seen = Instant::now();
-            self.is_busy = false;
-            for loss in self.ring.losses()? {
+            self.intake.is_busy = false;
+            for loss in self.intake.ring.losses()? {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
                 {
@@ -179,6 +131,7 @@ impl Kernel {
                 stream.event(loss)?;
             }
         }
+        self.scans.is_wanted |= std::mem::take(&mut self.intake.has_new_ports);
         self.scan(stream)
     }
 
@@ -205,7 +158,7 @@ impl Kernel {
     }
 
     fn begin_scan(&mut self, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
+        self.intake.pass(usize::MAX, stream)?;
         stream.event(Event::ScanBegins)?;
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
@@ -215,11 +168,11 @@ impl Kernel {
             };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
-            self.observed.add(entries.map(|one| one.flow.local.port))?;
-            self.hand_over(existing, stream)?;
+            self.intake.observed.add(entries.map(|one| one.flow.local.port))?;
+            self.intake.hand_over(existing, stream)?;
             return self.end_scan(&looked, stream);
         };
-        let namespaces = self.settings.namespaces()?;
+        let namespaces = self.intake.settings.namespaces()?;
         let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
         self.scans.current = log_failure(scan);
         if self.scans.current.is_none() {
@@ -234,7 +187,7 @@ impl Kernel {
         match log_failure(scan.chunk(&mut iterators)) {
             // Nothing is concluded from what it did not show.
             None => self.scans.failed(),
-            Some(Some(existing)) => self.hand_over(existing, stream)?,
+            Some(Some(existing)) => self.intake.hand_over(existing, stream)?,
             Some(None) => {
                 let looked = scan.looked().clone();
                 self.scans.current = None;
@@ -244,21 +197,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// What was read is handed over after all that the programs told before.
-    fn hand_over(&mut self, existing: Vec<Existing>, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
-        for mut one in existing {
-            if let Some(completion) = &mut self.completion {
-                completion.pass_existing(&mut one);
-            }
-            stream.event(Event::Existing(Box::new(one)))?;
-        }
-        Ok(())
-    }
-
     fn end_scan(&mut self, looked: &HashSet<u32>, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
-        let skipped = self.settings.inodes().filter(|netns| !looked.contains(netns)).collect();
+        self.intake.pass(usize::MAX, stream)?;
+        let skipped = self.intake.settings.unseen(looked);
         stream.event(Event::ScanEnded { skipped })
     }
 
@@ -267,7 +208,7 @@ impl Kernel {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        if self.completion.is_none() || Instant::now() < self.next_round {
+        if self.intake.completion.is_none() || Instant::now() < self.next_round {
             return Ok(());
         }
         let began = Instant::now();
@@ -277,10 +218,10 @@ impl Kernel {
             time_waits: stream.ledger().holdings().time_waits().len() > 0,
             udp: protocols.is_empty() || protocols.contains(&Protocol::Udp),
         };
-        let round = Round::look(time_ns, self.settings.namespaces()?.iter(), lists);
+        let round = Round::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
         // What the programs told before the look comes first: else it would be found twice.
-        self.pass(usize::MAX, stream)?;
-        if let Some(completion) = &mut self.completion {
+        self.intake.pass(usize::MAX, stream)?;
+        if let Some(completion) = &mut self.intake.completion {
             for event in complete(completion, &round, stream) {
                 stream.event(event)?;
             }
@@ -291,39 +232,11 @@ impl Kernel {
 
     /// Detaches, and hands over what is left. A scan under way concludes nothing.
     pub(super) fn finish(self, stream: &mut Stream) -> Result<()> {
-        let Self { mut ring, mut completion, attached, .. } = self;
+        let Self { mut intake, attached, .. } = self;
         drop(attached);
-        let mut result = Ok(());
-        while ring.drain(usize::MAX, |mut event| {
-            if let Some(completion) = &mut completion {
-                completion.pass(&mut event);
-            }
-            if result.is_ok() {
-                result = stream.event(event);
-            }
-        }) > 0
-        {}
-        result?;
-        ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
+        while intake.pass(usize::MAX, stream)? > 0 {}
+        intake.ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
     }
-}
-
-/// Settings go to the stream, and the ports of their ranges to the programs.
-fn tell_settings(
-    events: Vec<Event>,
-    observed: &mut Observed,
-    scans: &mut Scans,
-    stream: &mut Stream,
-) -> Result<()> {
-    for event in events {
-        if let Event::Namespace(settings) = &event {
-            let range = settings.ports.ephemeral;
-            // Who holds one of the new ports was of no interest so far.
-            scans.is_wanted |= observed.add(range.min..=range.max)?;
-        }
-        stream.event(event)?;
-    }
-    Ok(())
 }
 
 fn log_failure<T>(result: Result<T>) -> Option<T> {

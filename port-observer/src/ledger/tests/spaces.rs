@@ -299,7 +299,10 @@ fn an_exhausted_call_has_the_whole_story() {
         .collect();
     assert_eq!(holders, [("curl", 1, 6), ("wget", 3, 0)]);
     let cause = story.cause.as_ref().unwrap();
-    assert_eq!((cause.kind.name(), cause.time_wait, cause.established), ("churn", 6, 4));
+    assert_eq!(
+        (cause.kind.name(), cause.evidence.time_wait, cause.evidence.established),
+        ("churn", 6, 4)
+    );
 }
 
 #[test]
