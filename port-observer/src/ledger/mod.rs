@@ -174,8 +174,10 @@ impl<W: Who> Ledger<W> {
     /// Keeps a holding, if there is room.
     fn keep(&mut self, mut holding: Holding, binds: bool) {
         holding.seen = self.scan.number();
+        let socket = holding.socket;
         if self.holdings.insert(holding, binds).is_none() {
             self.unaccounted += 1;
+            self.scan.passed_on(socket);
         }
     }
 
