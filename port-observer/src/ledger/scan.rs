@@ -20,6 +20,8 @@ const MANY_HOLDERS: usize = 1_000;
 pub struct Scan {
     number: u32,
     is_running: bool,
+    /// One has ended, or was given up.
+    has_ended: bool,
     /// Let go since it began.
     released: HashSet<SocketId>,
     released_flows: HashSet<Flow>,
@@ -73,6 +75,11 @@ impl Scan {
 }
 
 impl<W: Who> Ledger<W> {
+    /// Whether what was held before is in, as far as it can be listed: until then, counts are too low.
+    pub fn knows_all(&self) -> bool {
+        self.scan.has_ended
+    }
+
     /// A port that a scan found held.
     pub(super) fn existing(&mut self, found: Existing, out: &mut Vec<Report>) {
         if found.state == TcpState::LISTEN {
@@ -252,6 +259,7 @@ impl<W: Who> Ledger<W> {
             return;
         }
         self.scan.is_running = false;
+        self.scan.has_ended = true;
         for (socket, found) in std::mem::take(&mut self.scan.succeeded) {
             self.succeeded(now_ns, socket, &found, out);
         }

@@ -89,13 +89,6 @@ impl Scans {
         let pause = PAUSE.max(self.spent * cost);
         now >= self.next && self.ended.is_none_or(|ended| now >= ended + pause)
     }
-
-    /// Gives up the current one and tries again later.
-    fn failed(&mut self) {
-        self.current = None;
-        self.want(For::Completeness);
-        self.next = Instant::now() + RETRY;
-    }
 }
 
 impl Kernel {
@@ -193,8 +186,7 @@ impl Kernel {
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
             let Some((existing, looked)) = log_failure(found) else {
-                self.scans.failed();
-                return Ok(());
+                return self.give_up(stream);
             };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
@@ -205,18 +197,22 @@ impl Kernel {
         let namespaces = self.intake.settings.namespaces()?;
         let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
         self.scans.current = log_failure(scan);
-        if self.scans.current.is_none() {
-            self.scans.failed();
-        }
-        Ok(())
+        if self.scans.current.is_none() { self.give_up(stream) } else { Ok(()) }
+    }
+
+    /// Tries again later. Nothing is concluded from what the scan did not show.
+    fn give_up(&mut self, stream: &mut Stream) -> Result<()> {
+        self.scans.current = None;
+        self.scans.want(For::Completeness);
+        self.scans.next = Instant::now() + RETRY;
+        self.end_scan(&HashSet::new(), stream)
     }
 
     fn scan_on(&mut self, stream: &mut Stream) -> Result<()> {
         let Some(scan) = &mut self.scans.current else { return Ok(()) };
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return Ok(()) };
         match log_failure(scan.chunk(&mut iterators)) {
-            // Nothing is concluded from what it did not show.
-            None => self.scans.failed(),
+            None => self.give_up(stream)?,
             Some(Some(existing)) => self.intake.hand_over(existing, stream)?,
             Some(None) => {
                 let looked = scan.looked().clone();
