@@ -235,3 +235,15 @@ fn what_there_is_no_room_for_is_counted_once() {
     assert_eq!(book.scan_ends(), NO_LINES);
     assert_eq!(book.unaccounted(), 0);
 }
+
+#[test]
+fn all_is_known_once_a_scan_has_ended() {
+    let mut book = Book::new();
+    assert!(!book.ledger.knows_all());
+    book.scan_begins();
+    book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    assert!(!book.ledger.knows_all());
+    book.scan_ends();
+    book.scan_begins();
+    assert!(book.ledger.knows_all());
+}
