@@ -1,7 +1,9 @@
 //! What the tracepoint backend can't see, found by socket diagnostics once a second: the end of
 //! TIME_WAIT, UDP ports that were taken without bind(), and their end where no program tells it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     event::{
@@ -165,10 +167,10 @@ impl Completion {
 
     /// What a round shows beyond what was told. `time_waits` are those in the ledger, with the
     /// time of their begin; `owner` finds the process that has a socket open, by inode number.
-    pub fn compare<'a>(
+    pub fn compare(
         &mut self,
         round: &Round,
-        time_waits: impl Iterator<Item = (&'a Flow, u64)>,
+        time_waits: impl Iterator<Item = (Flow, u64)>,
         mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
@@ -177,7 +179,7 @@ impl Completion {
             events.push(Event::Socket(SocketEvent { time_ns, socket, flow, kind }));
         };
         for (flow, since_ns) in time_waits {
-            let is_listed = round.time_waits.contains_key(flow) || since_ns >= time_ns;
+            let is_listed = round.time_waits.contains_key(&flow) || since_ns >= time_ns;
             let age_ns = time_ns.saturating_sub(since_ns);
             // A namespace that can't be looked into, or is gone: the entry has ended by itself.
             let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
@@ -185,7 +187,7 @@ impl Completion {
                 let expired = age_ns >= TIME_WAIT_NS && !is_over;
                 let reason = if expired { Reason::TimeWaitExpired } else { Reason::Reconciled };
                 // Its own identity is not known: the 4-tuple names it.
-                tell(SocketId(0), *flow, Kind::Release { reason });
+                tell(SocketId(0), flow, Kind::Release { reason });
             }
         }
         self.awaiting.retain(|flow, since_ns| match round.time_waits.get(flow) {
@@ -288,7 +290,7 @@ mod tests {
         let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
         let now = 100_000_000_000;
         let compare = |completion: &mut Completion, listed: &[Flow], since: u64| {
-            completion.compare(&round(now, listed, &[]), [(&entry, since)].into_iter(), |_| None)
+            completion.compare(&round(now, listed, &[]), [(entry, since)].into_iter(), |_| None)
         };
         assert_eq!(compare(&mut completion, &[entry], 1), []);
         // Began after the look.
@@ -329,7 +331,7 @@ mod tests {
     #[test]
     fn a_udp_port_that_nobody_told_of_is_found_and_its_end_joined_to_it() {
         let mut completion = Completion::default();
-        let none = || std::iter::empty::<(&Flow, u64)>();
+        let none = || std::iter::empty::<(Flow, u64)>();
         assert_eq!(completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None), []);
         let found =
             completion.compare(&round(2, &[], &["0.0.0.0:53", "0.0.0.0:4000"]), none(), |_| None);
@@ -348,7 +350,7 @@ mod tests {
     #[test]
     fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
         let mut completion = Completion::default();
-        let none = || std::iter::empty::<(&Flow, u64)>();
+        let none = || std::iter::empty::<(Flow, u64)>();
         completion.compare(&round(1, &[], &[]), none(), |_| None);
         completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
         let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);
