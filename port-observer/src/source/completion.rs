@@ -11,11 +11,13 @@ use crate::{
         Task, TcpState, Via,
     },
     kernel::{
-        diag::{DiagSocket, Request, States, dump},
+        diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
     },
 };
 
+/// How often TIME_WAIT entries are listed before the list is taken as it is.
+const ATTEMPTS: usize = 3;
 /// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
 const TIME_WAIT_NS: u64 = 60_000_000_000;
 
@@ -41,8 +43,8 @@ pub struct Completion {
 /// What to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Lists {
-    /// TCP's TIME_WAIT entries.
-    pub time_waits: bool,
+    /// TCP's TIME_WAIT entries, of which there are about so many; 0: not at all.
+    pub time_waits: usize,
     /// UDP sockets.
     pub udp: bool,
 }
@@ -69,7 +71,7 @@ impl Round {
         let mut round = Self {
             time_ns,
             namespaces: HashSet::new(),
-            time_waits: HashMap::new(),
+            time_waits: HashMap::with_capacity(lists.time_waits),
             udp: Vec::new(),
         };
         for namespace in namespaces {
@@ -81,20 +83,39 @@ impl Round {
     }
 
     fn add(&mut self, namespace: &Namespace, lists: Lists) -> anyhow::Result<()> {
-        let list = |protocol, states| {
-            let request = Request { protocols: vec![protocol], states, ports: None };
-            namespace.run(|| dump(&request)).map(|dump| dump.sockets)
-        };
-        if lists.time_waits {
-            let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
-            let sockets = list(Protocol::Tcp, states)?;
-            let entries = sockets.iter().filter(|s| s.time_wait);
-            self.time_waits.extend(entries.map(|s| (s.flow, s.state == TcpState::FIN_WAIT2)));
+        if lists.time_waits > 0 {
+            namespace.run(|| self.add_time_waits())?;
         }
         if lists.udp {
-            self.udp.extend(list(Protocol::Udp, States::ALL)?);
+            let request =
+                Request { protocols: vec![Protocol::Udp], states: States::ALL, ports: None };
+            self.udp.extend(namespace.run(|| dump(&request))?.sockets);
         }
         self.namespaces.insert(namespace.inode);
+        Ok(())
+    }
+
+    /// There may be very many, so no other list is made of them.
+    fn add_time_waits(&mut self) -> anyhow::Result<()> {
+        let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
+        let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+        let mut add = |socket: DiagSocket| {
+            if socket.time_wait {
+                self.time_waits.insert(socket.flow, socket.state == TcpState::FIN_WAIT2);
+            }
+        };
+        for _ in 0..ATTEMPTS {
+            match for_each(&request, &mut add) {
+                // It changed under the kernel's hands: what any of the walks shows is there.
+                Ok(summary) if summary.interrupted => {}
+                Ok(_) => return Ok(()),
+                Err(_) => {
+                    // Without netlink, /proc/net.
+                    dump(&request)?.sockets.into_iter().for_each(add);
+                    return Ok(());
+                }
+            }
+        }
         Ok(())
     }
 }
