@@ -55,7 +55,7 @@ impl<'a> Native<'a> {
         }
         let mut text = String::new();
         let mut statuses = Vec::new();
-        for (number, arguments) in (1..).zip(sittings(&expected)) {
+        for (number, arguments) in (1..).zip(sittings(&[], &expected)) {
             let name = format!("{}-{number}", self.backend);
             let sat = self.sit(&name, &arguments, &[], TIMEOUT)?;
             statuses.push(sat.status);

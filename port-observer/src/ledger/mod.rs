@@ -175,8 +175,12 @@ impl<W: Who> Ledger<W> {
     /// Keeps a holding, if there is room.
     fn keep(&mut self, mut holding: Holding, binds: bool) -> Option<u32> {
         holding.seen = self.scan.number();
+        let socket = holding.socket;
         let kept = self.holdings.insert(holding, binds);
-        self.unaccounted += u64::from(kept.is_none());
+        if kept.is_none() {
+            self.unaccounted += 1;
+            self.scan.passed_on(socket);
+        }
         kept
     }
 

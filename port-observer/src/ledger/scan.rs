@@ -44,6 +44,10 @@ impl Scan {
         self.number
     }
 
+    fn is_first(&self) -> bool {
+        self.number == 1
+    }
+
     pub(super) fn released(&mut self, holding: &Holding) {
         if !self.is_running {
             return;
@@ -55,7 +59,7 @@ impl Scan {
         }
     }
 
-    /// A socket has let go of its port without a word of its own.
+    /// A socket has let go of its port without a word of its own, or was told of and not accounted.
     pub(super) fn passed_on(&mut self, socket: SocketId) {
         if self.is_running {
             self.released.insert(socket);
@@ -124,7 +128,9 @@ impl<W: Who> Ledger<W> {
         let binds = found.blocked.unwrap_or(!holding.sharing.connect_bind);
         match self.holdings.insert(holding, binds && found.flow.protocol == Protocol::Tcp) {
             Some(index) => self.holdings.ripens(index),
-            None => self.unaccounted += 1,
+            None if self.scan.is_first() => self.unaccounted += 1,
+            // That there was no room for it was counted when it was told, or when it was lost.
+            None => return,
         }
         if let Some(port) = told {
             let body = Body::Existing { port, state: found.state };

@@ -43,7 +43,11 @@ struct Book {
 
 impl Book {
     fn new() -> Self {
-        Self { ledger: Ledger::new(Named::default(), Options::default()), now_ns: 0 }
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        Self { ledger: Ledger::new(Named::default(), options), now_ns: 0 }
     }
 
     fn apply(&mut self, event: Event) -> Vec<String> {

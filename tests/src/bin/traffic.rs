@@ -72,6 +72,11 @@ fn main() -> Result<()> {
             listener.listen(8).context("listen")?;
             say(&mut io::stdout(), &listener, at)?;
             if is_child()? {
+                // Also when nobody connects.
+                std::thread::spawn(|| {
+                    wait();
+                    exit(0);
+                });
                 let (child, client) = listener.accept().context("accept")?;
                 drop(listener);
                 let client = client.as_socket().context("not an internet address")?;

@@ -155,7 +155,7 @@ impl Matrix<'_> {
 
 /// The shell commands that run the tests with each backend.
 fn job(args: &Args, tests: &BTreeSet<String>) -> String {
-    let sittings = sittings(tests).into_iter().map(|sitting| {
+    let sittings = sittings(&args.filter, tests).into_iter().map(|sitting| {
         let arguments: Vec<String> = sitting.iter().map(|argument| quoted(argument)).collect();
         format!("{TESTS} {} 9>&- </dev/null 2>&1 || code=$?\n", arguments.join(" "))
     });

@@ -31,6 +31,8 @@ const QUIET_LOSSES: Duration = Duration::from_secs(5);
 const SLICE: Duration = Duration::from_millis(20);
 /// How long after a scan another may begin: after a loss all is to be right again within a second.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Where scans take long, those after a loss may take one part in so many of the time.
+const LOSS_COST: u32 = 4;
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -54,18 +56,44 @@ pub(super) struct Kernel {
 /// When to look at what is there.
 struct Scans {
     current: Option<Scan>,
-    /// One is needed, from this moment on at the earliest.
-    is_wanted: bool,
+    /// What the next one is needed for, and from this moment on at the earliest.
+    wanted: Option<For>,
     next: Instant,
-    /// What the current one has taken so far.
+    /// When the last one ended.
+    ended: Option<Instant>,
+    /// What the current one has taken so far, or the last one took.
     spent: Duration,
 }
 
+/// What a scan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum For {
+    /// The first account, or ports that nobody has told of.
+    Completeness,
+    /// An account that is wrong until then.
+    Loss,
+}
+
 impl Scans {
+    fn want(&mut self, what: For) {
+        self.wanted = self.wanted.max(Some(what));
+    }
+
+    /// It is time for the next one.
+    fn is_due(&self, now: Instant) -> bool {
+        let cost = match self.wanted {
+            None => return false,
+            Some(For::Completeness) => ROUND_COST,
+            Some(For::Loss) => LOSS_COST,
+        };
+        let pause = PAUSE.max(self.spent * cost);
+        now >= self.next && self.ended.is_none_or(|ended| now >= ended + pause)
+    }
+
     /// Gives up the current one and tries again later.
     fn failed(&mut self) {
         self.current = None;
-        self.is_wanted = true;
+        self.want(For::Completeness);
         self.next = Instant::now() + RETRY;
     }
 }
@@ -81,7 +109,8 @@ impl Kernel {
     ) -> Self {
         let now = Instant::now();
         let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
-        let scans = Scans { current: None, is_wanted: false, next: now, spent: Duration::ZERO };
+        let spent = Duration::ZERO;
+        let scans = Scans { current: None, wanted: None, next: now, ended: None, spent };
         let intake = Intake::new(ring, settings, completion, observed);
         Self { intake, scans, looks, losses_seen: now, next_round: now, logger, attached }
     }
@@ -92,7 +121,7 @@ impl Kernel {
 
     /// Settings, and the beginning of the first scan.
     pub(super) fn begin(&mut self, stream: &mut Stream) -> Result<()> {
-        self.scans.is_wanted = true;
+        self.scans.want(For::Completeness);
         self.look_after(stream)
     }
 
@@ -109,7 +138,7 @@ impl Kernel {
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let wait = if self.intake.is_busy || self.scans.is_wanted { LOSSES } else { WAIT };
+        let wait = if self.intake.is_busy || self.scans.wanted.is_some() { LOSSES } else { WAIT };
         match tokio::time::timeout(wait, self.intake.ring.wait()).await {
             Ok(ready) => ready,
             Err(_) => Ok(()),
@@ -126,12 +155,14 @@ impl Kernel {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
                 {
-                    self.scans.is_wanted = true;
+                    self.scans.want(For::Loss);
                 }
                 stream.event(loss)?;
             }
         }
-        self.scans.is_wanted |= std::mem::take(&mut self.intake.has_new_ports);
+        if std::mem::take(&mut self.intake.has_new_ports) {
+            self.scans.want(For::Completeness);
+        }
         self.scan(stream)
     }
 
@@ -139,10 +170,10 @@ impl Kernel {
     fn scan(&mut self, stream: &mut Stream) -> Result<()> {
         let began = Instant::now();
         if self.scans.current.is_none() {
-            if !self.scans.is_wanted || began < self.scans.next {
+            if !self.scans.is_due(began) {
                 return Ok(());
             }
-            self.scans.is_wanted = false;
+            self.scans.wanted = None;
             self.scans.spent = Duration::ZERO;
             self.begin_scan(stream)?;
         }
@@ -151,8 +182,7 @@ impl Kernel {
         }
         self.scans.spent += began.elapsed();
         if self.scans.current.is_none() {
-            let pause = PAUSE.max(self.scans.spent * ROUND_COST);
-            self.scans.next = self.scans.next.max(Instant::now() + pause);
+            self.scans.ended = Some(Instant::now());
         }
         Ok(())
     }

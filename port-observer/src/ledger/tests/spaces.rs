@@ -320,9 +320,7 @@ fn a_conflict_names_who_has_the_port() {
 
 #[test]
 fn a_full_ledger_says_how_many_ports_it_does_not_account() {
-    let options = Options { max_holdings: 2, ..Options::default() };
-    let ledger = Ledger::new(Named::default(), options);
-    let mut book = Book { ledger, now_ns: 0 };
+    let mut book = Book::with(Options { max_holdings: 2, ..Options::default() });
     for index in 0..5u16 {
         let socket = SocketId(u64::from(index) + 1);
         let said = book.tell(socket, to_web(40000 + index), connect("curl"));
