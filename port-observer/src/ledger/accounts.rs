@@ -9,9 +9,8 @@
 use super::{
     Holding, Holdings, Holds,
     lists::{Index, NONE, iter, push, unlink},
-    namespaces::Namespace,
 };
-use crate::event::{Flow, NamespaceSettings, Protocol};
+use crate::event::{NamespaceSettings, Protocol};
 
 /// From how many connections to one destination on their number over time is kept.
 const HISTORY_FROM: u32 = 8;
@@ -21,11 +20,12 @@ const REUSE_DELAY_NS: u64 = 1_000_000_000;
 impl Holdings {
     /// Puts a holding onto its port.
     pub(super) fn enter(&mut self, index: Index, binds: bool) {
-        let Holding { flow, sharing, .. } = *self.get(index);
-        let namespace = self.namespaces.entry(flow.netns).or_default();
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let bucket = table.buckets.entry(flow.local.port).or_default();
+        let holding = self.get(index);
+        let ((netns, protocol, port), sharing) = (holding.place.port(), holding.sharing);
+        let namespace = self.namespaces.entry(netns).or_default();
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let bucket = table.buckets.entry(port).or_default();
         let (was_held, was_blocked) = (bucket.holders > 0, bucket.is_blocked(self.sticky));
         push(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
         bucket.holders += 1;
@@ -44,11 +44,12 @@ impl Holdings {
 
     /// Takes a holding off its port.
     pub(super) fn leave(&mut self, index: Index) {
-        let Holding { flow, sharing, .. } = *self.get(index);
-        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let holding = self.get(index);
+        let ((netns, protocol, port), sharing) = (holding.place.port(), holding.sharing);
+        let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let Some(bucket) = table.buckets.get_mut(&port) else { return };
         let was_blocked = bucket.is_blocked(self.sticky);
         unlink(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
         bucket.holders -= 1;
@@ -57,7 +58,7 @@ impl Holdings {
         let is_blocked = is_held && bucket.is_blocked(self.sticky);
         let first = bucket.first;
         if !is_held {
-            table.buckets.remove(&flow.local.port);
+            table.buckets.remove(&port);
         }
         if is_offered {
             table.used -= u32::from(!is_held);
@@ -77,7 +78,6 @@ impl Holdings {
         let space = self.spaces.find_or_insert(key);
         self.remember(space);
         let state = self.spaces.get_mut(space);
-        push(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
         state.members += 1;
         state.own += u32::from(counts);
         state.ripe += u32::from(counts && ripe);
@@ -92,7 +92,6 @@ impl Holdings {
         self.remember(space);
         let (ripe, holds) = (self.get(index).ripe, self.get(index).holds);
         let state = self.spaces.get_mut(space);
-        unlink(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
         state.members -= 1;
         state.own -= u32::from(counted);
         state.ripe -= u32::from(counted && ripe);
@@ -155,7 +154,7 @@ impl Holdings {
         if holding.space == NONE || !holding.reuse.timestamps || holding.reuse.fin_wait2 {
             return;
         }
-        let (began_ns, netns) = (holding.began_ns, holding.flow.netns);
+        let (began_ns, netns) = (holding.began_ns, holding.place.netns());
         let settings = self.namespaces.get(&netns).and_then(|n| n.settings.as_ref());
         let delay_ns = settings
             .map_or(REUSE_DELAY_NS, |settings| u64::from(settings.tw_reuse_delay_ms) * 1_000_000);
@@ -176,32 +175,33 @@ impl Holdings {
                 continue;
             }
             self.get_mut(index).ripe = true;
-            let Holding { flow, space, .. } = *self.get(index);
-            if space != NONE && self.is_free_for_connect(&flow) {
+            let holding = self.get(index);
+            let space = holding.space;
+            if space != NONE && self.is_free_for_connect(holding) {
                 self.spaces.get_mut(space).ripe += 1;
             }
         }
     }
 
-    fn is_free_for_connect(&self, flow: &Flow) -> bool {
-        let offers = |namespace: &Namespace| namespace.offers(flow.local.port);
-        self.namespaces.get(&flow.netns).is_some_and(offers)
-            && !self.bucket(flow).is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    fn is_free_for_connect(&self, holding: &Holding) -> bool {
+        let (netns, _, port) = holding.place.port();
+        self.namespaces.get(&netns).is_some_and(|namespace| namespace.offers(port))
+            && !self.bucket(&holding.place).is_some_and(|bucket| bucket.is_blocked(self.sticky))
     }
 
     /// Whether a bind() has succeeded on the port of this holding since it last had no holder.
     pub(super) fn bucket_is_bound(&self, index: Index) -> bool {
-        self.bucket(&self.get(index).flow).is_some_and(|bucket| bucket.is_bound)
+        self.bucket(&self.get(index).place).is_some_and(|bucket| bucket.is_bound)
     }
 
     /// A scan shows whether a bind() has made the port of this holding one that connect() passes over.
     pub(super) fn set_bound(&mut self, index: Index, is_bound: bool) {
-        let flow = self.get(index).flow;
+        let (netns, protocol, port) = self.get(index).place.port();
         let sticky = self.sticky;
-        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let Some(bucket) = table.buckets.get_mut(&port) else { return };
         let was_blocked = bucket.is_blocked(sticky);
         // A holder that is known to have bound it is newer than the list.
         bucket.is_bound = is_bound || bucket.unshared > 0;

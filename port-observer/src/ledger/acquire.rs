@@ -1,8 +1,11 @@
 //! What a port that a call has got changes in the ledger.
 
-use super::{Holding, Holds, Ledger, Role, SpaceKey, Who, port};
+use super::{
+    Holding, Holds, Ledger, Role, SpaceKey, Who, holding::Shares, lists::NONE, place::Place, port,
+    socket::Known,
+};
 use crate::{
-    event::{Flow, Protocol, Reason, Sharing, SocketId, Task, Via},
+    event::{Flow, Protocol, Reason, Sharing, Task, Via},
     report::{Body, Report},
 };
 
@@ -20,7 +23,7 @@ impl<W: Who> Ledger<W> {
     pub(super) fn acquired(
         &mut self,
         time_ns: u64,
-        socket: SocketId,
+        (socket, known): Known,
         flow: Flow,
         call: Call,
         out: &mut Vec<Report>,
@@ -32,13 +35,15 @@ impl<W: Who> Ledger<W> {
             self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
         }
         let caller = call.task.or(started).map(|task| self.caller(&task));
-        if let Some(index) = self.holdings.find(socket) {
+        if let Some(index) = known {
             let known = self.holdings.get_mut(index);
             let is_new = self.scan.is_new(known);
             if is_new {
                 // The scan found it while the call was under way.
-                known.caller = caller.clone().or(known.caller.take());
-                known.since_ns = Some(time_ns);
+                if caller.is_some() {
+                    known.set_caller(caller.clone());
+                }
+                known.taken_at(time_ns);
             }
             if known.role == Role::Owner && call.via != Via::Bind {
                 // connect() on a bound socket: the port is not new, its destination is.
@@ -60,11 +65,11 @@ impl<W: Who> Ledger<W> {
             (Via::Bind | Via::Autobind, _) => Holds::Bound,
         };
         let mut holding = Holding::new(socket, flow, holds);
-        holding.caller = caller;
-        holding.since_ns = Some(time_ns);
-        holding.sharing = Sharing { connect_bind: by_connect, ..call.sharing };
+        holding.set_caller(caller);
+        holding.taken_at(time_ns);
+        holding.sharing = Shares { connect_bind: by_connect, ..call.sharing.into() };
         let port = port(&holding);
-        self.keep(holding, !by_connect);
+        let kept = self.keep(holding, !by_connect);
         let key = match call.requested_port {
             Some(0) => SpaceKey::asked(call.via, &flow),
             _ if by_connect || call.via == Via::Autobind => SpaceKey::asked(call.via, &flow),
@@ -82,8 +87,13 @@ impl<W: Who> Ledger<W> {
         let Call { via, requested_port, search_ns, .. } = call;
         let body = Body::Acquire { port, via, requested_port, search_ns, space };
         out.push(Report { time_ns, body });
-        if let Some(key) = key {
-            self.check(time_ns, key, out);
+        let Some(key) = key else { return };
+        match kept.map(|index| self.holdings.get(index).space) {
+            // It has joined the space that it was chosen from.
+            Some(space) if by_connect && space != NONE => {
+                self.check_found(time_ns, key, Some(space), out);
+            }
+            _ => self.check(time_ns, key, out),
         }
     }
 
@@ -96,7 +106,7 @@ impl<W: Who> Ledger<W> {
         }
         let is_connect_bind = holding.sharing.connect_bind;
         let change = |holding: &mut Holding| {
-            holding.flow = flow;
+            holding.place = Place::from(&flow);
             if holding.holds == Holds::Bound {
                 holding.holds = Holds::Connected;
             }

@@ -1,11 +1,15 @@
 //! One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
 
+use std::{num::NonZeroU64, sync::Arc};
+
 use super::{
     SpaceKey,
     lists::{Index, Links, NONE},
+    place::Place,
 };
 use crate::{
     event::{Flow, Protocol, Reuse, Sharing, SocketId},
+    process::Process,
     report::{Caller, SpaceKind},
 };
 
@@ -33,17 +37,32 @@ pub enum Holds {
     Other,
 }
 
-/// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
+/// Of [`Sharing`], what the ledger asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// connect() chose the port.
+    pub connect_bind: bool,
+    /// An IPv6 wildcard that leaves IPv4 alone.
+    pub ipv6_only: bool,
+}
+
+impl From<Sharing> for Shares {
+    fn from(Sharing { connect_bind, ipv6_only, .. }: Sharing) -> Self {
+        Self { connect_bind, ipv6_only }
+    }
+}
+
+/// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port. There may be a million.
 #[derive(Clone, Debug)]
 pub struct Holding {
     /// Its identity; 0 for a TIME_WAIT entry of a source that does not know it: its flow is its key.
     pub socket: SocketId,
     /// Where.
-    pub flow: Flow,
-    /// Who took the port, if known.
-    pub caller: Option<Caller>,
-    /// When the port was taken (`CLOCK_BOOTTIME`), if that was seen.
-    pub since_ns: Option<u64>,
+    pub(super) place: Place,
+    process: Option<Arc<Process>>,
+    /// The thread that took the port, if its process is known.
+    tid: u32,
+    since_ns: Option<NonZeroU64>,
     /// When TIME_WAIT began.
     pub began_ns: u64,
     /// What it is to the port.
@@ -51,7 +70,7 @@ pub struct Holding {
     /// What keeps the port.
     pub holds: Holds,
     /// Who else may have the port.
-    pub sharing: Sharing,
+    pub sharing: Shares,
     /// When TIME_WAIT may be taken over.
     pub reuse: Reuse,
     /// TIME_WAIT is old enough to be taken over.
@@ -61,7 +80,6 @@ pub struct Holding {
     /// The space that it is a member of.
     pub(super) space: Index,
     pub(super) in_bucket: Links,
-    pub(super) in_space: Links,
 }
 
 impl Holding {
@@ -69,35 +87,77 @@ impl Holding {
     pub fn new(socket: SocketId, flow: Flow, holds: Holds) -> Self {
         Self {
             socket,
-            flow,
-            caller: None,
+            place: Place::from(&flow),
+            process: None,
+            tid: 0,
             since_ns: None,
             began_ns: 0,
             role: Role::Owner,
             holds,
-            sharing: Sharing::default(),
+            sharing: Shares::default(),
             reuse: Reuse::default(),
             ripe: false,
             seen: 0,
             space: NONE,
             in_bucket: Links::default(),
-            in_space: Links::default(),
         }
+    }
+
+    /// Where it is.
+    pub fn flow(&self) -> Flow {
+        self.place.flow()
+    }
+
+    /// Who took the port, if known.
+    pub fn caller(&self) -> Option<Caller> {
+        self.process.clone().map(|process| Caller { process, tid: self.tid })
+    }
+
+    /// The process of its caller.
+    pub fn process(&self) -> Option<&Arc<Process>> {
+        self.process.as_ref()
+    }
+
+    /// This is who took the port.
+    pub(super) fn set_caller(&mut self, caller: Option<Caller>) {
+        self.tid = caller.as_ref().map_or(0, |caller| caller.tid);
+        self.process = caller.map(|caller| caller.process);
+    }
+
+    /// When the port was taken (`CLOCK_BOOTTIME`), if that was seen.
+    pub fn since_ns(&self) -> Option<u64> {
+        self.since_ns.map(NonZeroU64::get)
+    }
+
+    /// The port was seen taken then.
+    pub(super) fn taken_at(&mut self, time_ns: u64) {
+        self.since_ns = NonZeroU64::new(time_ns);
     }
 
     /// Whether connect() chose the port for this destination: it shares the port with others.
     pub(super) fn is_member(&self) -> bool {
         self.sharing.connect_bind
-            && self.flow.protocol == Protocol::Tcp
-            && self.flow.remote.is_some()
+            && self.place.protocol() == Protocol::Tcp
+            && self.place.has_remote()
     }
+
     /// The space whose choice gave it its port.
     pub(super) fn space_key(&self) -> Option<SpaceKey> {
         if !self.is_member() {
             return None;
         }
-        let Flow { netns, protocol, local, remote } = self.flow;
+        let Flow { netns, protocol, local, remote } = self.flow();
         let kind = SpaceKind::Connect { source: local.address, destination: remote? };
         Some(SpaceKey { netns, protocol, kind })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Holding;
+
+    #[test]
+    fn a_holding_is_small() {
+        assert_eq!(size_of::<Holding>(), 88);
     }
 }

@@ -11,6 +11,7 @@ use super::{
     holding::{Holding, Holds},
     lists::Index,
     namespaces::Namespace,
+    place::{self, Place},
     spaces::Spaces,
 };
 use crate::event::{Flow, Reuse, SocketId, Task};
@@ -71,8 +72,8 @@ impl Holdings {
         if self.by_flow.is_empty() {
             return None;
         }
-        let hash = self.hasher.hash_one(flow);
-        self.by_flow.find(hash, |&index| self.slab[index as usize].flow == *flow).copied()
+        let hash = place::hash(&self.hasher, flow);
+        self.by_flow.find(hash, |&index| self.slab[index as usize].flow() == *flow).copied()
     }
 
     /// A holding.
@@ -112,8 +113,8 @@ impl Holdings {
         flow: Flow,
         reuse: Reuse,
     ) {
-        let is_same_place = self.get(index).flow == flow;
-        let binds = self.bucket_is_bound(index);
+        let is_same_place = self.get(index).flow() == flow;
+        let binds = !is_same_place && self.bucket_is_bound(index);
         self.unregister(index);
         if !is_same_place {
             self.leave(index);
@@ -121,7 +122,7 @@ impl Holdings {
         let now_ns = self.now_ns;
         let holding = self.get_mut(index);
         holding.socket = successor.unwrap_or(SocketId(0));
-        holding.flow = flow;
+        holding.place = Place::from(&flow);
         holding.holds = Holds::TimeWait;
         holding.reuse = reuse;
         holding.began_ns = now_ns;
@@ -145,8 +146,8 @@ impl Holdings {
         let Self { slab, by_socket, by_flow, hasher, .. } = self;
         let socket = slab[index as usize].socket;
         if socket.0 == 0 {
-            let hash = hasher.hash_one(slab[index as usize].flow);
-            by_flow.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].flow));
+            let hash = |index: Index| place::hash(hasher, &slab[index as usize].flow());
+            by_flow.insert_unique(hash(index), index, |&other| hash(other));
         } else {
             let hash = hasher.hash_one(socket);
             by_socket.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].socket));
@@ -156,7 +157,7 @@ impl Holdings {
     fn unregister(&mut self, index: Index) {
         let holding = &self.slab[index as usize];
         let (table, hash) = if holding.socket.0 == 0 {
-            (&mut self.by_flow, self.hasher.hash_one(holding.flow))
+            (&mut self.by_flow, place::hash(&self.hasher, &holding.flow()))
         } else {
             (&mut self.by_socket, self.hasher.hash_one(holding.socket))
         };
@@ -186,10 +187,10 @@ impl Holdings {
     }
 
     /// The TIME_WAIT entries without an identity, and when TIME_WAIT began (`CLOCK_BOOTTIME`).
-    pub fn time_waits(&self) -> impl ExactSizeIterator<Item = (&Flow, u64)> {
+    pub fn time_waits(&self) -> impl ExactSizeIterator<Item = (Flow, u64)> {
         self.by_flow.iter().map(|&index| {
             let holding = self.get(index);
-            (&holding.flow, holding.began_ns)
+            (holding.flow(), holding.began_ns)
         })
     }
 

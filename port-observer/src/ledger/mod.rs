@@ -8,6 +8,7 @@ mod holding;
 mod holdings;
 mod lists;
 mod namespaces;
+mod place;
 mod rules;
 mod scan;
 mod socket;
@@ -172,13 +173,15 @@ impl<W: Who> Ledger<W> {
     }
 
     /// Keeps a holding, if there is room.
-    fn keep(&mut self, mut holding: Holding, binds: bool) {
+    fn keep(&mut self, mut holding: Holding, binds: bool) -> Option<u32> {
         holding.seen = self.scan.number();
         let socket = holding.socket;
-        if self.holdings.insert(holding, binds).is_none() {
+        let kept = self.holdings.insert(holding, binds);
+        if kept.is_none() {
             self.unaccounted += 1;
             self.scan.passed_on(socket);
         }
+        kept
     }
 
     /// The port is free: what is told of it.
@@ -208,11 +211,11 @@ fn place(flow: &Flow, caller: Option<Caller>) -> Port {
 }
 
 fn port(holding: &Holding) -> Port {
-    place(&holding.flow, holding.caller.clone())
+    place(&holding.flow(), holding.caller())
 }
 
 fn release(time_ns: u64, holding: &Holding, reason: Reason) -> Body {
-    let held_ns = holding.since_ns.map(|since| time_ns.saturating_sub(since));
+    let held_ns = holding.since_ns().map(|since| time_ns.saturating_sub(since));
     Body::Release { port: port(holding), reason, held_ns }
 }
 

@@ -5,6 +5,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use super::{
     Holding, Holdings, Holds, Role,
     lists::{Index, NONE, iter},
+    place::Place,
     rules::overlaps,
 };
 use crate::{
@@ -112,10 +113,13 @@ impl Namespace {
 }
 
 impl Holdings {
-    /// The port of a flow, if anybody holds it.
-    pub(super) fn bucket(&self, flow: &Flow) -> Option<&Bucket> {
-        let namespace = self.namespaces.get(&flow.netns)?;
-        namespace.table(flow.protocol).buckets.get(&flow.local.port)
+    /// A port, if anybody holds it.
+    pub(super) fn bucket(&self, place: &Place) -> Option<&Bucket> {
+        self.bucket_at(place.port())
+    }
+
+    fn bucket_at(&self, (netns, protocol, port): (u32, Protocol, u16)) -> Option<&Bucket> {
+        self.namespaces.get(&netns)?.table(protocol).buckets.get(&port)
     }
 
     /// Who is on a port, the newest first.
@@ -125,7 +129,8 @@ impl Holdings {
 
     /// Who is on the port of a flow, the newest first.
     pub(super) fn on_port(&self, flow: &Flow) -> impl Iterator<Item = (Index, &Holding)> {
-        self.bucket(flow).into_iter().flat_map(|bucket| self.on(bucket))
+        let port = (flow.netns, flow.protocol, flow.local.port);
+        self.bucket_at(port).into_iter().flat_map(|bucket| self.on(bucket))
     }
 
     /// The listener of an accepted child, or a sibling of the child, where the source can't say who
@@ -136,6 +141,6 @@ impl Holdings {
             let is_server = holding.role == Role::Child || holding.holds == Holds::Listening;
             is_server && overlaps(flow.local.address, holding)
         });
-        listens.find(|holding| holding.caller.is_some())
+        listens.find(|holding| holding.process().is_some())
     }
 }

@@ -6,7 +6,7 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Role, Who, port};
+use super::{Holding, Holds, Ledger, Role, Who, place::Place, port};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
     report::{Body, Report},
@@ -55,7 +55,7 @@ impl Scan {
             return;
         }
         if holding.socket.0 == 0 {
-            self.released_flows.insert(holding.flow);
+            self.released_flows.insert(holding.flow());
         } else {
             self.released.insert(holding.socket);
         }
@@ -70,7 +70,7 @@ impl Scan {
 
     /// Whether the scan under way, and no event, has made this holding known.
     pub(super) fn is_new(&self, holding: &Holding) -> bool {
-        self.is_running && holding.since_ns.is_none() && holding.seen == self.number
+        self.is_running && holding.since_ns().is_none() && holding.seen == self.number
     }
 }
 
@@ -90,15 +90,15 @@ impl<W: Who> Ledger<W> {
             Some(socket) => self.holdings.find(socket),
             None => self.holdings.find_flow(&found.flow),
         };
-        let place = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
-        let is_same = |holding: &Holding| place(&holding.flow) == place(&found.flow);
+        let port_of = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
+        let is_same = |holding: &Holding| holding.place.port() == port_of(&found.flow);
         match known {
             Some(index) if is_same(self.holdings.get(index)) => {
                 self.refresh(index, found);
                 return;
             }
             // Its address was another socket's when the list was read.
-            Some(index) if self.holdings.get(index).since_ns >= Some(found.time_ns) => return,
+            Some(index) if self.holdings.get(index).since_ns() >= Some(found.time_ns) => return,
             Some(index) => self.ended_unseen(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
@@ -113,7 +113,7 @@ impl<W: Who> Ledger<W> {
             return;
         }
         let mut holding = Holding::new(socket, found.flow, holds(&found));
-        holding.sharing = found.sharing;
+        holding.sharing = found.sharing.into();
         if self.options.sticky {
             // These kernels do not keep who chose the port, but mark it once somebody bound it.
             holding.sharing.connect_bind = found.blocked == Some(false);
@@ -125,7 +125,7 @@ impl<W: Who> Ledger<W> {
         if self.is_accepted(&holding) {
             holding.role = Role::Child;
         }
-        holding.caller = found.task.as_ref().map(|task| self.caller(task));
+        holding.set_caller(found.task.as_ref().map(|task| self.caller(task)));
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
             holding.began_ns = found.time_ns;
@@ -147,7 +147,7 @@ impl<W: Who> Ledger<W> {
 
     /// Whether it has its port from a listener. A scan finds listeners first.
     fn is_accepted(&self, holding: &Holding) -> bool {
-        let flow = &holding.flow;
+        let flow = &holding.flow();
         flow.remote.is_some()
             && flow.protocol == Protocol::Tcp
             && !holding.sharing.connect_bind
@@ -170,7 +170,7 @@ impl<W: Who> Ledger<W> {
             return None;
         }
         let is_other = |holding: &Holding| {
-            holding.flow == *flow && (holding.seen != self.scan.number || found.socket.is_none())
+            holding.flow() == *flow && (holding.seen != self.scan.number || found.socket.is_none())
         };
         self.holdings
             .on_port(flow)
@@ -183,26 +183,26 @@ impl<W: Who> Ledger<W> {
     fn refresh(&mut self, index: u32, found: Existing) {
         let number = self.scan.number;
         let caller = match &found.task {
-            Some(task) if self.holdings.get(index).caller.is_none() => Some(self.caller(task)),
+            Some(task) if self.holdings.get(index).process().is_none() => Some(self.caller(task)),
             _ => None,
         };
         let sticky = self.options.sticky;
         let holding = self.holdings.get_mut(index);
         holding.seen = number;
         if caller.is_some() {
-            holding.caller = caller;
+            holding.set_caller(caller);
         }
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
         }
         let holds = holds(&found);
-        let is_moved = holding.flow != found.flow;
+        let is_moved = holding.flow() != found.flow;
         let is_shared = holding.sharing.connect_bind;
         let is_shared_now = if sticky { is_shared } else { found.sharing.connect_bind };
         let knows_sharing = found.blocked.is_some();
         if is_moved || (knows_sharing && is_shared != is_shared_now) {
             self.holdings.correct(index, |holding| {
-                holding.flow = found.flow;
+                holding.place = Place::from(&found.flow);
                 holding.sharing.connect_bind = is_shared_now;
                 holding.holds = holds;
             });
@@ -242,7 +242,7 @@ impl<W: Who> Ledger<W> {
     ) {
         let Some(index) = self.holdings.find(socket) else { return };
         let holding = self.holdings.get(index);
-        if holding.flow != entry.flow || holding.holds == Holds::TimeWait {
+        if holding.flow() != entry.flow || holding.holds == Holds::TimeWait {
             return;
         }
         let reuse = entry.reuse.unwrap_or_default();
@@ -265,7 +265,7 @@ impl<W: Who> Ledger<W> {
         }
         let number = self.scan.number;
         let is_gone =
-            |holding: &Holding| holding.seen != number && !skipped.contains(&holding.flow.netns);
+            |holding: &Holding| holding.seen != number && !skipped.contains(&holding.place.netns());
         let gone: Vec<u32> = self.holdings.select(is_gone);
         for index in gone {
             let holding = self.holdings.remove(index);

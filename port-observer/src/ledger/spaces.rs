@@ -1,16 +1,10 @@
 //! The spaces that allocations chose from.
 
-use std::hash::BuildHasher as _;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{
-    history::History,
-    lists::{Index, NONE},
-    story::Told,
-};
+use super::{history::History, lists::Index, place::space_hash, story::Told};
 use crate::{
     event::{Endpoint, Flow, Protocol, Via},
     report::{Level, SpaceKind},
@@ -45,9 +39,7 @@ impl SpaceKey {
 pub struct State {
     /// Which.
     pub key: SpaceKey,
-    /// The first of the holdings whose port connect() chose for this destination.
-    pub first: Index,
-    /// How many there are.
+    /// How many holdings there are whose port connect() chose for this destination.
     pub members: u32,
     /// How many of them keep a port that would be there for the choice without them.
     pub own: u32,
@@ -79,7 +71,7 @@ pub struct Spaces {
 impl Spaces {
     /// The number of a space, if it is kept.
     pub fn find(&self, key: &SpaceKey) -> Option<Index> {
-        let hash = self.hasher.hash_one(key);
+        let hash = space_hash(&self.hasher, key);
         self.by_key.find(hash, |&index| self.states[index as usize].key == *key).copied()
     }
 
@@ -95,7 +87,6 @@ impl Spaces {
         }
         let state = State {
             key,
-            first: NONE,
             members: 0,
             own: 0,
             ripe: 0,
@@ -108,9 +99,9 @@ impl Spaces {
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the holdings")]
         let index = self.states.insert(state) as Index;
         let (states, hasher) = (&self.states, &self.hasher);
-        let hash = hasher.hash_one(key);
+        let hash = space_hash(hasher, &key);
         self.by_key
-            .insert_unique(hash, index, |&other| hasher.hash_one(states[other as usize].key));
+            .insert_unique(hash, index, |&other| space_hash(hasher, &states[other as usize].key));
         index
     }
 
@@ -125,7 +116,7 @@ impl Spaces {
 
     fn remove(&mut self, index: Index) {
         let state = self.states.remove(index as usize);
-        let hash = self.hasher.hash_one(state.key);
+        let hash = space_hash(&self.hasher, &state.key);
         if let Ok(entry) = self.by_key.find_entry(hash, |&other| other == index) {
             entry.remove();
         }

@@ -32,7 +32,7 @@ pub(super) struct Tally {
 impl Tally {
     /// One more port.
     pub(super) fn add(&mut self, holding: &Holding) {
-        let process = holding.caller.as_ref().map(|caller| &caller.process);
+        let process = holding.process();
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
             self.holders.push(Holder {
@@ -129,7 +129,7 @@ impl<W: Who> Ledger<W> {
                 Holds::Connected | Holds::Other => {
                     evidence.established += 1;
                     // Of what was there before, it is known that it is no younger than that.
-                    ages.push(now_ns.saturating_sub(holding.since_ns.unwrap_or(began_ns)));
+                    ages.push(now_ns.saturating_sub(holding.since_ns().unwrap_or(began_ns)));
                 }
             }
         });
@@ -158,8 +158,8 @@ impl<W: Who> Ledger<W> {
         let is_in_the_way = |holding: &Holding| match via {
             // Its own port, then: what is taken is the 4-tuple.
             Via::Connect => {
-                holding.flow.local.address == flow.local.address
-                    && holding.flow.remote == flow.remote
+                let theirs = holding.flow();
+                theirs.local.address == flow.local.address && theirs.remote == flow.remote
             }
             Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
         };

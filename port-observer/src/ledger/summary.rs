@@ -103,8 +103,8 @@ impl<W: Who> Ledger<W> {
 impl Holdings {
     fn namespace_use(&self) -> Vec<NamespaceUse> {
         let mut tcp: HashMap<u32, TcpUse> = HashMap::new();
-        for holding in self.iter().filter(|h| h.flow.protocol == Protocol::Tcp) {
-            count(tcp.entry(holding.flow.netns).or_default(), holding);
+        for holding in self.iter().filter(|h| h.place.protocol() == Protocol::Tcp) {
+            count(tcp.entry(holding.place.netns()).or_default(), holding);
         }
         let mut namespaces: Vec<NamespaceUse> = self
             .namespaces
@@ -166,7 +166,7 @@ impl Holdings {
         let mut uses: Vec<ProcessUse> = Vec::new();
         let mut ports: HashSet<(usize, u32, Protocol, u16)> = HashSet::default();
         for holding in self.iter() {
-            let process: Option<&Arc<Process>> = holding.caller.as_ref().map(|c| &c.process);
+            let process: Option<&Arc<Process>> = holding.process();
             let key = process.map(|process| (process.pid, process.start_time_ns));
             let number = *numbers.entry(key).or_insert_with(|| {
                 uses.push(ProcessUse {
@@ -176,9 +176,9 @@ impl Holdings {
                 });
                 uses.len() - 1
             });
-            let flow = &holding.flow;
-            let is_new = ports.insert((number, flow.netns, flow.protocol, flow.local.port));
-            match flow.protocol {
+            let (netns, protocol, port) = holding.place.port();
+            let is_new = ports.insert((number, netns, protocol, port));
+            match protocol {
                 Protocol::Tcp => {
                     uses[number].tcp.ports += u32::from(is_new);
                     count(&mut uses[number].tcp, holding);

@@ -12,6 +12,17 @@ impl<W: Who> Ledger<W> {
     /// Tells if a space has crossed a threshold.
     pub(super) fn check(&mut self, time_ns: u64, key: SpaceKey, out: &mut Vec<Report>) {
         let found = self.holdings.spaces.find(&key);
+        self.check_found(time_ns, key, found, out);
+    }
+
+    /// The same where the place of the space is at hand, if it has one.
+    pub(super) fn check_found(
+        &mut self,
+        time_ns: u64,
+        key: SpaceKey,
+        found: Option<Index>,
+        out: &mut Vec<Report>,
+    ) {
         if !self.is_worth_a_look(time_ns, &key, found) {
             return;
         }

@@ -241,7 +241,7 @@ impl Kernel {
         let time_ns = clock::now_boot_ns()?;
         let protocols = &self.looks.protocols;
         let lists = Lists {
-            time_waits: stream.ledger().holdings().time_waits().len() > 0,
+            time_waits: stream.ledger().holdings().time_waits().len(),
             udp: protocols.is_empty() || protocols.contains(&Protocol::Udp),
         };
         let round = Round::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);

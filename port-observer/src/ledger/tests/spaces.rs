@@ -46,7 +46,7 @@ fn counted(book: &Book, key: &SpaceKey, bound: &dyn Fn(u16) -> bool) -> u32 {
     let settings = holdings.namespaces[&NETNS].settings.as_ref().unwrap();
     let is_used = |port: u16| {
         let on_it: Vec<&Holding> =
-            holdings.iter().filter(|holding| holding.flow.local.port == port).collect();
+            holdings.iter().filter(|holding| holding.flow().local.port == port).collect();
         match key.kind {
             SpaceKind::Bind { address } => on_it.iter().any(|h| rules::overlaps(address, h)),
             SpaceKind::Connect { source, destination } => {
@@ -62,8 +62,8 @@ fn counted(book: &Book, key: &SpaceKey, bound: &dyn Fn(u16) -> bool) -> u32 {
                         && rules::may_reuse(settings.tw_reuse, source, destination.address)
                 };
                 let is_there = |holding: &&Holding| {
-                    holding.flow.local.address == source
-                        && holding.flow.remote == Some(destination)
+                    holding.flow().local.address == source
+                        && holding.flow().remote == Some(destination)
                         && !is_old(holding)
                 };
                 is_blocked || on_it.iter().any(is_there)

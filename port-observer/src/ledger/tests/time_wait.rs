@@ -46,8 +46,7 @@ fn time_wait_without_identity_is_ended_by_its_4_tuple() {
     book.tell(SOCKET, to_web(40000), connect("curl"));
     let said = book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
     assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
-    let waiting: Vec<_> =
-        book.ledger.holdings().time_waits().map(|(flow, began_ns)| (*flow, began_ns)).collect();
+    let waiting: Vec<_> = book.ledger.holdings().time_waits().collect();
     assert_eq!(waiting, [(to_web(40000), 20)]);
     // What comparison with the kernel's list makes of it.
     let said = book.tell(SocketId(0), to_web(40000), release(Reason::TimeWaitExpired));
