@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Busiest, Consumer, Finding, Question, Status, TOP, Threshold, hexadecimal};
 use crate::event::{Protocol, TcpState};
+use crate::report::Sources;
 use crate::sink::escape::SafeJson;
 
 /// The names are those of the check that others made before.
@@ -43,6 +44,7 @@ struct Worst<'a> {
     namespace: &'a str,
     reserved_ports: u32,
     missing: &'a [String],
+    sources: Sources,
 }
 
 /// A number where it is one, else a plugin's range as text.
@@ -174,6 +176,7 @@ impl<'a> Worst<'a> {
             namespace: &of.namespace,
             reserved_ports: of.reserved,
             missing: &of.missing,
+            sources: of.sources,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::kernel::netns::{self, Namespace};
 use crate::kernel::sysctl;
 use crate::ports::{PortRange, Ports, ReservedPorts};
 use crate::process::ProcFs;
+use crate::source::owners::{self, Way};
+use crate::source::unseen;
 
 /// Looks once.
 pub fn look(question: Question) -> Answer {
@@ -60,15 +62,8 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
     };
     let mut missing = question.missing.clone();
     let Counted { tally, malformed, fallback, interrupted } = count(question.protocol, &counted)?;
-    if let Some(reason) = &fallback {
-        let unseen = match question.protocol {
-            Protocol::Tcp => "sockets that are only bound: ",
-            Protocol::Udp => "",
-        };
-        missing.push(format!("{unseen}/proc/net stands in for socket diagnostics ({reason})"));
-    } else if !lists_bound {
-        missing.push("TCP sockets that are only bound: this kernel lists none".to_owned());
-    }
+    let has_tcp = question.protocol == Protocol::Tcp;
+    missing.extend(unseen::sockets(has_tcp, fallback.as_deref(), lists_bound));
     if interrupted {
         missing.push("sockets that came or went while they were listed".to_owned());
     }
@@ -82,6 +77,7 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
         reserved,
         tally,
         processes: Vec::new(),
+        sources: unseen::sources(fallback.is_some(), None),
         lists_bound: lists_bound && fallback.is_none(),
         missing,
         doubt,
@@ -179,8 +175,8 @@ fn split(range: PortRange, parts: usize) -> Vec<PortRange> {
 fn name_processes(findings: Vec<&mut Finding>) {
     let wanted: HashSet<u32> = findings.iter().flat_map(|one| one.tally.wanted()).collect();
     let processes = ProcFs::default();
-    let owners = match processes.socket_owners(&wanted) {
-        Ok(owners) => owners,
+    let (owners, way) = match owners::socket_owners(&processes, &wanted) {
+        Ok((owners, way)) => (owners, Some(way)),
         Err(error) => {
             log::info!("processes are not named: {error}");
             Default::default()
@@ -192,12 +188,7 @@ fn name_processes(findings: Vec<&mut Finding>) {
         let known: u32 = counts.values().sum();
         let mut consumers: Vec<Consumer> = counts
             .into_iter()
-            .map(|(pid, count)| {
-                let name = names.entry(pid).or_insert_with(|| {
-                    processes.task(pid).map_or_else(String::new, |task| task.name)
-                });
-                Consumer { pid: Some(pid), name: name.clone(), count }
-            })
+            .map(|(pid, count)| Consumer { pid: Some(pid), name: String::new(), count })
             .collect();
         let time_waits = finding.tally.time_waits();
         let unknown = finding.tally.sockets().saturating_sub(known + time_waits);
@@ -211,13 +202,17 @@ fn name_processes(findings: Vec<&mut Finding>) {
         );
         consumers.sort_by_key(|consumer| std::cmp::Reverse(consumer.count));
         consumers.truncate(TOP);
+        for consumer in &mut consumers {
+            let Some(pid) = consumer.pid else { continue };
+            let name = names
+                .entry(pid)
+                .or_insert_with(|| processes.task(pid).map_or_else(String::new, |task| task.name));
+            consumer.name.clone_from(name);
+        }
+        finding.sources.processes = way.map(Way::name);
         finding.processes = consumers;
         if unknown > 0 && owners.hidden_processes > 0 {
-            finding.missing.push(format!(
-                "the processes of some sockets: the open files of {} processes may not be read, \
-                 which takes root",
-                owners.hidden_processes
-            ));
+            finding.missing.push(unseen::processes(owners.hidden_processes));
         }
     }
 }

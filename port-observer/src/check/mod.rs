@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crate::event::{Protocol, TcpState};
 use crate::kernel::netns::Namespace;
 use crate::ports::PortRange;
-use crate::report::CauseKind;
+use crate::report::{CauseKind, Sources};
 use crate::sink::table::advice;
 
 pub use look::look;
@@ -94,6 +94,8 @@ pub struct Finding {
     pub tally: Tally,
     /// Processes by how many sockets they have in the range, with TIME_WAIT as one of them.
     pub processes: Vec<Consumer>,
+    /// Where this comes from.
+    pub sources: Sources,
     /// TCP sockets that are only bound are counted too.
     pub lists_bound: bool,
     /// What could not be seen, a sentence each.

@@ -34,9 +34,18 @@ struct Check {
     namespace: String,
     reserved_ports: u32,
     missing: Vec<String>,
+    sources: Sources,
     message: String,
     #[serde(default)]
     namespaces: Vec<serde_json::Value>,
+}
+
+/// Where the numbers come from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    sockets: String,
+    processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
