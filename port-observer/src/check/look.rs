@@ -94,13 +94,16 @@ struct Counted {
     interrupted: bool,
 }
 
-/// From so many sockets on, several threads share the work: what a socket costs is the kernel's time.
-/// With 28,000 half of the time, on two processors, with 1,000 nothing.
+/// From so many sockets on, several threads share the work, nearly all of which is the kernel's. With
+/// 28,000 sockets it takes half as long on two processors, with 1,000 as long.
 const MANY: usize = 10_000;
-/// So many threads at most, and for each so many ports at least: each goes over all connections, to
-/// find those of its ports.
+/// So many threads at most: each goes over all connections, to find those of its ports.
 const MOST_THREADS: usize = 4;
-const PORTS_EACH: usize = 5_000;
+/// A range with fewer ports is not divided.
+const PORTS_EACH: u32 = 5_000;
+/// With two threads, one goes over all that is bound, which takes about as long as to list this part
+/// of the connections.
+const PART_BESIDE_BOUND: u32 = 5;
 
 /// By socket diagnostics, or by `/proc/net` where those can't be had.
 fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
@@ -110,13 +113,19 @@ fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
     let request = of(States::ALL, range.min, range.max);
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let parts = if protocol == Protocol::Tcp && threads > 1 && diag::estimate_tcp() >= MANY {
-        let connected = split(range, threads).into_iter();
-        let connected = connected.map(|part| of(States::CONNECTED, part.min, part.max));
-        // Where all that is bound is gone through: about as much work as one of the others.
-        let others = of(States::NOT_CONNECTED, range.min, range.max);
-        connected.chain([others]).collect()
+        let connected = |part: &PortRange| of(States::CONNECTED, part.min, part.max);
+        let mut bound = vec![of(States::NOT_CONNECTED, range.min, range.max)];
+        let mut parts = match threads {
+            2 => split(range, &[1, PART_BESIDE_BOUND - 1]),
+            more => split(range, &vec![1; more - 1]),
+        };
+        if threads == 2 && parts.len() == 2 {
+            bound.push(connected(&parts.remove(0)));
+        }
+        let parts = parts.iter().map(|part| vec![connected(part)]);
+        [bound].into_iter().chain(parts).collect()
     } else {
-        vec![request.clone()]
+        vec![vec![request.clone()]]
     };
     if let Ok((tally, diag::Summary { interrupted, malformed })) =
         count_parts(protocol, ports, &parts)
@@ -137,11 +146,14 @@ fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
 fn count_parts(
     protocol: Protocol,
     ports: &Ports,
-    parts: &[Request],
+    parts: &[Vec<Request>],
 ) -> Result<(Tally, diag::Summary)> {
-    let one = |request: &Request| -> Result<(Tally, diag::Summary)> {
+    let one = |requests: &Vec<Request>| -> Result<(Tally, diag::Summary)> {
         let mut tally = Tally::new(protocol, ports.clone());
-        let summary = diag::for_each(request, |socket| tally.add(&socket))?;
+        let mut summary = diag::Summary::default();
+        for request in requests {
+            summary.add(diag::for_each(request, |socket| tally.add(&socket))?);
+        }
         Ok((tally, summary))
     };
     let [first, others @ ..] = parts else { bail!("nothing is asked for") };
@@ -158,17 +170,21 @@ fn count_parts(
     })
 }
 
-/// A range in parts of the same size.
-fn split(range: PortRange, parts: usize) -> Vec<PortRange> {
-    let (min, max) = (usize::from(range.min), usize::from(range.max));
-    let ports = max + 1 - min;
-    let parts = (ports / PORTS_EACH).clamp(1, parts);
-    let start = |part: usize| u16::try_from(min + ports * part / parts).unwrap_or(range.max);
-    let part = |part: usize| PortRange {
-        min: start(part),
-        max: if part + 1 == parts { range.max } else { start(part + 1) - 1 },
-    };
-    (0..parts).map(part).collect()
+/// A range in parts of these proportions, if it is large enough.
+fn split(range: PortRange, proportions: &[u32]) -> Vec<PortRange> {
+    let (min, ports) = (u32::from(range.min), u32::from(range.max) + 1 - u32::from(range.min));
+    let whole: u32 = proportions.iter().sum();
+    if ports < PORTS_EACH * whole.max(1) {
+        return vec![range];
+    }
+    let port = |number: u32| u16::try_from(number).unwrap_or(range.max);
+    let mut before = 0;
+    let parts = proportions.iter().map(|part| {
+        let start = min + ports * before / whole;
+        before += part;
+        PortRange { min: port(start), max: port(min + ports * before / whole - 1) }
+    });
+    parts.collect()
 }
 
 /// One walk over /proc for all of them.
@@ -224,13 +240,14 @@ mod tests {
     #[test]
     fn the_parts_of_a_range_are_the_range() {
         for (min, max) in [(32_768, 60_999), (1, 65_535), (0, 65_535), (40_000, 40_000)] {
-            for parts in 1..=MOST_THREADS {
-                let parts = split(PortRange { min, max }, parts);
+            for proportions in [&[1][..], &[1, 4], &[1, 1], &[1, 1, 1]] {
+                let parts = split(PortRange { min, max }, proportions);
                 assert_eq!((parts[0].min, parts[parts.len() - 1].max), (min, max));
                 assert!(parts.iter().all(|part| part.min <= part.max));
                 assert!(parts.windows(2).all(|two| two[0].max + 1 == two[1].min));
             }
         }
-        assert_eq!(split(PortRange { min: 21_000, max: 31_000 }, 4).len(), 2);
+        assert_eq!(split(PortRange { min: 32_768, max: 60_999 }, &[1, 4]).len(), 2);
+        assert_eq!(split(PortRange { min: 21_000, max: 31_000 }, &[1, 1, 1]).len(), 1);
     }
 }

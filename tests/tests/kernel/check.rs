@@ -124,6 +124,9 @@ fn exit_code_and_json_follow_the_use_of_the_range() {
             let percent = u32::try_from(count).expect("a percentage");
             assert_eq!((seen.used_ports, seen.used_percent), (percent, percent));
             assert_eq!(seen.health_score, 100 - percent);
+            assert_eq!(seen.sources.sockets, "sock_diag");
+            let ways = [Some("bpf_iterator"), Some("proc")];
+            assert!(ways.contains(&seen.sources.processes.as_deref()), "{:?}", seen.sources);
             assert_eq!((seen.warning_threshold, seen.critical_threshold), (70.0, 85.0));
             assert_eq!((&*seen.protocol, seen.namespace), ("tcp", inode.to_string()));
             let listed = tcp_states().remove(&ESTABLISHED).unwrap_or_default();
