@@ -117,6 +117,18 @@ pub fn unknown(reason: &str) -> serde_json::Result<String> {
     write(&Object { status, worst: None, message: reason, namespaces: Vec::new(), failures: &[] })
 }
 
+/// An object's line with one more member.
+///
+/// # Errors
+/// As [`render`].
+pub fn with_member(line: &str, name: &str, value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = line.strip_suffix('}').unwrap_or(line).as_bytes().to_vec();
+    bytes.extend_from_slice(format!(",\"{name}\":").as_bytes());
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
+    bytes.push(b'}');
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn write(object: &Object<'_>) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
     object.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;

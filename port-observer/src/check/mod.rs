@@ -1,6 +1,7 @@
 //! The check for monitoring systems: how much of a port range is used, and whether that is too much.
 
 pub mod json;
+pub mod kept;
 mod look;
 mod tally;
 pub mod text;
@@ -58,6 +59,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Warning, Self::Unknown, Self::Critical];
+
     /// The exit code of a monitoring plugin.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -220,3 +220,15 @@ fn what_could_not_be_checked_is_never_ok() {
     assert_eq!(object["failures"][0], "network namespace red: it is gone");
     assert_eq!(object["namespaces"][0]["namespace"], "blue");
 }
+
+#[test]
+fn what_is_said_about_an_answer_leaves_it_readable() {
+    let line = text::render(&answer(vec![finding()]));
+    let noted = text::with_note(&line, "12 s | old");
+    assert!(noted.contains("ip_local_port_range [12 s / old] | used=78;"), "{noted}");
+    assert_eq!(noted.matches('|').count(), 1);
+    let object = json::render(&answer(vec![finding()])).unwrap();
+    let aged = json::with_member(&object, "ageSeconds", &12).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&aged).unwrap();
+    assert_eq!((&read["ageSeconds"], &read["status"]), (&12.into(), &"warning".into()));
+}
