@@ -236,6 +236,38 @@ fn name_processes(findings: Vec<&mut Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Threshold;
+    use crate::kernel::testing::in_fresh_namespace;
+
+    fn question(namespaces: Vec<Namespace>, all: bool) -> Question {
+        Question {
+            namespaces,
+            all,
+            missing: Vec::new(),
+            protocol: Protocol::Tcp,
+            range: None,
+            warning: Threshold::Percent(70.0),
+            critical: Threshold::Percent(85.0),
+            per_destination: false,
+            always_processes: false,
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_ends_before_it_is_looked_into_is_unknown_unless_all_were_asked_for() {
+        let own = Namespace::own().unwrap();
+        let gone = in_fresh_namespace(|| Namespace::own().unwrap());
+        if gone.inode == own.inode {
+            println!("skipped: no privilege to make a network namespace");
+            return;
+        }
+        let named = look(question(vec![own.clone(), gone.clone()], false));
+        assert_eq!((named.status(), named.findings.len()), (Status::Unknown, 1));
+        assert!(named.failures[0].contains(&format!("{} is gone", gone.inode)), "{named:?}");
+        let all = look(question(vec![own, gone.clone()], true));
+        assert_eq!((all.failures.len(), all.findings.len()), (0, 1));
+        assert_eq!(look(question(vec![gone], true)).status(), Status::Unknown, "nothing was seen");
+    }
 
     #[test]
     fn the_parts_of_a_range_are_the_range() {

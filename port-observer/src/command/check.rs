@@ -1,8 +1,6 @@
 //! `check`: how much of the ports is used, for monitoring systems.
 
-use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,7 +85,7 @@ fn kept(config: &CheckConfig, max_age: Duration) -> Result<(Status, String)> {
     let (status, line) = look(config)?;
     // What could not be told may be told the next time.
     let kept = match (place, status) {
-        (Ok(_), Status::Unknown) => Ok(()),
+        (_, Status::Unknown) => Ok(()),
         (Ok(place), _) => place.keep(status, &line),
         (Err(error), _) => Err(error),
     };
@@ -112,13 +110,13 @@ fn with_age(format: Format, line: &str, age: Duration) -> Result<String> {
 
 /// All that the answer depends on but what is to be found out.
 fn asked(config: &CheckConfig) -> Result<String> {
-    let paths = config.netns.iter().filter(|text| text.contains('/'));
-    // The same path may be another namespace for another process.
-    let inodes: Vec<Option<u64>> =
-        paths.map(|path| fs::metadata(path).ok().map(|found| found.ino())).collect();
-    let own = netns::own_inode()?;
+    let mut places = vec![(netns::own_inode()?, netns::own_cookie())];
+    // What a path or a number stands for may change. One that is gone has no last answer.
+    for namespace in if config.all_netns { Vec::new() } else { namespaces(config)?.0 } {
+        places.push((namespace.inode, namespace.run(|| Ok(netns::own_cookie()))?));
+    }
     let config = CheckConfig { max_age: None, ..config.clone() };
-    Ok(format!("{} {own} {inodes:?} {config:?}", env!("CARGO_PKG_VERSION")))
+    Ok(format!("{} {places:?} {config:?}", env!("CARGO_PKG_VERSION")))
 }
 
 fn unknown(format: Format, reason: &str) -> Result<String> {

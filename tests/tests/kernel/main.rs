@@ -8,6 +8,7 @@ mod attribution;
 mod bind;
 mod cause;
 mod check;
+mod check_failures;
 mod connect;
 mod existing;
 mod forecast;
