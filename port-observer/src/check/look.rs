@@ -24,13 +24,13 @@ pub fn look(question: Question) -> Answer {
         question.protocol == Protocol::Udp || diag::lists_bound_sockets() != Some(false);
     for namespace in &question.namespaces {
         let name = namespace.names.first().cloned().unwrap_or_else(|| namespace.inode.to_string());
-        match namespace.run(|| look_here(&question, lists_bound)) {
-            Ok(mut finding) => {
+        match look_into(namespace, &question, lists_bound) {
+            Ok(None) => {}
+            Ok(Some(mut finding)) => {
                 finding.namespace = name;
                 finding.status = finding.judge(&question);
                 findings.push(finding);
             }
-            Err(_) if question.all && has_ended(namespace) => {}
             Err(error) => failures.push(format!("network namespace {name}: {error:#}")),
         }
     }
@@ -46,8 +46,32 @@ pub fn look(question: Question) -> Answer {
     Answer { question, findings, failures }
 }
 
-fn has_ended(namespace: &Namespace) -> bool {
-    netns::list().is_ok_and(|now| now.namespaces.iter().all(|one| one.inode != namespace.inode))
+/// How often a namespace is looked for that others come and go with.
+const MOST_TRIES: usize = 5;
+
+/// `None`: it has ended, and is not missed.
+fn look_into(
+    namespace: &Namespace,
+    question: &Question,
+    lists_bound: bool,
+) -> Result<Option<Finding>> {
+    let mut namespace = namespace.clone();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match namespace.run(|| look_here(question, lists_bound)) {
+            Ok(finding) => return Ok(Some(finding)),
+            Err(error) if question.all => error,
+            Err(error) => return Err(error),
+        };
+        let mut now = netns::list()?.namespaces.into_iter();
+        match now.find(|one| one.inode == namespace.inode) {
+            None => return Ok(None),
+            Some(same) if same == namespace || tries == MOST_TRIES => return Err(error),
+            // Its number is that of another by now, or other processes lead to it.
+            Some(other) => namespace = other,
+        }
+    }
 }
 
 /// Counts in the namespace of this thread.
