@@ -15,7 +15,9 @@ use crate::{
 pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use event_type::EventType;
 pub use space::{Holder, Level, Space, SpaceKind, Story, used_percent};
-pub use summary::{Closing, Failure, Holding, NamespaceUse, ProcessUse, Snapshot, Summary, TcpUse};
+pub use summary::{
+    Closing, Failure, Holding, NamespaceUse, ProcessUse, Snapshot, Sources, Summary, TcpUse,
+};
 
 /// One line of the stream.
 #[derive(Clone, Debug)]

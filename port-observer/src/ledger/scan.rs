@@ -33,12 +33,16 @@ pub struct Scan {
 
 impl Scan {
     pub(super) fn begin(&mut self) {
-        self.number += 1;
-        self.is_running = true;
-        self.released.clear();
-        self.released_flows.clear();
-        self.succeeded.clear();
-        self.listening.clear();
+        // What was told and not accounted before the first one is not news to it.
+        let released =
+            if self.number == 0 { std::mem::take(&mut self.released) } else { HashSet::default() };
+        *self = Self {
+            number: self.number + 1,
+            is_running: true,
+            has_ended: self.has_ended,
+            released,
+            ..Self::default()
+        };
     }
 
     /// What a holding that comes now is marked with.
@@ -63,7 +67,7 @@ impl Scan {
 
     /// A socket has let go of its port without a word of its own, or was told of and not accounted.
     pub(super) fn passed_on(&mut self, socket: SocketId) {
-        if self.is_running {
+        if self.is_running || self.number == 0 {
             self.released.insert(socket);
         }
     }

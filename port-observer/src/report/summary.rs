@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use serde::Serialize;
+
 use super::{CauseKind, Port, Space};
 use crate::{
     event::{Endpoint, TcpState, Via},
@@ -74,12 +76,24 @@ pub struct Snapshot {
     pub kernel: String,
     /// What could not be seen, a sentence each.
     pub missing: Vec<String>,
+    /// Where it comes from.
+    pub sources: Sources,
     /// By namespace, space and process.
     pub summary: Summary,
     /// One by one, by namespace, protocol and port; if asked for.
     pub holdings: Option<Vec<Holding>>,
     /// The ports that `holdings` are narrowed to, as text; `None`: all.
     pub asked: Option<String>,
+}
+
+/// Where what was looked at once comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sources {
+    /// `sock_diag`, or `proc_net`.
+    pub sockets: &'static str,
+    /// `bpf_iterator`, or `proc`; absent: processes were not looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<&'static str>,
 }
 
 /// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.

@@ -217,16 +217,18 @@ fn what_was_found_at_an_address_before_its_socket_took_another_port_is_old() {
 #[test]
 fn what_there_is_no_room_for_is_counted_once() {
     let mut book = Book::with(Options { max_holdings: 1, ..Options::default() });
+    let (early, third) = (SocketId(31), SocketId(33));
     book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(early, to_web(40003), connect("curl"));
     book.scan_begins();
     book.tell(OTHER, to_web(40001), connect("curl"));
+    assert_eq!(book.finds(early, to_web(40003), TcpState::ESTABLISHED), NO_LINES);
     assert_eq!(book.finds(OTHER, to_web(40001), TcpState::ESTABLISHED), NO_LINES);
-    let third = SocketId(33);
     let said = book.finds(third, to_web(40002), TcpState::ESTABLISHED);
     assert_eq!(said, ["existing 40002>10.0.0.9:80 old"]);
     book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
     assert_eq!(book.scan_ends(), NO_LINES);
-    assert_eq!(book.unaccounted(), 2);
+    assert_eq!(book.unaccounted(), 3);
 
     book.scan_begins();
     for (socket, port) in [(SOCKET, 40000), (OTHER, 40001), (third, 40002)] {

@@ -21,10 +21,19 @@ struct Snapshot {
     host: String,
     kernel: String,
     missing: Vec<String>,
+    sources: Sources,
     namespaces: Vec<Namespace>,
     spaces: Vec<Space>,
     processes: Vec<ProcessUse>,
     holdings: Option<Vec<Holding>>,
+}
+
+/// Where it comes from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    sockets: String,
+    processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +140,9 @@ fn a_snapshot_has_the_numbers_of_the_kernels_own_lists() {
         let seen = snapshot(&["--holdings", "--netns", &inode.to_string()]);
         assert_eq!(listed(), before, "the namespace was not quiet");
         assert_eq!(seen.schema, 1);
+        assert_eq!(seen.sources.sockets, "sock_diag");
+        let ways = [Some("bpf_iterator"), Some("proc")];
+        assert!(ways.contains(&seen.sources.processes.as_deref()), "{:?}", seen.sources);
         assert!(!seen.host.is_empty() && !seen.kernel.is_empty());
         assert!(seen.time.duration_until(jiff::Timestamp::now()).as_secs() < 600);
 
