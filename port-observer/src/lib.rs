@@ -14,6 +14,7 @@ pub mod logging;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod recording;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -1,10 +1,12 @@
 //! The command line as it is typed. `config` makes of it what the commands work with.
 
 mod check;
+mod record;
 mod snapshot;
 mod values;
 
 pub use check::{CheckArgs, Refused, unknown};
+pub use record::RecordArgs;
 pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
@@ -61,6 +63,8 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Check once how much of the ephemeral ports is used, for monitoring systems
     Check(CheckArgs),
+    /// Record events into a file, for later
+    Record(RecordArgs),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -76,11 +80,13 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(arguments)?;
         match &cli.command {
-            Command::Live(args) => args.check().map_err(|message| usage_error("live", message))?,
+            Command::Live(args) => {
+                args.lines.check().map_err(|message| usage_error("live", message))?
+            }
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
-            Command::Snapshot(_) | Command::Doctor(_) => {}
+            Command::Snapshot(_) | Command::Record(_) | Command::Doctor(_) => {}
         }
         Ok(cli)
     }
@@ -124,6 +130,21 @@ pub struct LiveArgs {
     /// Stop after this long: 90s, 5m, 1h30m
     #[arg(long, value_parser = values::duration)]
     pub duration: Option<Duration>,
+    /// Which lines, and what is in them.
+    #[command(flatten)]
+    pub lines: LinesArgs,
+    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
+    /// rounded up to a power of two, from 64KiB to 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
+    pub buffer_size: u32,
+    /// What to print.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// What is printed of a stream of events, whether it comes from the kernel or from a recording.
+#[derive(Args, Debug)]
+pub struct LinesArgs {
     /// Stop after this many printed events
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
@@ -166,16 +187,9 @@ pub struct LiveArgs {
     /// when there are more
     #[arg(long, value_name = "N", default_value = "1000000")]
     pub max_holdings: NonZeroUsize,
-    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
-    /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
-    pub buffer_size: u32,
-    /// What to print.
-    #[command(flatten)]
-    pub filter: FilterArgs,
 }
 
-impl LiveArgs {
+impl LinesArgs {
     /// What no option can see alone.
     fn check(&self) -> Result<(), String> {
         let Self { warning, critical, .. } = self;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cause;
+mod checkpoint;
 mod history;
 mod holdings;
 mod lists;
@@ -21,6 +22,7 @@ use crate::{
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
+pub use checkpoint::{Checkpoint, Held};
 pub use holdings::{Holding, Holdings, Holds, Role};
 pub use spaces::SpaceKey;
 
@@ -32,6 +34,8 @@ pub trait Who {
     fn exec(&mut self, exec: &Exec);
     /// A process was born.
     fn fork(&mut self, fork: &Fork);
+    /// Events were lost: what is known may be outdated.
+    fn events_lost(&mut self) {}
 }
 
 /// What the ledger is asked for.
