@@ -2,10 +2,12 @@
 
 mod check;
 mod record;
+mod replay;
 mod snapshot;
 
 pub use check::CheckConfig;
 pub use record::RecordConfig;
+pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
 
 use std::io::IsTerminal;

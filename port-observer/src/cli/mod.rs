@@ -2,16 +2,20 @@
 
 mod check;
 mod record;
+mod replay;
 mod snapshot;
 mod values;
 
 pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
+pub use replay::{ReplayArgs, Speed, To};
 pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -65,6 +69,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Record events into a file, for later
     Record(RecordArgs),
+    /// Print a recording as the lines that `live` would have printed
+    Replay(Box<ReplayArgs>),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -82,6 +88,9 @@ impl Cli {
         match &cli.command {
             Command::Live(args) => {
                 args.lines.check().map_err(|message| usage_error("live", message))?
+            }
+            Command::Replay(args) => {
+                args.lines.check().map_err(|message| usage_error("replay", message))?;
             }
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
@@ -208,10 +217,14 @@ impl LinesArgs {
     }
 }
 
-/// The filters.
+/// The filters. `To` is what `--to` takes: of a recording it may be a time too.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Filters (each may be given several times)")]
-pub struct FilterArgs {
+pub struct FilterArgs<To = Destination>
+where
+    To: FromStr + Clone + Send + Sync + 'static,
+    To::Err: Into<Box<dyn Error + Send + Sync>>,
+{
     /// The process, as the host numbers it
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
@@ -226,7 +239,7 @@ pub struct FilterArgs {
     pub port: Vec<PortRange>,
     /// The destination: 10.0.0.1, 10.0.0.1:443, 10.0.0.0/8, 2001:db8::1 (with a port: in brackets)
     #[arg(long, value_name = "ADDRESS[:PORT]")]
-    pub to: Vec<Destination>,
+    pub to: Vec<To>,
     /// The network namespace: its inode number, its name under /run/netns, or a path such as
     /// /proc/PID/ns/net; applied in the kernel
     #[arg(

@@ -108,7 +108,7 @@ fn first_line(observer: &Observer) -> Result<Start> {
     Ok(Start {
         host: name.nodename().to_string_lossy().into_owned(),
         kernel: name.release().to_string_lossy().into_owned(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         backend: observer.backend().name(),
         exact: observer.backend().is_exact(),
         missing: observer.missing().to_vec(),

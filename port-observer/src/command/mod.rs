@@ -6,6 +6,8 @@ pub mod live;
 mod observer;
 mod processes;
 pub mod record;
+mod recorded;
+pub mod replay;
 pub mod snapshot;
 mod stream;
 mod time;
@@ -29,6 +31,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args)),
         Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?),
+        Command::Replay(args) => replay::run(*args, cli.color),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -138,13 +138,21 @@ impl Stream {
         self.time = time;
     }
 
-    /// Another run begins, with nothing observed.
+    /// Another run begins, with nothing observed. `first_offset_ns`: realtime less boottime when it
+    /// began, which may be before what is left of it.
     ///
     /// # Errors
     /// When the kernel refuses the clocks.
-    pub fn begin_again(&mut self, config: &Lines, sticky: bool, who: Processes) -> Result<()> {
+    pub fn begin_again(
+        &mut self,
+        config: &Lines,
+        sticky: bool,
+        who: Processes,
+        first_offset_ns: i64,
+    ) -> Result<()> {
         self.ledger = Ledger::new(who, options(config, sticky));
         self.offset_ns = self.time.offset_ns()?;
+        self.sink.begin(first_offset_ns);
         self.sink.set_offset(self.offset_ns);
         self.events = 0;
         if let Some(summaries) = &mut self.summaries {

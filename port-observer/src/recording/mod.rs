@@ -3,10 +3,15 @@
 
 mod entry;
 mod insert;
+mod moment;
+mod reader;
 mod recorder;
 mod retention;
+mod rows;
 pub mod schema;
 mod writer;
 
 pub use entry::{Entry, Input};
+pub use moment::Moment;
+pub use reader::{Item, Reader, Run};
 pub use recorder::{Options, Recorder, RunStart};

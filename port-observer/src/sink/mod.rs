@@ -18,6 +18,10 @@ pub trait Sink: Send {
     /// day. The clock may be set while we run, so this may be called at any time.
     fn set_offset(&mut self, offset_ns: i64);
 
+    /// Another host's or another time's reports begin, whose offset was this at first: `set_offset`
+    /// follows.
+    fn begin(&mut self, _first_offset_ns: i64) {}
+
     /// Takes a report. It may be held back until the next `flush`.
     ///
     /// # Errors
