@@ -3,28 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use tests::lines::{Body, Exhausted, Line};
 use tests::net::{Net, SERVER, Server, ephemeral_range, in_namespace, scenario, sysctl};
 use tests::observer::Observer;
 use tests::socket::{ANY, Held, local, tcp};
-use tests::system::is_left_out;
 use tests::system::patience;
 
-/// Connects until there is no port.
-fn fill() -> Vec<Held> {
-    let mut held = Vec::new();
-    loop {
-        let mut a = tcp();
-        match a.try_connect(SERVER) {
-            Ok(()) => held.push(a),
-            Err(error) => {
-                assert_eq!(error, Errno::EADDRNOTAVAIL);
-                return held;
-            }
-        }
-    }
-}
+use super::fill::{exhausted, fill};
 
 /// Leaves this many connections in TIME_WAIT.
 fn churn(server: &Server, count: usize) {
@@ -37,23 +22,15 @@ fn churn(server: &Server, count: usize) {
     }
 }
 
-/// The first exhausted line tells this cause. Returns it.
+/// The exhausted line tells this cause. Returns it.
 fn assert_cause(net: &Net, cause: &str) -> Exhausted {
-    let lines = net.mark();
-    let found = lines.into_iter().find_map(|line| match line.body {
-        Body::Exhausted(line) => Some(line),
-        _ => None,
-    });
-    let line = found.expect("an exhausted line");
+    let line = exhausted(net);
     assert_eq!(line.cause.as_ref().map(|told| told.kind.as_str()), Some(cause), "{line:?}");
     line
 }
 
 #[test]
 fn connections_that_come_and_go_fast_are_churn() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_199);
         sysctl("ipv4/tcp_tw_reuse", "0");
@@ -69,9 +46,6 @@ fn connections_that_come_and_go_fast_are_churn() {
 
 #[test]
 fn connections_that_are_opened_steadily_and_kept_are_a_leak() {
-    if is_left_out() {
-        return;
-    }
     const PORTS: u16 = 260;
     const EACH: Duration = Duration::from_millis(100);
     scenario(|net| {
@@ -94,9 +68,6 @@ fn connections_that_are_opened_steadily_and_kept_are_a_leak() {
 
 #[test]
 fn ports_held_by_bind_are_bind_held() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_099);
         let _server = net.server();
@@ -110,9 +81,6 @@ fn ports_held_by_bind_are_bind_held() {
 
 #[test]
 fn many_connections_in_use_at_the_same_time_are_concurrency() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 41_999);
         let _server = net.server();
@@ -130,9 +98,6 @@ fn many_connections_in_use_at_the_same_time_are_concurrency() {
 
 #[test]
 fn few_ports_are_a_small_range() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_009);
         let _server = net.server();
@@ -154,9 +119,6 @@ fn levels(lines: &[Line]) -> Vec<(String, u32)> {
 
 #[test]
 fn a_space_crosses_its_thresholds_up_and_later_down() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_099);
         let _server = tcp().bind(SERVER).listen();
@@ -182,9 +144,6 @@ fn a_space_crosses_its_thresholds_up_and_later_down() {
 
 #[test]
 fn what_does_not_fit_into_the_ledger_is_told_and_counted() {
-    if is_left_out() {
-        return;
-    }
     const ROOM: u16 = 60;
     const PORTS: u16 = 100;
     in_namespace(|inode| {

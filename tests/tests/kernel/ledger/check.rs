@@ -11,7 +11,6 @@ use tests::net::{
 use tests::observer::until;
 use tests::socket::{Held, local, tcp, udp};
 use tests::system;
-use tests::system::is_left_out;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -91,9 +90,6 @@ fn connect(held: &mut Vec<Held>, server: &Held, count: usize) {
 
 #[test]
 fn exit_code_and_json_follow_the_use_of_the_range() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_109);
         sysctl("ipv4/ip_local_reserved_ports", "40100-40200");
@@ -149,9 +145,6 @@ fn exit_code_and_json_follow_the_use_of_the_range() {
 
 #[test]
 fn a_port_that_destinations_share_is_one_and_the_busiest_destination_is_told() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
@@ -181,9 +174,6 @@ fn a_port_that_destinations_share_is_one_and_the_busiest_destination_is_told() {
 
 #[test]
 fn time_wait_and_bound_ports_count_and_are_told_apart() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
@@ -215,9 +205,6 @@ fn time_wait_and_bound_ports_count_and_are_told_apart() {
 
 #[test]
 fn a_range_of_an_applications_own_counts_over_udp_too() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         sysctl("ipv4/ip_local_reserved_ports", "21000-21009");
         let _held: Vec<Held> = (21_000..21_009).map(|port| udp().bind(local(port))).collect();
@@ -234,9 +221,6 @@ fn a_range_of_an_applications_own_counts_over_udp_too() {
 
 #[test]
 fn of_several_namespaces_the_worst_decides() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|full| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();

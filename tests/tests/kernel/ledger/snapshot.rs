@@ -12,7 +12,6 @@ use tests::net::{
 use tests::observer::until;
 use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
 use tests::system;
-use tests::system::is_left_out;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,9 +125,6 @@ fn build() -> Vec<Held> {
 
 #[test]
 fn a_snapshot_has_the_numbers_of_the_kernels_own_lists() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         let held = build();
         let before = listed();
@@ -179,9 +175,6 @@ fn a_snapshot_has_the_numbers_of_the_kernels_own_lists() {
 
 #[test]
 fn a_space_has_as_much_headroom_as_connects_then_succeed() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         let mut held = build();
         let seen = snapshot(&["--netns", &inode.to_string()]);
@@ -212,9 +205,6 @@ fn a_space_has_as_much_headroom_as_connects_then_succeed() {
 
 #[test]
 fn who_has_a_port_is_told_in_every_namespace_with_time_wait() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         let held = build();
         let waits = listed().into_iter().filter(|((_, state, _), _)| state == "TIME_WAIT");

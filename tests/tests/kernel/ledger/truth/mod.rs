@@ -15,7 +15,6 @@ use std::{env, thread};
 use tests::lines::{Body, Line};
 use tests::observer::Observer;
 use tests::socket::{local, udp};
-use tests::system::is_left_out;
 use tests::system::{self, Backend, in_virtual_machine};
 
 use self::question::{Answer, Asked, Question};
@@ -60,9 +59,6 @@ impl Result {
 
 #[test]
 fn as_many_calls_succeed_as_the_headroom_says() {
-    if is_left_out() {
-        return;
-    }
     let seeds = seeds();
     let mut results = Vec::new();
     for seeds in seeds.chunks(WORLDS) {
@@ -78,9 +74,6 @@ fn as_many_calls_succeed_as_the_headroom_says() {
 
 #[test]
 fn as_many_calls_succeed_as_the_headroom_says_of_sockets_from_before() {
-    if is_left_out() {
-        return;
-    }
     let ask = |seeds: &[u64]| {
         in_threads(seeds, &|seeds| {
             let worlds = make(seeds);
