@@ -165,7 +165,8 @@ impl DoctorConfig {
 }
 
 impl Output {
-    fn resolve(json: bool, color: cli::Color) -> Self {
+    /// Resolves the arguments.
+    pub fn resolve(json: bool, color: cli::Color) -> Self {
         let format = if json { Format::Json } else { Format::Table };
         Self { format, color: !json && uses_color(color) }
     }

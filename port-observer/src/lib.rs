@@ -8,6 +8,7 @@ pub mod decode;
 pub mod doctor;
 pub mod event;
 pub mod filter;
+pub mod forensics;
 pub mod kernel;
 pub mod ledger;
 pub mod logging;

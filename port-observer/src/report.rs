@@ -345,6 +345,8 @@ pub struct Cause {
     pub capacity: u32,
     /// Of these, kept by TIME_WAIT.
     pub time_wait: u32,
+    /// Of these, what connect() could have taken over if `tcp_tw_reuse` allowed it.
+    pub reusable: u32,
     /// Kept by connections in use.
     pub established: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.

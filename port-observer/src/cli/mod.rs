@@ -3,12 +3,14 @@
 mod check;
 mod record;
 mod replay;
+mod report;
 mod snapshot;
 mod values;
 
 pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
+pub use report::ReportArgs;
 pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
@@ -71,6 +73,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Print a recording as the lines that `live` would have printed
     Replay(Box<ReplayArgs>),
+    /// Tell what happened in a recording, why, and what would have helped
+    Report(ReportArgs),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -95,7 +99,8 @@ impl Cli {
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
-            Command::Snapshot(_) | Command::Record(_) | Command::Doctor(_) => {}
+            Command::Snapshot(_) | Command::Record(_) | Command::Report(_) | Command::Doctor(_) => {
+            }
         }
         Ok(cli)
     }

@@ -8,6 +8,7 @@ mod processes;
 pub mod record;
 mod recorded;
 pub mod replay;
+pub mod report;
 pub mod snapshot;
 mod stream;
 mod time;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => return check::run(&CheckConfig::resolve(args)),
         Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?),
         Command::Replay(args) => replay::run(*args, cli.color),
+        Command::Report(args) => report::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use super::{processes::Processes, stream::Stream, time::Time};
 use crate::{
     config::Lines,
     event::{Event, Kind},
-    recording::{Input, Item, Reader},
+    recording::{Input, Item, Reader, Run},
 };
 
 /// A recording at work.
@@ -19,18 +19,37 @@ pub struct Recorded {
     offset_ns: i64,
     /// The run under way: when it began, and what the time is in it (`CLOCK_BOOTTIME`).
     run: Option<(u64, u64)>,
+    current: Option<Run>,
     is_over: bool,
 }
 
 impl Recorded {
     /// From where the reader is.
     pub fn new(reader: Reader, config: Lines) -> Self {
-        Self { reader, config, items: Vec::new(), offset_ns: 0, run: None, is_over: false }
+        Self {
+            reader,
+            config,
+            items: Vec::new(),
+            offset_ns: 0,
+            run: None,
+            current: None,
+            is_over: false,
+        }
     }
 
     /// The recording.
     pub fn reader(&mut self) -> &mut Reader {
         &mut self.reader
+    }
+
+    /// The run under way.
+    pub fn run(&self) -> Option<&Run> {
+        self.current.as_ref()
+    }
+
+    /// Realtime less boottime, where it is.
+    pub fn offset_ns(&self) -> i64 {
+        self.offset_ns
     }
 
     /// Whether all was handed over.
@@ -79,6 +98,7 @@ impl Recorded {
             Item::Begins { run, time_ns, offset_ns } => {
                 self.offset_ns = offset_ns;
                 self.run = Some((time_ns, time_ns));
+                self.current = Some((*run).clone());
                 self.set_time(time_ns, stream);
                 stream.begin_again(
                     &self.config,
@@ -95,6 +115,7 @@ impl Recorded {
             Item::Ends { time_ns, observed } => {
                 self.set_time(time_ns, stream);
                 self.run = None;
+                self.current = None;
                 stream.stop(observed)
             }
             Item::Entry(entry) => {

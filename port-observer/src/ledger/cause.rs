@@ -17,6 +17,8 @@ pub struct Evidence {
     pub capacity: u32,
     /// Kept by TIME_WAIT.
     pub time_wait: u32,
+    /// Of these, old enough to be taken over, if `tcp_tw_reuse` allows it.
+    pub reusable: u32,
     /// Kept by connections.
     pub established: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.
@@ -34,6 +36,7 @@ impl Evidence {
             kind: self.kind(),
             capacity: self.capacity,
             time_wait: self.time_wait,
+            reusable: self.reusable,
             established: self.established,
             bound: self.bound,
             closed_per_second: self.growth.map(|growth| growth.closed_per_second),
@@ -75,6 +78,7 @@ mod tests {
         Evidence {
             capacity: time_wait + established + bound,
             time_wait,
+            reusable: 0,
             established,
             bound,
             median_age_seconds: Some(30.0),

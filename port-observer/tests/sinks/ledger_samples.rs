@@ -63,6 +63,7 @@ pub fn cause(kind: CauseKind) -> Cause {
         kind,
         capacity: 100,
         time_wait: 97,
+        reusable: 0,
         established: 3,
         bound: 0,
         closed_per_second: Some(40.123_456),
