@@ -1,9 +1,13 @@
 //! The command line, resolved: what the commands work with. Nothing from here on knows clap.
 
 mod check;
+mod record;
+mod replay;
 mod snapshot;
 
 pub use check::CheckConfig;
+pub use record::RecordConfig;
+pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
 
 use std::io::IsTerminal;
@@ -42,9 +46,20 @@ pub struct LiveConfig {
     pub backend: Option<Backend>,
     /// When to stop, from the start of observing.
     pub duration: Option<Duration>,
+    /// Whether TCP state changes are observed.
+    pub states: bool,
+    /// The size of the ring buffer in bytes, a power of two.
+    pub buffer_size: u32,
+    /// What is printed. The `netns` and `protocols` of its filter are also for the kernel's side.
+    pub lines: Lines,
+}
+
+/// What is printed of a stream of events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lines {
     /// After how many printed lines about ports to stop.
     pub count: Option<NonZeroU64>,
-    /// Whether TCP state changes are observed.
+    /// Whether TCP state changes are printed.
     pub states: bool,
     /// Whether ports that are held already are printed.
     pub existing: bool,
@@ -60,9 +75,7 @@ pub struct LiveConfig {
     pub critical: f64,
     /// The most holdings that are accounted, 1 or more.
     pub max_holdings: usize,
-    /// The size of the ring buffer in bytes, a power of two.
-    pub buffer_size: u32,
-    /// What is printed. Its `netns` and `protocols` are also for the kernel's side.
+    /// Whose lines are printed.
     pub filter: Filter,
     /// How it is printed.
     pub output: Output,
@@ -86,6 +99,28 @@ impl LiveConfig {
         color: cli::Color,
         netns: &dyn Fn(&str) -> anyhow::Result<u32>,
     ) -> anyhow::Result<Self> {
+        let lines = Lines::resolve(args.lines, args.filter, color, netns)?;
+        Ok(Self {
+            backend: args.backend.0,
+            duration: args.duration,
+            states: lines.states,
+            buffer_size: args.buffer_size,
+            lines,
+        })
+    }
+}
+
+impl Lines {
+    /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
+    ///
+    /// # Errors
+    /// A namespace can't be resolved.
+    pub fn resolve(
+        args: cli::LinesArgs,
+        filter: cli::FilterArgs,
+        color: cli::Color,
+        netns: &dyn Fn(&str) -> anyhow::Result<u32>,
+    ) -> anyhow::Result<Self> {
         let mut events = args.events;
         // Asking for the lines is asking for the observation, and the other way round.
         let states = args.states || events.contains(&EventType::State);
@@ -97,18 +132,16 @@ impl LiveConfig {
         }
         let filter = Filter {
             events,
-            pids: args.filter.pid,
-            names: args.filter.name,
-            uids: args.filter.uid,
-            ports: args.filter.port,
-            destinations: args.filter.to,
-            netns: resolve_netns(&args.filter.netns, netns)?,
-            containers: args.filter.container,
-            protocols: args.filter.protocol,
+            pids: filter.pid,
+            names: filter.name,
+            uids: filter.uid,
+            ports: filter.port,
+            destinations: filter.to,
+            netns: resolve_netns(&filter.netns, netns)?,
+            containers: filter.container,
+            protocols: filter.protocol,
         };
         Ok(Self {
-            backend: args.backend.0,
-            duration: args.duration,
             count: args.count,
             states,
             existing: !args.no_existing,
@@ -118,7 +151,6 @@ impl LiveConfig {
             warning: args.warning,
             critical: args.critical,
             max_holdings: args.max_holdings.get(),
-            buffer_size: args.buffer_size,
             filter,
             output: Output::resolve(args.json, color),
         })
@@ -133,7 +165,8 @@ impl DoctorConfig {
 }
 
 impl Output {
-    fn resolve(json: bool, color: cli::Color) -> Self {
+    /// Resolves the arguments.
+    pub fn resolve(json: bool, color: cli::Color) -> Self {
         let format = if json { Format::Json } else { Format::Table };
         Self { format, color: !json && uses_color(color) }
     }
@@ -188,18 +221,21 @@ mod tests {
             LiveConfig {
                 backend: None,
                 duration: None,
-                count: None,
                 states: false,
-                existing: true,
-                spaces: false,
-                summary: None,
-                top: 10,
-                warning: 70.0,
-                critical: 85.0,
-                max_holdings: 1_000_000,
                 buffer_size: 64 << 20,
-                filter: Filter::default(),
-                output,
+                lines: Lines {
+                    count: None,
+                    states: false,
+                    existing: true,
+                    spaces: false,
+                    summary: None,
+                    top: 10,
+                    warning: 70.0,
+                    critical: 85.0,
+                    max_holdings: 1_000_000,
+                    filter: Filter::default(),
+                    output,
+                },
             }
         );
     }
@@ -207,7 +243,7 @@ mod tests {
     #[test]
     fn a_namespace_is_an_inode_number_or_asked_for_by_name() {
         assert_eq!(
-            resolve("--netns 4026531840 --netns blue").unwrap().filter.netns,
+            resolve("--netns 4026531840 --netns blue").unwrap().lines.filter.netns,
             [4026531840, 77]
         );
     }
@@ -222,19 +258,19 @@ mod tests {
     fn states_and_the_type_state_imply_each_other() {
         assert!(resolve("--events state").unwrap().states);
         let config = resolve("--states --events acquire").unwrap();
-        assert_eq!(config.filter.events, [EventType::Acquire, EventType::State]);
-        assert_eq!(resolve("--states").unwrap().filter.events, []);
+        assert_eq!(config.lines.filter.events, [EventType::Acquire, EventType::State]);
+        assert_eq!(resolve("--states").unwrap().lines.filter.events, []);
         assert!(!resolve("--events acquire").unwrap().states);
     }
 
     #[test]
     fn asking_for_summaries_is_asking_for_their_lines() {
         let config = resolve("--summary 500ms --events acquire").unwrap();
-        assert_eq!(config.summary, Some(Duration::from_millis(500)));
-        assert_eq!(config.filter.events, [EventType::Acquire, EventType::Summary]);
-        assert_eq!(resolve("--summary 10s").unwrap().filter.events, []);
+        assert_eq!(config.lines.summary, Some(Duration::from_millis(500)));
+        assert_eq!(config.lines.filter.events, [EventType::Acquire, EventType::Summary]);
+        assert_eq!(resolve("--summary 10s").unwrap().lines.filter.events, []);
         let config = resolve("--summary 10s --events summary").unwrap();
-        assert_eq!(config.filter.events, [EventType::Summary]);
+        assert_eq!(config.lines.filter.events, [EventType::Summary]);
     }
 
     #[test]
@@ -243,15 +279,15 @@ mod tests {
             "--no-existing --spaces --top 3 --warning 50 --critical 60.5% --max-holdings 1000",
         )
         .unwrap();
-        assert!(!config.existing && config.spaces);
-        assert_eq!((config.top, config.max_holdings), (3, 1000));
-        assert_eq!((config.warning, config.critical), (50.0, 60.5));
+        assert!(!config.lines.existing && config.lines.spaces);
+        assert_eq!((config.lines.top, config.lines.max_holdings), (3, 1000));
+        assert_eq!((config.lines.warning, config.lines.critical), (50.0, 60.5));
     }
 
     #[test]
     fn json_is_never_coloured() {
-        let output = resolve("--json --color always").unwrap().output;
+        let output = resolve("--json --color always").unwrap().lines.output;
         assert_eq!(output, Output { format: Format::Json, color: false });
-        assert!(resolve("--color always").unwrap().output.color);
+        assert!(resolve("--color always").unwrap().lines.output.color);
     }
 }

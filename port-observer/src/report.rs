@@ -193,7 +193,7 @@ pub struct Start {
     /// `uname -r`.
     pub kernel: String,
     /// The program's own version.
-    pub version: &'static str,
+    pub version: std::borrow::Cow<'static, str>,
     /// `fexit`, `kprobe`, `tracepoint` or `poll`.
     pub backend: &'static str,
     /// Every acquire and release is seen.

@@ -5,5 +5,6 @@ pub mod expect;
 pub mod lines;
 pub mod net;
 pub mod observer;
+pub mod recording;
 pub mod socket;
 pub mod system;

@@ -1,15 +1,23 @@
 //! The command line as it is typed. `config` makes of it what the commands work with.
 
 mod check;
+mod record;
+mod replay;
+mod report;
 mod snapshot;
 mod values;
 
 pub use check::{CheckArgs, Refused, unknown};
+pub use record::RecordArgs;
+pub use replay::{ReplayArgs, Speed, To};
+pub use report::ReportArgs;
 pub use snapshot::SnapshotArgs;
 pub use values::BackendChoice;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -61,6 +69,12 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Check once how much of the ephemeral ports is used, for monitoring systems
     Check(CheckArgs),
+    /// Record events into a file, for later
+    Record(RecordArgs),
+    /// Print a recording as the lines that `live` would have printed
+    Replay(Box<ReplayArgs>),
+    /// Tell what happened in a recording, why, and what would have helped
+    Report(ReportArgs),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -76,11 +90,17 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(arguments)?;
         match &cli.command {
-            Command::Live(args) => args.check().map_err(|message| usage_error("live", message))?,
+            Command::Live(args) => {
+                args.lines.check().map_err(|message| usage_error("live", message))?
+            }
+            Command::Replay(args) => {
+                args.lines.check().map_err(|message| usage_error("replay", message))?;
+            }
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
-            Command::Snapshot(_) | Command::Doctor(_) => {}
+            Command::Snapshot(_) | Command::Record(_) | Command::Report(_) | Command::Doctor(_) => {
+            }
         }
         Ok(cli)
     }
@@ -124,6 +144,21 @@ pub struct LiveArgs {
     /// Stop after this long: 90s, 5m, 1h30m
     #[arg(long, value_parser = values::duration)]
     pub duration: Option<Duration>,
+    /// Which lines, and what is in them.
+    #[command(flatten)]
+    pub lines: LinesArgs,
+    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
+    /// rounded up to a power of two, from 64KiB to 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
+    pub buffer_size: u32,
+    /// What to print.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// What is printed of a stream of events, whether it comes from the kernel or from a recording.
+#[derive(Args, Debug)]
+pub struct LinesArgs {
     /// Stop after this many printed events
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
@@ -166,16 +201,9 @@ pub struct LiveArgs {
     /// when there are more
     #[arg(long, value_name = "N", default_value = "1000000")]
     pub max_holdings: NonZeroUsize,
-    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
-    /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
-    pub buffer_size: u32,
-    /// What to print.
-    #[command(flatten)]
-    pub filter: FilterArgs,
 }
 
-impl LiveArgs {
+impl LinesArgs {
     /// What no option can see alone.
     fn check(&self) -> Result<(), String> {
         let Self { warning, critical, .. } = self;
@@ -194,10 +222,14 @@ impl LiveArgs {
     }
 }
 
-/// The filters.
+/// The filters. `To` is what `--to` takes: of a recording it may be a time too.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Filters (each may be given several times)")]
-pub struct FilterArgs {
+pub struct FilterArgs<To = Destination>
+where
+    To: FromStr + Clone + Send + Sync + 'static,
+    To::Err: Into<Box<dyn Error + Send + Sync>>,
+{
     /// The process, as the host numbers it
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
@@ -212,7 +244,7 @@ pub struct FilterArgs {
     pub port: Vec<PortRange>,
     /// The destination: 10.0.0.1, 10.0.0.1:443, 10.0.0.0/8, 2001:db8::1 (with a port: in brackets)
     #[arg(long, value_name = "ADDRESS[:PORT]")]
-    pub to: Vec<Destination>,
+    pub to: Vec<To>,
     /// The network namespace: its inode number, its name under /run/netns, or a path such as
     /// /proc/PID/ns/net; applied in the kernel
     #[arg(

@@ -68,7 +68,7 @@ fn filters_may_be_repeated() {
 #[test]
 fn types_are_a_list_and_may_be_repeated() {
     let args = live("--events acquire,time_wait --events lost").unwrap();
-    let names: Vec<_> = args.events.into_iter().map(|event| event.name()).collect();
+    let names: Vec<_> = args.lines.events.into_iter().map(|event| event.name()).collect();
     assert_eq!(names, ["acquire", "time_wait", "lost"]);
 }
 
@@ -92,7 +92,7 @@ fn every_backend_and_type_of_line_is_understood() {
         "stop",
     ] {
         let args = live(&format!("--summary 1s --events {event}")).unwrap();
-        assert_eq!(args.events[0].name(), event);
+        assert_eq!(args.lines.events[0].name(), event);
         assert!(help(Some("live")).contains(event));
     }
 }

@@ -14,6 +14,11 @@ const BUFFER_MIN: u64 = 64 << 10;
 /// The most, in bytes.
 const BUFFER_MAX: u64 = 1 << 30;
 
+/// The least room for a recording, in bytes.
+const FILE_MIN: u64 = 8 << 20;
+/// The most, in bytes.
+const FILE_MAX: u64 = 1 << 40;
+
 /// The shortest time between two summaries.
 const SUMMARY_EVERY_MIN: Duration = Duration::from_millis(100);
 
@@ -81,6 +86,23 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 /// Bytes, with or without a unit, rounded up to a power of two: what the kernel's ring buffer
 /// takes (`ringbuf_map_alloc()`, kernel/bpf/ringbuf.c).
 pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
+    Some(bytes(text)?)
+        .filter(|bytes| (BUFFER_MIN..=BUFFER_MAX).contains(bytes))
+        .and_then(|bytes| u32::try_from(bytes.next_power_of_two()).ok())
+        .ok_or_else(|| "it must be from 64KiB to 1GiB".to_owned())
+}
+
+/// Bytes, with or without a unit.
+pub(super) fn file_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        size @ FILE_MIN..=FILE_MAX => Ok(size),
+        _ => Err("it must be from 8MiB to 1024GiB".to_owned()),
+    }
+}
+
+/// A number, with or without a unit; too large is as large as can be.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "write bytes, or a number with KiB, MiB or GiB".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
@@ -88,15 +110,10 @@ pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
         "kib" | "k" => 10,
         "mib" | "m" => 20,
         "gib" | "g" => 30,
-        _ => return Err("write bytes, or a number with KiB, MiB or GiB".to_owned()),
+        _ => return Err(wrong()),
     };
-    let number: u64 =
-        number.parse().map_err(|_| "write bytes, or a number with KiB, MiB or GiB".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .filter(|bytes| (BUFFER_MIN..=BUFFER_MAX).contains(bytes))
-        .and_then(|bytes| u32::try_from(bytes.next_power_of_two()).ok())
-        .ok_or_else(|| "it must be from 64KiB to 1GiB".to_owned())
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    Ok(number.saturating_mul(1 << shift))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `live`: streams events as they happen.
+//! `live`: streams events as they happen. `record`, into a file.
 
 use std::{pin::pin, time::Duration};
 
@@ -8,11 +8,12 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{observer::Observer, stream::Stream};
+use super::{observer::Observer, processes::Processes, stream::Stream, time::Time};
 use crate::{
-    config::LiveConfig,
+    config::{Format, LiveConfig},
     kernel::netns,
     process::{ProcFs, ProcessTable},
+    recording::{self, Recorder},
     report::Start,
     sink,
 };
@@ -25,14 +26,22 @@ const BATCH: usize = 8192;
 /// # Errors
 /// When no backend can be used, or the output can't be written.
 pub fn run(config: LiveConfig) -> Result<()> {
+    observe(config, None)
+}
+
+/// The same, and records it; without `--json` prints nothing.
+///
+/// # Errors
+/// The same, or when it can't be recorded.
+pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(live(config))
+        .block_on(live(config, recording))
 }
 
-async fn live(config: LiveConfig) -> Result<()> {
+async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     let home = netns::own_inode().ok();
@@ -41,8 +50,22 @@ async fn live(config: LiveConfig) -> Result<()> {
     if let Err(error) = processes.seed() {
         log::warn!("processes that run already are looked up one by one: {error}");
     }
-    let sink = sink::standard_output(config.output, home)?;
-    let mut stream = Stream::new(&config, observer.is_blocking_sticky(), processes, sink)?;
+    let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
+    let sink = if is_silent {
+        Box::new(sink::Nowhere)
+    } else {
+        sink::standard_output(config.lines.output, home)?
+    };
+    let who = Processes::of_host(processes);
+    let sticky = observer.is_blocking_sticky();
+    let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
+    if is_silent {
+        stream.is_silent();
+    }
+    if let Some(recording) = recording {
+        stream.record_into(Recorder::open(recording, sticky)?);
+    }
+    stream.end_after(config.duration);
     stream.start(first_line(&observer)?)?;
     observer.begin(&mut stream)?;
 
@@ -71,7 +94,13 @@ async fn live(config: LiveConfig) -> Result<()> {
     }
     let observed = stream.observed();
     observer.finish(&mut stream)?;
-    stream.stop(observed)
+    let stopped = stream.stop(observed);
+    // What was recorded is to be safe, whatever became of the lines.
+    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
+    if missing > 0 {
+        log::warn!("{missing} events are missing in the recording");
+    }
+    stopped
 }
 
 fn first_line(observer: &Observer) -> Result<Start> {
@@ -79,7 +108,7 @@ fn first_line(observer: &Observer) -> Result<Start> {
     Ok(Start {
         host: name.nodename().to_string_lossy().into_owned(),
         kernel: name.release().to_string_lossy().into_owned(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         backend: observer.backend().name(),
         exact: observer.backend().is_exact(),
         missing: observer.missing().to_vec(),

@@ -4,13 +4,19 @@ pub mod check;
 pub mod doctor;
 pub mod live;
 mod observer;
+mod processes;
+pub mod record;
+mod recorded;
+pub mod replay;
+pub mod report;
 pub mod snapshot;
 mod stream;
+mod time;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig};
+use crate::config::{CheckConfig, DoctorConfig, LiveConfig, RecordConfig, SnapshotConfig};
 use crate::kernel::netns;
 
 /// Runs what the command line asks for, to the exit code.
@@ -25,6 +31,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?)
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args)),
+        Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?),
+        Command::Replay(args) => replay::run(*args, cli.color),
+        Command::Report(args) => report::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -56,8 +56,8 @@ impl Observer {
     /// When it, or any, can't be used: what is missing and how to get it.
     pub fn start(config: &LiveConfig) -> Result<Self> {
         let looks = Looks {
-            netns: config.filter.netns.clone(),
-            protocols: config.filter.protocols.clone(),
+            netns: config.lines.filter.netns.clone(),
+            protocols: config.lines.filter.protocols.clone(),
         };
         let ranges = start::ephemeral_ranges(&looks.netns)?;
         let options = start::options(config, &ranges);

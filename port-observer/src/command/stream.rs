@@ -8,39 +8,33 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::{processes::Processes, time::Time};
 use crate::{
-    config::{Format, LiveConfig},
-    event::{Event, Exec, Fork, Task},
+    config::{Format, Lines},
+    event::Event,
     filter::Filter,
-    kernel::clock,
-    ledger::{self, Ledger, Who},
-    process::{Process, ProcessTable},
+    ledger::{self, Checkpoint, Ledger, Who as _},
+    recording::{Entry, Recorder},
     report::{Body, EventType, Report, Start},
     sink::Sink,
 };
 
-impl Who for ProcessTable {
-    fn resolve(&mut self, task: &Task) -> std::sync::Arc<Process> {
-        Self::resolve(self, task)
-    }
-
-    fn exec(&mut self, exec: &Exec) {
-        Self::exec(self, exec);
-    }
-
-    fn fork(&mut self, fork: &Fork) {
-        Self::fork(self, fork);
-    }
-}
-
 /// Events in, lines out.
 pub struct Stream {
-    ledger: Ledger<ProcessTable>,
+    ledger: Ledger<Processes>,
     filter: Filter,
     sink: Box<dyn Sink>,
+    time: Time,
+    /// Realtime less boottime, as the sink has it.
     offset_ns: i64,
+    /// Only lines of these times of day are printed, nanoseconds since 1970.
+    window: Option<std::ops::RangeInclusive<i64>>,
+    /// Takes in what the ledger takes in.
+    recorder: Option<Recorder>,
     started: Instant,
     duration: Option<Duration>,
+    /// Nothing goes to standard output, so it matters to nobody whether that is open.
+    is_silent: bool,
     /// How many lines about ports are still to be printed.
     remaining: Option<u64>,
     /// Whether what was held before the start is printed.
@@ -54,10 +48,20 @@ pub struct Stream {
     reports: Vec<Report>,
 }
 
-/// When summaries are printed.
+fn options(config: &Lines, sticky: bool) -> ledger::Options {
+    ledger::Options {
+        sticky,
+        warning: config.warning,
+        critical: config.critical,
+        max_holdings: config.max_holdings,
+        spaces: config.spaces,
+    }
+}
+
+/// When summaries are printed, by `CLOCK_BOOTTIME`.
 struct Summaries {
-    every: Duration,
-    next: Instant,
+    every_ns: u64,
+    next_ns: u64,
 }
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
@@ -69,32 +73,33 @@ impl Stream {
     /// # Errors
     /// When the kernel refuses the clocks.
     pub fn new(
-        config: &LiveConfig,
+        config: &Lines,
         sticky: bool,
-        who: ProcessTable,
+        who: Processes,
+        time: Time,
         mut sink: Box<dyn Sink>,
     ) -> Result<Self> {
-        let options = ledger::Options {
-            sticky,
-            warning: config.warning,
-            critical: config.critical,
-            max_holdings: config.max_holdings,
-            spaces: config.spaces,
-        };
-        let offset_ns = clock::offset_ns()?;
+        let offset_ns = time.offset_ns()?;
         sink.set_offset(offset_ns);
+        let now_ns = time.now_ns()?;
+        let every = |every: Duration| {
+            let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+            Summaries { every_ns, next_ns: now_ns.saturating_add(every_ns) }
+        };
         Ok(Self {
-            ledger: Ledger::new(who, options),
+            ledger: Ledger::new(who, options(config, sticky)),
             filter: config.filter.clone(),
             sink,
+            time,
             offset_ns,
+            window: None,
+            recorder: None,
             started: Instant::now(),
-            duration: config.duration,
+            duration: None,
+            is_silent: false,
             remaining: config.count.map(Into::into),
             existing: config.existing,
-            summaries: config
-                .summary
-                .map(|every| Summaries { every, next: Instant::now() + every }),
+            summaries: config.summary.map(every),
             top: config.top,
             closes: config.output.format == Format::Table,
             events: 0,
@@ -102,8 +107,62 @@ impl Stream {
         })
     }
 
+    /// Ends after this long.
+    pub fn end_after(&mut self, duration: Option<Duration>) {
+        self.duration = duration;
+    }
+
+    /// Standard output is not what the sink writes to.
+    pub fn is_silent(&mut self) {
+        self.is_silent = true;
+    }
+
+    /// Hands from now on what the ledger takes in to a recorder too.
+    pub fn record_into(&mut self, recorder: Recorder) {
+        self.ledger.who().remember();
+        self.recorder = Some(recorder);
+    }
+
+    /// The recorder, which gets nothing more.
+    pub fn take_recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
+    /// Prints from now on only lines of these times of day, in nanoseconds since 1970.
+    pub fn print_only(&mut self, window: std::ops::RangeInclusive<i64>) {
+        self.window = Some(window);
+    }
+
+    /// What the time is from now on, for a stream whose time is that of a recording.
+    pub fn set_time(&mut self, time: Time) {
+        self.time = time;
+    }
+
+    /// Another run begins, with nothing observed. `first_offset_ns`: realtime less boottime when it
+    /// began, which may be before what is left of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the clocks.
+    pub fn begin_again(
+        &mut self,
+        config: &Lines,
+        sticky: bool,
+        who: Processes,
+        first_offset_ns: i64,
+    ) -> Result<()> {
+        self.ledger = Ledger::new(who, options(config, sticky));
+        self.offset_ns = self.time.offset_ns()?;
+        self.sink.begin(first_offset_ns);
+        self.sink.set_offset(self.offset_ns);
+        self.events = 0;
+        if let Some(summaries) = &mut self.summaries {
+            summaries.next_ns = self.time.now_ns()?.saturating_add(summaries.every_ns);
+        }
+        Ok(())
+    }
+
     /// The ledger.
-    pub fn ledger(&mut self) -> &mut Ledger<ProcessTable> {
+    pub fn ledger(&mut self) -> &mut Ledger<Processes> {
         &mut self.ledger
     }
 
@@ -127,7 +186,11 @@ impl Stream {
     /// # Errors
     /// When the output can't be written.
     pub fn start(&mut self, start: Start) -> Result<()> {
-        let report = Report { time_ns: clock::now_boot_ns()?, body: Body::Start(start) };
+        let time_ns = self.time.now_ns()?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.start(time_ns, self.offset_ns, &start);
+        }
+        let report = Report { time_ns, body: Body::Start(start) };
         self.print(&report)?;
         self.flush()
     }
@@ -140,10 +203,33 @@ impl Stream {
         if matches!(event, Event::Lost { .. }) {
             self.ledger.who().events_lost();
         }
-        let needs_time = matches!(event, Event::Lost { .. } | Event::ScanEnded { .. });
-        let now_ns = if needs_time { clock::now_boot_ns()? } else { 0 };
+        let has_time = matches!(
+            event,
+            Event::Socket(_) | Event::Existing(_) | Event::Exec(_) | Event::Fork(_)
+        );
+        let now_ns = if has_time { 0 } else { self.time.now_ns()? };
         let mut reports = std::mem::take(&mut self.reports);
+        let entry = self.recorder.as_ref().and_then(|_| {
+            self.ledger.who().expect(&event);
+            Entry::of(now_ns, &event)
+        });
         self.ledger.apply(now_ns, event, &mut reports);
+        if let Some(recorder) = &mut self.recorder
+            && let Some(mut entry) = entry
+        {
+            entry.set_caller(self.ledger.who().take_last(), &reports);
+            recorder.push(entry);
+        }
+        self.print_all(reports)
+    }
+
+    /// From now on the holdings are these: says what was not known.
+    ///
+    /// # Errors
+    /// When the output can't be written.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let mut reports = std::mem::take(&mut self.reports);
+        self.ledger.restore(self.time.now_ns()?, checkpoint, &mut reports);
         self.print_all(reports)
     }
 
@@ -157,6 +243,15 @@ impl Stream {
     }
 
     fn print(&mut self, report: &Report) -> Result<()> {
+        let is_in_time = |window: &std::ops::RangeInclusive<i64>| {
+            let is_of_the_run = matches!(report.body, Body::Start(_) | Body::Stop(_));
+            is_of_the_run
+                || window
+                    .contains(&report.time_ns.wrapping_add_signed(self.offset_ns).cast_signed())
+        };
+        if !self.window.as_ref().is_none_or(is_in_time) {
+            return Ok(());
+        }
         let event_type = report.body.event_type();
         let is_existing = event_type == EventType::Existing;
         if is_existing && !self.existing {
@@ -179,24 +274,40 @@ impl Stream {
     /// # Errors
     /// When the output can't be written, or its reader has left.
     pub fn flush(&mut self) -> Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+            if recorder.wants_checkpoint() {
+                let checkpoint = self.ledger.holdings().checkpoint();
+                recorder.checkpoint(self.time.now_ns()?, self.offset_ns, checkpoint);
+            }
+        }
         self.sink.flush().context("can't write to standard output")
     }
 
     /// What is due once a second.
     ///
     /// # Errors
-    /// When the clocks can't be read, or the reader of the output has left.
+    /// When the clocks can't be read, the reader of the output has left, or nothing more can be
+    /// recorded.
     pub fn tick(&mut self) -> Result<()> {
-        let offset_ns = clock::offset_ns()?;
+        let offset_ns = self.time.offset_ns()?;
+        let now_ns = self.time.now_ns()?;
         if offset_ns.abs_diff(self.offset_ns) > CLOCK_STEP_NS {
             log::info!("the wall clock was set: times are of the new one from here on");
             self.offset_ns = offset_ns;
             self.sink.set_offset(offset_ns);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.push(Entry::clock(now_ns, offset_ns));
+            }
         }
         let mut reports = std::mem::take(&mut self.reports);
-        self.ledger.tick(clock::now_boot_ns()?, &mut reports);
+        self.ledger.tick(now_ns, &mut reports);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(Entry::tick(now_ns));
+            recorder.check()?;
+        }
         self.print_all(reports)?;
-        if is_reader_gone() {
+        if !self.is_silent && is_reader_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
         Ok(())
@@ -208,8 +319,8 @@ impl Stream {
         if !self.ledger.knows_all() {
             return None;
         }
-        let next = self.summaries.as_ref()?.next;
-        Some(next.saturating_duration_since(Instant::now()))
+        let next_ns = self.summaries.as_ref()?.next_ns;
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.time.now_ns().unwrap_or(0))))
     }
 
     /// Prints a summary, if it is time to.
@@ -221,13 +332,12 @@ impl Stream {
         if !self.ledger.knows_all() {
             return Ok(());
         }
-        let now = Instant::now();
-        if now < summaries.next {
+        let time_ns = self.time.now_ns()?;
+        if time_ns < summaries.next_ns {
             return Ok(());
         }
         // One that is late does not make the others come closer together.
-        summaries.next = (summaries.next + summaries.every).max(now);
-        let time_ns = clock::now_boot_ns()?;
+        summaries.next_ns = summaries.next_ns.saturating_add(summaries.every_ns).max(time_ns);
         let filter = &self.filter;
         let mut summary = self.ledger.summary(
             time_ns,
@@ -248,10 +358,13 @@ impl Stream {
     pub fn stop(&mut self, observed: Duration) -> Result<()> {
         // What found no place in the ledger since the last tick belongs to the totals.
         let mut reports = std::mem::take(&mut self.reports);
-        self.ledger.tick(clock::now_boot_ns()?, &mut reports);
+        let time_ns = self.time.now_ns()?;
+        self.ledger.tick(time_ns, &mut reports);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.stop(time_ns, observed);
+        }
         self.print_all(reports)?;
         let stop = self.ledger.totals().stop(self.events, observed.as_secs_f64());
-        let time_ns = clock::now_boot_ns()?;
         self.print(&Report { time_ns, body: Body::Stop(stop) })?;
         if self.closes {
             let closing = self.ledger.closing(time_ns);

@@ -32,6 +32,8 @@ impl TcpState {
     pub const TIME_WAIT: Self = Self(6);
     /// Not connected.
     pub const CLOSE: Self = Self(7);
+    /// The peer has closed, this side has not.
+    pub const CLOSE_WAIT: Self = Self(8);
     /// A listener.
     pub const LISTEN: Self = Self(10);
     /// Both sides closed at once.

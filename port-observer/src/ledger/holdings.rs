@@ -176,6 +176,11 @@ impl Holdings {
         if self.succeeded.is_empty() { None } else { self.succeeded.remove(&socket) }
     }
 
+    /// All of these.
+    pub(super) fn succeeded(&self) -> Vec<(SocketId, u16)> {
+        self.succeeded.iter().map(|(socket, port)| (*socket, *port)).collect()
+    }
+
     /// connect() began.
     pub fn start(&mut self, socket: SocketId, task: Task) {
         self.started.insert(socket, task);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acquire;
+mod checkpoint;
 mod fill;
 mod history;
 mod holding;
@@ -24,6 +25,7 @@ use crate::{
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
+pub use checkpoint::{Checkpoint, Held};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
 pub use spaces::SpaceKey;
@@ -36,6 +38,8 @@ pub trait Who {
     fn exec(&mut self, exec: &Exec);
     /// A process was born.
     fn fork(&mut self, fork: &Fork);
+    /// Events were lost: what is known may be outdated.
+    fn events_lost(&mut self) {}
 }
 
 /// What the ledger is asked for.

@@ -124,7 +124,10 @@ impl<W: Who> Ledger<W> {
             tally.add(holding);
             match holding.holds {
                 _ if !is_own => evidence.bound += 1,
-                Holds::TimeWait => evidence.time_wait += 1,
+                Holds::TimeWait => {
+                    evidence.time_wait += 1;
+                    evidence.reusable += u32::from(holding.ripe);
+                }
                 Holds::Bound | Holds::Listening => evidence.bound += 1,
                 Holds::Connected | Holds::Other => {
                     evidence.established += 1;

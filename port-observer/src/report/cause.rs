@@ -51,6 +51,8 @@ pub struct Evidence {
     pub capacity: u32,
     /// Of these, kept by TIME_WAIT.
     pub time_wait: u32,
+    /// Of these, old enough to be taken over, if `tcp_tw_reuse` allowed it.
+    pub reusable: u32,
     /// Kept by connections in use.
     pub established: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.
@@ -74,6 +76,16 @@ impl Evidence {
     /// The cause that the numbers show.
     pub fn cause(self) -> Cause {
         Cause { kind: self.kind(), evidence: self }
+    }
+
+    /// How many connections were closed per second, if known.
+    pub fn closed_per_second(&self) -> Option<f64> {
+        self.growth.map(|growth| growth.closed_per_second)
+    }
+
+    /// By how much `used` grew per second, if known.
+    pub fn growth_per_second(&self) -> Option<f64> {
+        self.growth.map(|growth| growth.used_per_second)
     }
 
     fn kind(&self) -> CauseKind {
@@ -109,6 +121,7 @@ mod tests {
         Evidence {
             capacity: time_wait + established + bound,
             time_wait,
+            reusable: 0,
             established,
             bound,
             median_age_seconds: Some(30.0),

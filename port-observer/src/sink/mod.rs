@@ -18,6 +18,10 @@ pub trait Sink: Send {
     /// day. The clock may be set while we run, so this may be called at any time.
     fn set_offset(&mut self, offset_ns: i64);
 
+    /// Another host's or another time's reports begin, whose offset was this at first: `set_offset`
+    /// follows.
+    fn begin(&mut self, _first_offset_ns: i64) {}
+
     /// Takes a report. It may be held back until the next `flush`.
     ///
     /// # Errors
@@ -38,6 +42,22 @@ pub trait Sink: Send {
     /// # Errors
     /// As for `report`.
     fn flush(&mut self) -> io::Result<()>;
+}
+
+/// The sink of those who want no lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn set_offset(&mut self, _offset_ns: i64) {}
+
+    fn report(&mut self, _report: &Report) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The sink that writes to standard output what was asked for. `home_netns` is the namespace that

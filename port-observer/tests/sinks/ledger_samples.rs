@@ -62,6 +62,7 @@ pub fn cause(kind: CauseKind) -> Cause {
     let evidence = Evidence {
         capacity: 100,
         time_wait: 97,
+        reusable: 0,
         established: 3,
         bound: 0,
         median_age_seconds: Some(2.5),

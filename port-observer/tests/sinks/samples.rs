@@ -62,7 +62,7 @@ fn start() -> Start {
     Start {
         host: "web-1".to_owned(),
         kernel: "6.18.5".to_owned(),
-        version: "0.1.0",
+        version: "0.1.0".into(),
         backend: "tracepoint",
         exact: false,
         missing: vec!["the release of UDP ports, found by comparing".to_owned()],

@@ -12,5 +12,6 @@ mod load;
 mod options;
 mod poll;
 mod process;
+mod record;
 mod time_wait;
 mod udp;

@@ -37,14 +37,14 @@ pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
 }
 
 pub(super) fn options(config: &LiveConfig, ranges: &[EphemeralRange]) -> probe::Options {
-    let protocol = match config.filter.protocols[..] {
+    let protocol = match config.lines.filter.protocols[..] {
         [Protocol::Tcp] => Some(libc::IPPROTO_TCP as u32),
         [Protocol::Udp] => Some(libc::IPPROTO_UDP as u32),
         _ => None,
     };
     probe::Options {
         buffer_size: config.buffer_size,
-        netns: config.filter.netns.clone(),
+        netns: config.lines.filter.netns.clone(),
         protocol,
         states: config.states,
         ranges: ranges.iter().map(|range| (range.min, range.max)).collect(),

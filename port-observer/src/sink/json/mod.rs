@@ -73,6 +73,10 @@ impl<W: Write + Send> Sink for Json<W> {
         self.processes.set_offset(offset_ns);
     }
 
+    fn begin(&mut self, first_offset_ns: i64) {
+        self.processes.begin(first_offset_ns);
+    }
+
     fn report(&mut self, report: &Report) -> io::Result<()> {
         let caller = report.body.port().and_then(|port| port.caller.as_ref());
         let holders = self.holders(&report.body)?;

@@ -37,6 +37,12 @@ impl Processes {
         }
     }
 
+    /// Processes of another boot begin: their first offset.
+    pub(super) fn begin(&mut self, offset_ns: i64) {
+        self.offset_is_set = false;
+        self.set_offset(offset_ns);
+    }
+
     /// The object of a process as one of its threads; 0: as none.
     pub(super) fn get(&mut self, process: &Arc<Process>, tid: u32) -> io::Result<&Arc<RawValue>> {
         let key = (Arc::as_ptr(process).addr(), tid);

@@ -94,7 +94,7 @@ impl<'a> Start<'a> {
         Self {
             host: &start.host,
             kernel: &start.kernel,
-            version: start.version,
+            version: &start.version,
             backend: start.backend,
             exact: start.exact,
             missing: &start.missing,

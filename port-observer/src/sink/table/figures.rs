@@ -8,7 +8,7 @@ use crate::report::{Failure, Space, SpaceKind};
 use crate::sink::escape::escape;
 
 /// A process's number and its name with that of its container, if any.
-pub(super) fn holder(process: Option<&Process>) -> (String, String) {
+pub(crate) fn holder(process: Option<&Process>) -> (String, String) {
     let Some(process) = process else { return ("-".to_owned(), "not known".to_owned()) };
     let mut name = if process.name.is_empty() { "-".into() } else { escape(&process.name) };
     if let Some(container) = &process.container {
@@ -19,7 +19,7 @@ pub(super) fn holder(process: Option<&Process>) -> (String, String) {
 }
 
 /// The same in running text.
-pub(super) fn holder_name(process: Option<&Process>) -> String {
+pub(crate) fn holder_name(process: Option<&Process>) -> String {
     match process {
         None => "a process not known".to_owned(),
         Some(process) if process.name.is_empty() => format!("process {}", process.pid),
@@ -34,7 +34,7 @@ pub(super) fn short(id: &str) -> &str {
 }
 
 /// Between which ends a space is.
-pub(super) fn ends(space: &Space) -> String {
+pub(crate) fn ends(space: &Space) -> String {
     let protocol = match space.protocol {
         Protocol::Tcp => "",
         Protocol::Udp => "udp ",
@@ -48,7 +48,7 @@ pub(super) fn ends(space: &Space) -> String {
 }
 
 /// How full a space is.
-pub(super) fn percent(space: &Space) -> String {
+pub(crate) fn percent(space: &Space) -> String {
     format!("{:.1}%", space.used_percent())
 }
 
@@ -64,7 +64,7 @@ pub(super) fn outlook(space: &Space) -> String {
 }
 
 /// A rate, by the second or, where that would be next to nothing, by the minute.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         0.0 => "0/s".to_owned(),
         _ if per_second.abs() >= 99.95 => format!("{per_second:.0}/s"),
@@ -74,7 +74,7 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// A time as people say it: two digits or so.
-pub(super) fn age(seconds: f64) -> String {
+pub(crate) fn age(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 3600.0;
     const DAY: f64 = 86_400.0;

@@ -2,13 +2,13 @@
 
 mod block;
 mod colors;
-mod figures;
+pub(crate) mod figures;
 mod layout;
 mod overview;
 mod render;
 mod snapshot;
 mod story;
-mod words;
+pub(crate) mod words;
 
 use std::io::{self, BufWriter, Write};
 

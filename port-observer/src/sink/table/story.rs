@@ -59,7 +59,7 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
 
 /// The cause and the numbers that say so.
 fn evidence(cause: &Cause) -> String {
-    let Evidence { capacity, time_wait, established, bound, median_age_seconds, growth } =
+    let Evidence { capacity, time_wait, established, bound, median_age_seconds, growth, .. } =
         cause.evidence;
     let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
     match cause.kind {

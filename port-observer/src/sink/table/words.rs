@@ -92,7 +92,7 @@ fn because(reason: Reason) -> &'static str {
 }
 
 /// An error's name alone.
-pub(super) fn error_name(errno: i32) -> String {
+pub(crate) fn error_name(errno: i32) -> String {
     match Errno::from_raw(errno) {
         Errno::UnknownErrno => errno.to_string(),
         known => format!("{known:?}"),
@@ -120,7 +120,7 @@ fn duration(ns: u64) -> String {
 }
 
 /// What was lost, and why.
-pub(super) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
+pub(crate) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
     let kind = escape(kind);
     let space = if kind.is_empty() { "" } else { " " };
     let events = if count == 1 { "event" } else { "events" };

@@ -1,0 +1,43 @@
+//! What the time is: the kernel's, or that of a recording.
+
+use anyhow::Result;
+
+use crate::kernel::clock;
+
+/// Where a stream has its time from.
+#[derive(Clone, Copy, Debug)]
+pub enum Time {
+    /// The kernel's clocks.
+    Kernel,
+    /// A moment of a recording.
+    Recorded {
+        /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
+        now_ns: u64,
+        /// Realtime less boottime.
+        offset_ns: i64,
+    },
+}
+
+impl Time {
+    /// Now, in nanoseconds since boot.
+    ///
+    /// # Errors
+    /// When the kernel refuses the clock.
+    pub fn now_ns(self) -> Result<u64> {
+        match self {
+            Self::Kernel => clock::now_boot_ns(),
+            Self::Recorded { now_ns, .. } => Ok(now_ns),
+        }
+    }
+
+    /// Realtime less boottime, in nanoseconds.
+    ///
+    /// # Errors
+    /// When the kernel refuses the clocks.
+    pub fn offset_ns(self) -> Result<i64> {
+        match self {
+            Self::Kernel => clock::offset_ns(),
+            Self::Recorded { offset_ns, .. } => Ok(offset_ns),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What happened, as one JSON object.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Forensics, Incident, Remedy, Run, SAMPLE};
+use crate::{
+    process::Process,
+    report::{Cause, Holder, Space, SpaceKind, Story},
+    sink::{escape::SafeJson, table::words::error_name},
+};
+
+/// The version of the format.
+const SCHEMA: u32 = 1;
+
+/// Writes it with a line end.
+///
+/// # Errors
+/// Writing failed; `BrokenPipe` says that the reader has left.
+pub fn write(mut out: impl Write, told: &Forensics) -> io::Result<()> {
+    let object = json!({
+        "schema": SCHEMA,
+        "runs": told.runs.iter().map(run).collect::<Vec<_>>(),
+        "losses": told.losses.iter().map(|loss| json!({
+            "where": loss.place.name(), "kind": loss.kind, "count": loss.count,
+        })).collect::<Vec<_>>(),
+        "incidents": told.incidents.iter().map(incident).collect::<Vec<_>>(),
+        "incidents_left_out": told.left_out,
+    });
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, SafeJson);
+    serde::Serialize::serialize(&object, &mut serializer)?;
+    out.write_all(b"\n")
+}
+
+fn time(time_ns: i64) -> String {
+    let time = Timestamp::from_nanosecond(time_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{time:.9}")
+}
+
+/// Leaves out what is not known.
+fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let known = fields.into_iter().filter(|(_, value)| !value.is_null());
+    known.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn run(run: &Run) -> Value {
+    json!({
+        "host": run.start.host,
+        "kernel": run.start.kernel,
+        "version": run.start.version,
+        "backend": run.start.backend,
+        "exact": run.start.exact,
+        "missing": run.start.missing,
+        "began": time(run.began_ns),
+        "ended": time(run.ended_ns),
+        "acquired": run.stop.acquired,
+        "released": run.stop.released,
+        "exhausted": run.stop.exhausted,
+        "lost": run.stop.lost,
+    })
+}
+
+fn incident(incident: &Incident) -> Value {
+    let spaces = incident
+        .spaces
+        .iter()
+        .map(|full| object([("space", space(&full.space)), ("failures", full.failures.into())]));
+    let failed = incident.failed.iter().map(|failed| {
+        object([
+            ("process", failed.process.as_deref().map(process).into()),
+            ("errno", error_name(failed.errno).into()),
+            ("count", failed.count.into()),
+        ])
+    });
+    let samples = incident.before.iter().map(|used| used.map_or(Value::Null, Value::from));
+    object([
+        ("began", time(incident.began_ns).into()),
+        ("ended", time(incident.ended_ns).into()),
+        ("netns", incident.netns.into()),
+        ("names", incident.names.clone().into()),
+        ("protocol", incident.protocol.name().into()),
+        ("via", incident.via.name().into()),
+        ("failures", incident.failures.into()),
+        ("worst", time(incident.worst_ns).into()),
+        ("worst_failures_per_second", incident.worst_per_second.into()),
+        ("spaces", spaces.collect()),
+        ("failed", failed.collect()),
+        ("holders_at_onset", incident.onset.as_ref().map(holders).into()),
+        ("holders_at_worst", incident.worst.as_ref().map(holders).into()),
+        // By its place, a sample that is not known is null here, and nowhere else.
+        ("used_before", samples.collect()),
+        ("used_before_step_seconds", SAMPLE.as_secs().into()),
+        ("cause", incident.cause.as_ref().map(cause).into()),
+        ("ephemeral_range", incident.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
+        ("remedies", incident.remedies.iter().map(remedy).collect()),
+    ])
+}
+
+fn remedy(remedy: &Remedy) -> Value {
+    object([
+        ("kind", remedy.kind.name().into()),
+        ("process", remedy.process.as_deref().map(process).into()),
+        ("ephemeral_range", remedy.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
+        ("addresses", remedy.addresses.into()),
+        ("text", remedy.text.clone().into()),
+    ])
+}
+
+fn process(process: &Process) -> Value {
+    let container = process.container.as_ref().map(|container| {
+        object([
+            ("id", container.id.clone().into()),
+            ("name", container.name.clone().into()),
+            ("runtime", container.runtime.into()),
+        ])
+    });
+    let command_line = &process.command_line;
+    object([
+        ("pid", process.pid.into()),
+        ("name", process.name.clone().into()),
+        ("executable", process.executable.clone().into()),
+        ("command_line", (!command_line.is_empty()).then(|| command_line.clone()).into()),
+        ("uid", process.uid.into()),
+        ("cgroup", process.cgroup.clone().into()),
+        ("container", container.into()),
+    ])
+}
+
+fn space(space: &Space) -> Value {
+    let (kind, source, destination, address) = match space.kind {
+        SpaceKind::Connect { source, destination } => {
+            let to = json!({ "address": destination.address, "port": destination.port });
+            ("connect", json!(source.to_canonical()), to, Value::Null)
+        }
+        SpaceKind::Bind { address } => {
+            ("bind", Value::Null, Value::Null, json!(address.to_canonical()))
+        }
+    };
+    object([
+        ("kind", kind.into()),
+        ("netns", space.netns.into()),
+        ("protocol", space.protocol.name().into()),
+        ("source", source),
+        ("destination", destination),
+        ("address", address),
+        ("capacity", space.capacity.into()),
+        ("used", space.used.into()),
+        ("headroom", space.headroom.into()),
+        ("used_percent", rounded(Some(space.used_percent()))),
+    ])
+}
+
+fn holders(story: &Story) -> Vec<Value> {
+    let holder = |holder: &Holder| {
+        object([
+            ("process", holder.process.as_deref().map(process).into()),
+            ("established", holder.established.into()),
+            ("time_wait", holder.time_wait.into()),
+            ("bound", holder.bound.into()),
+            ("other", holder.other.into()),
+            ("total", holder.total().into()),
+        ])
+    };
+    story.holders.iter().map(holder).collect()
+}
+
+fn cause(cause: &Cause) -> Value {
+    let evidence = &cause.evidence;
+    let evidence = object([
+        ("capacity", evidence.capacity.into()),
+        ("time_wait", evidence.time_wait.into()),
+        ("reusable", evidence.reusable.into()),
+        ("established", evidence.established.into()),
+        ("bound", evidence.bound.into()),
+        ("closed_per_second", rounded(evidence.closed_per_second())),
+        ("median_age_seconds", rounded(evidence.median_age_seconds)),
+        ("growth_per_second", rounded(evidence.growth_per_second())),
+    ]);
+    json!({ "kind": cause.kind.name(), "evidence": evidence })
+}
+
+/// At most three decimals; what is no finite number is not known.
+fn rounded(value: Option<f64>) -> Value {
+    value.map(|value| (value * 1000.0).round() / 1000.0).into()
+}

@@ -1,0 +1,166 @@
+//! What happened, for those who read of it afterwards: failures that belong together, who held the
+//! ports, why, and what would have helped. Fed with the reports of a stream.
+
+mod collect;
+pub mod json;
+mod remedy;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+use std::sync::Arc;
+
+use crate::{
+    event::{LossPlace, Protocol, Via},
+    ports::PortRange,
+    process::Process,
+    report::{Cause, Space, Start, Stop, Story},
+};
+
+pub use collect::{Collector, SAMPLE, SPACES};
+
+/// All that is told of a recording. Times are nanoseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub struct Forensics {
+    /// The runs of the recorder.
+    pub runs: Vec<Run>,
+    /// What was lost, most first.
+    pub losses: Vec<Loss>,
+    /// What happened, in order.
+    pub incidents: Vec<Incident>,
+    /// More incidents, which had fewer failures.
+    pub left_out: usize,
+}
+
+/// One run of the recorder, as far as it was looked at.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// How it began.
+    pub start: Start,
+    /// When.
+    pub began_ns: i64,
+    /// When it ended.
+    pub ended_ns: i64,
+    /// What happened in it.
+    pub stop: Stop,
+}
+
+/// Events that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where they were lost.
+    pub place: LossPlace,
+    /// Of which kind.
+    pub kind: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// Calls that found no port, close in time.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// When the first failed.
+    pub began_ns: i64,
+    /// When the last did.
+    pub ended_ns: i64,
+    /// The inode number of the network namespace.
+    pub netns: u32,
+    /// Its names under /run/netns.
+    pub names: Vec<String>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// By which call, mostly.
+    pub via: Via,
+    /// How many failed.
+    pub failures: u64,
+    /// How many in the worst second.
+    pub worst_per_second: u64,
+    /// When that was.
+    pub worst_ns: i64,
+    /// The spaces that were full, by how many calls failed in each, most first.
+    pub spaces: Vec<FullSpace>,
+    /// Whose calls failed, most first.
+    pub failed: Vec<Failed>,
+    /// The space and its holders when it began.
+    pub onset: Option<Story>,
+    /// The same in the worst second.
+    pub worst: Option<Story>,
+    /// Why, for most of the failures.
+    pub cause: Option<Cause>,
+    /// How much of the space that failed the most was used, every [`SAMPLE`] of the ten minutes before;
+    /// `None`: not known.
+    pub before: Vec<Option<u32>>,
+    /// The ephemeral range, if known.
+    pub range: Option<PortRange>,
+    /// What would have helped, the best first.
+    pub remedies: Vec<Remedy>,
+}
+
+/// A space in which calls failed.
+#[derive(Clone, Debug)]
+pub struct FullSpace {
+    /// As it was when a call last failed in it.
+    pub space: Space,
+    /// How many calls failed.
+    pub failures: u64,
+}
+
+/// Calls of one process that failed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Whose; `None`: not known.
+    pub process: Option<Arc<Process>>,
+    /// What they got.
+    pub errno: i32,
+    /// How many.
+    pub count: u64,
+}
+
+/// What would have helped.
+#[derive(Clone, Debug)]
+pub struct Remedy {
+    /// Of which kind.
+    pub kind: RemedyKind,
+    /// Whose program it is about.
+    pub process: Option<Arc<Process>>,
+    /// The ephemeral range that would have been enough.
+    pub range: Option<PortRange>,
+    /// How many addresses would have been enough.
+    pub addresses: Option<u32>,
+    /// In words, with the numbers.
+    pub text: String,
+}
+
+/// The kinds of remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemedyKind {
+    /// Keep connections open and use them again.
+    ReuseConnections,
+    /// Close what is not used any more.
+    CloseConnections,
+    /// `IP_BIND_ADDRESS_NO_PORT`: bind an address without taking a port.
+    BindAddressNoPort,
+    /// Bind ports outside of the ephemeral range, or not at all.
+    PortsOutsideRange,
+    /// A larger `ip_local_port_range`.
+    LargerRange,
+    /// `tcp_tw_reuse`
+    TwReuse,
+    /// More source or destination addresses.
+    MoreAddresses,
+}
+
+impl RemedyKind {
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReuseConnections => "reuse_connections",
+            Self::CloseConnections => "close_connections",
+            Self::BindAddressNoPort => "bind_address_no_port",
+            Self::PortsOutsideRange => "ports_outside_range",
+            Self::LargerRange => "larger_range",
+            Self::TwReuse => "tw_reuse",
+            Self::MoreAddresses => "more_addresses",
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What would have helped, with the numbers of the incident. Nothing is named that would not have:
+//! what only puts a failure off is no remedy.
+
+use super::{Incident, Remedy, RemedyKind};
+use crate::{
+    event::{Protocol, Via},
+    ports::PortRange,
+    report::{Cause, CauseKind, Evidence, Holder, SpaceKind},
+    sink::table::figures::{holder_name, rate},
+};
+
+/// How long TIME_WAIT lasts (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
+const TIME_WAIT_SECONDS: f64 = 60.0;
+/// What an ephemeral range can have at most, without the ports that take privileges to bind.
+const LARGEST: PortRange = PortRange { min: 1024, max: 65_535 };
+/// How much more than was needed is advised.
+const RESERVE: f64 = 1.25;
+
+/// What would have helped in an incident, the best first.
+pub(super) fn remedies(incident: &Incident) -> Vec<Remedy> {
+    let Some(cause) = &incident.cause else { return Vec::new() };
+    let Cause { kind, evidence } = cause;
+    let advice = Advice { incident, kind: *kind, evidence, holders: holders(incident) };
+    let remedies = match kind {
+        CauseKind::Churn => {
+            vec![advice.reuse_connections(), advice.tw_reuse(), advice.range_or_addresses()]
+        }
+        CauseKind::Leak => vec![advice.close_connections()],
+        CauseKind::BindHeld => vec![
+            advice.bind_address_no_port(),
+            advice.ports_outside_range(),
+            advice.range_or_addresses(),
+        ],
+        CauseKind::Concurrency | CauseKind::SmallRange => {
+            vec![advice.bind_address_no_port(), advice.range_or_addresses()]
+        }
+    };
+    remedies.into_iter().flatten().collect()
+}
+
+fn holders(incident: &Incident) -> &[Holder] {
+    let story = incident.worst.as_ref().or(incident.onset.as_ref());
+    story.map_or(&[], |story| &story.holders)
+}
+
+struct Advice<'a> {
+    incident: &'a Incident,
+    kind: CauseKind,
+    evidence: &'a Evidence,
+    holders: &'a [Holder],
+}
+
+impl Advice<'_> {
+    /// Whose ports are most of what `of` counts.
+    fn largest(&self, of: impl Fn(&Holder) -> u32) -> Option<&Holder> {
+        self.holders.iter().max_by_key(|holder| of(holder)).filter(|holder| of(holder) > 0)
+    }
+
+    fn remedy(&self, kind: RemedyKind, holder: Option<&Holder>, text: String) -> Remedy {
+        let process = holder.and_then(|holder| holder.process.clone());
+        Remedy { kind, process, range: None, addresses: None, text }
+    }
+
+    /// Towards where, as the end of a sentence.
+    fn towards(&self) -> String {
+        match self.incident.spaces.first().map(|full| full.space.kind) {
+            Some(SpaceKind::Connect { destination, .. }) => format!(" towards {destination}"),
+            Some(SpaceKind::Bind { .. }) | None => String::new(),
+        }
+    }
+
+    /// How many connections came and went each second; TIME_WAIT entries alone show a part of it.
+    fn closed_per_second(&self) -> f64 {
+        let kept = f64::from(self.evidence.time_wait) / TIME_WAIT_SECONDS;
+        self.evidence.closed_per_second().unwrap_or(0.0).max(kept)
+    }
+
+    fn reuse_connections(&self) -> Option<Remedy> {
+        let holder = self.largest(|holder| holder.time_wait)?;
+        let text = format!(
+            "Reuse connections (keep-alive, a pool) in {}{}: {} of the {} ports were kept by TIME_WAIT, \
+             for {TIME_WAIT_SECONDS:.0} s after each of {} connections was closed",
+            holder_name(holder.process.as_deref()),
+            self.towards(),
+            self.evidence.time_wait,
+            self.evidence.capacity,
+            rate(self.closed_per_second()),
+        );
+        Some(self.remedy(RemedyKind::ReuseConnections, Some(holder), text))
+    }
+
+    /// Only entries that it would have let connect() take over count.
+    fn tw_reuse(&self) -> Option<Remedy> {
+        let reusable = self.evidence.reusable;
+        if reusable == 0 || self.incident.via != Via::Connect {
+            return None;
+        }
+        let text = format!(
+            "Set net.ipv4.tcp_tw_reuse to 1: connect() could have taken over {reusable} of the {} ports \
+             in TIME_WAIT",
+            self.evidence.time_wait
+        );
+        Some(self.remedy(RemedyKind::TwReuse, None, text))
+    }
+
+    fn close_connections(&self) -> Option<Remedy> {
+        let holder = self.largest(|holder| holder.established)?;
+        let grew = self.evidence.growth_per_second().filter(|growth| *growth > 0.0);
+        let grew = grew.map_or_else(String::new, |growth| format!(", {} more", rate(growth)));
+        let age = self.evidence.median_age_seconds.unwrap_or(0.0);
+        let text = format!(
+            "Close connections that are not used any more in {}: it kept {}{} open, half of them for \
+             {age:.0} s or longer{grew}. A larger range would only have put it off",
+            holder_name(holder.process.as_deref()),
+            holder.established,
+            self.towards(),
+        );
+        Some(self.remedy(RemedyKind::CloseConnections, Some(holder), text))
+    }
+
+    /// Helps where what was bound is connected then: such a port can be shared by destinations.
+    fn bind_address_no_port(&self) -> Option<Remedy> {
+        // Of a space of connect(), what another destination's connection keeps was bound before.
+        let was_bound = |holder: &Holder| holder.established + holder.time_wait;
+        let is_bind = self.incident.via != Via::Connect;
+        let many = |ports: u32| f64::from(ports) >= f64::from(self.evidence.capacity) * 0.25;
+        let connected = self.evidence.established + self.evidence.time_wait;
+        let of_others = self.evidence.bound.saturating_sub(self.idle());
+        if self.incident.protocol != Protocol::Tcp
+            || !many(if is_bind { connected } else { of_others })
+        {
+            return None;
+        }
+        let holder = self.largest(was_bound)?;
+        let ports = if is_bind { connected } else { of_others };
+        let text = format!(
+            "Set IP_BIND_ADDRESS_NO_PORT before bind() in {}: {ports} of the {} ports were taken by \
+             bind() to port 0 and then connected; connect() itself would have chosen ports that other \
+             destinations share",
+            holder_name(holder.process.as_deref()),
+            self.evidence.capacity,
+        );
+        Some(self.remedy(RemedyKind::BindAddressNoPort, Some(holder), text))
+    }
+
+    /// Ports held by sockets that are bound, and connected nowhere.
+    fn idle(&self) -> u32 {
+        self.holders.iter().map(|holder| holder.bound).sum()
+    }
+
+    fn ports_outside_range(&self) -> Option<Remedy> {
+        let holder = self.largest(|holder| holder.bound)?;
+        let idle = holder.bound;
+        if idle < self.evidence.capacity.div_ceil(10) {
+            return None;
+        }
+        let text = format!(
+            "Close what {} has bound and does not use, or bind it to ports outside of the ephemeral \
+             range: {idle} of the {} ports were held by its sockets that are bound and not connected",
+            holder_name(holder.process.as_deref()),
+            self.evidence.capacity,
+        );
+        Some(self.remedy(RemedyKind::PortsOutsideRange, Some(holder), text))
+    }
+
+    /// How many ports would have been enough.
+    fn needed(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
+        let refused = self.incident.worst_per_second as f64;
+        let capacity = f64::from(self.evidence.capacity);
+        if self.kind != CauseKind::Churn {
+            return (capacity + refused) * RESERVE;
+        }
+        // Who is refused would have closed as fast as the others, at most.
+        let per_second = self.closed_per_second() + refused;
+        let steady = per_second * TIME_WAIT_SECONDS
+            + f64::from(self.evidence.established)
+            + f64::from(self.evidence.bound);
+        steady.max(capacity + refused) * RESERVE
+    }
+
+    /// A range that would have been enough, or else how many addresses.
+    fn range_or_addresses(&self) -> Option<Remedy> {
+        let needed = self.needed();
+        let capacity = self.evidence.capacity;
+        let why = match self.kind {
+            CauseKind::Churn => format!(
+                "{} connections closed and {} refused in the worst second, with \
+                 {TIME_WAIT_SECONDS:.0} s of TIME_WAIT each",
+                rate(self.closed_per_second()),
+                self.incident.worst_per_second
+            ),
+            _ => format!(
+                "all {capacity} were in use when {} calls were refused in the worst second",
+                self.incident.worst_per_second
+            ),
+        };
+        if let Some(range) = self.incident.range.and_then(|now| widened(now, capacity, needed)) {
+            let text = format!(
+                "Widen net.ipv4.ip_local_port_range to \"{} {}\", {} ports more: about {needed:.0} \
+                 were needed ({why})",
+                range.min,
+                range.max,
+                range.count() - self.incident.range.map_or(0, PortRange::count),
+            );
+            let remedy = self.remedy(RemedyKind::LargerRange, None, text);
+            return Some(Remedy { range: Some(range), ..remedy });
+        }
+        // bind() to any address, and ports that bind() holds, are not shared by addresses.
+        let is_shared = self.incident.via == Via::Connect && self.kind != CauseKind::BindHeld;
+        if !is_shared || capacity == 0 {
+            return None;
+        }
+        let addresses = (needed / f64::from(capacity)).ceil().min(f64::from(u32::MAX));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and the largest"
+        )]
+        let addresses = (addresses as u32).max(2);
+        let text = format!(
+            "Spread the connections over {addresses} source or destination addresses (or ports of the \
+             destination), each of which has {capacity} ports: about {needed:.0} were needed ({why})",
+        );
+        let remedy = self.remedy(RemedyKind::MoreAddresses, None, text);
+        Some(Remedy { addresses: Some(addresses), ..remedy })
+    }
+}
+
+/// The range extended to `needed` ports beside those that are reserved, downwards first; `None`: there
+/// are not so many, or it is not larger.
+fn widened(now: PortRange, capacity: u32, needed: f64) -> Option<PortRange> {
+    let reserved = now.count().saturating_sub(capacity);
+    let wanted = needed + f64::from(reserved);
+    if wanted > f64::from(LARGEST.count()) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 65,536"
+    )]
+    let wanted = wanted.max(0.0).ceil() as u32;
+    let more = wanted.checked_sub(now.count()).filter(|more| *more > 0)?;
+    let below = more.min(u32::from(now.min.saturating_sub(LARGEST.min)));
+    let above = more - below;
+    let min = u32::from(now.min) - below;
+    let max = u32::from(now.max) + above;
+    Some(PortRange { min: u16::try_from(min).ok()?, max: u16::try_from(max).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_widened_downwards_first_and_never_beyond_what_there_is() {
+        let now = PortRange { min: 32_768, max: 60_999 };
+        assert_eq!(widened(now, 28_232, 30_232.0), Some(PortRange { min: 30_768, max: 60_999 }));
+        assert_eq!(widened(now, 28_232, 64_000.0), Some(PortRange { min: 1_024, max: 65_023 }));
+        assert_eq!(widened(now, 28_232, 64_513.0), None);
+        assert_eq!(widened(now, 28_232, 20_000.0), None);
+        assert_eq!(widened(now, 28_132, 28_232.0), Some(PortRange { min: 32_668, max: 60_999 }));
+    }
+}

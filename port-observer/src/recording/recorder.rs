@@ -1,0 +1,214 @@
+//! The side of the recording that observes: hands over, and never waits.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{entry::Entry, writer};
+use crate::{ledger::Checkpoint, report::Start};
+
+/// How many entries may wait for the writer.
+const QUEUE: usize = 262_144;
+/// How many are handed over at once.
+const BATCH: usize = 4_096;
+/// How long the writer has for what is left when the recording ends.
+const LAST_WORDS: Duration = Duration::from_secs(60);
+
+/// How a recording is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// What is older goes; `None`: nothing for its age.
+    pub keep: Option<Duration>,
+    /// How large the file may be, in bytes.
+    pub max_size: u64,
+}
+
+/// The beginning of a run.
+#[derive(Clone, Debug)]
+pub struct RunStart {
+    /// When (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// Realtime less boottime.
+    pub offset_ns: i64,
+    /// The first line.
+    pub start: Start,
+    /// See [`crate::ledger::Options`].
+    pub is_sticky: bool,
+}
+
+/// What the writer is told.
+pub(super) enum Message {
+    Start(Box<RunStart>),
+    Entries(Vec<Entry>),
+    /// What is held now.
+    Checkpoint(Box<Moment>),
+    Stop {
+        time_ns: u64,
+        observed_ns: u64,
+    },
+}
+
+/// What is held at a moment.
+pub(super) struct Moment {
+    /// When (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// Realtime less boottime.
+    pub offset_ns: i64,
+    pub checkpoint: Checkpoint,
+    /// How many entries before it found no place in the queue.
+    pub lost: u64,
+}
+
+/// What both sides know.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// How many entries wait.
+    pub queued: AtomicUsize,
+    /// The writer needs a checkpoint to go on, or to begin a segment.
+    pub wants_checkpoint: AtomicBool,
+    /// How many entries were not recorded so far.
+    pub lost: AtomicU64,
+    /// Why nothing more can be recorded.
+    pub failure: Mutex<Option<anyhow::Error>>,
+}
+
+/// Takes in what the ledger takes in.
+pub struct Recorder {
+    sender: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    done: mpsc::Receiver<()>,
+    batch: Vec<Entry>,
+    is_sticky: bool,
+    /// The queue was full: this many entries were dropped since.
+    dropped: u64,
+}
+
+impl Recorder {
+    /// Opens the file and begins to write. `is_sticky`: see [`crate::ledger::Options`].
+    ///
+    /// # Errors
+    /// When it can't be written to, is not a recording or another program records into it.
+    pub fn open(options: Options, is_sticky: bool) -> Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let (done_sender, done) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
+        let writer = writer::Writer::open(options, receiver, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || {
+                writer.run();
+                let _ = done_sender.send(());
+            })
+            .context("can't start the thread that writes the recording")?;
+        let thread = Some(thread);
+        Ok(Self { sender, shared, thread, done, batch: Vec::new(), is_sticky, dropped: 0 })
+    }
+
+    /// The run begins.
+    pub fn start(&mut self, time_ns: u64, offset_ns: i64, start: &Start) {
+        let (start, is_sticky) = (start.clone(), self.is_sticky);
+        self.send(Message::Start(Box::new(RunStart { time_ns, offset_ns, start, is_sticky })));
+    }
+
+    /// Takes in one entry.
+    pub fn push(&mut self, entry: Entry) {
+        self.batch.push(entry);
+        if self.batch.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what came since the last time. What finds no place is counted.
+    pub fn flush(&mut self) {
+        let count = self.batch.len();
+        if count == 0 {
+            return;
+        }
+        // After a gap nothing makes sense before a checkpoint.
+        if self.dropped > 0 || self.shared.queued.load(Ordering::Relaxed) + count > QUEUE {
+            self.dropped += count as u64;
+            self.batch.clear();
+            return;
+        }
+        self.shared.queued.fetch_add(count, Ordering::Relaxed);
+        let batch =
+            std::mem::replace(&mut self.batch, Vec::with_capacity(count.next_power_of_two()));
+        self.send(Message::Entries(batch));
+    }
+
+    /// Whether [`Recorder::checkpoint`] is due.
+    pub fn wants_checkpoint(&self) -> bool {
+        let has_room = || self.shared.queued.load(Ordering::Relaxed) < QUEUE / 2;
+        self.shared.wants_checkpoint.load(Ordering::Relaxed) || (self.dropped > 0 && has_room())
+    }
+
+    /// Tells what is held now, after all that was taken in so far.
+    pub fn checkpoint(&mut self, time_ns: u64, offset_ns: i64, checkpoint: Checkpoint) {
+        self.flush();
+        self.shared.wants_checkpoint.store(false, Ordering::Relaxed);
+        let lost = std::mem::take(&mut self.dropped);
+        if lost > 0 {
+            log::warn!("the recording could not be written fast enough: it misses {lost} events");
+        }
+        self.send(Message::Checkpoint(Box::new(Moment { time_ns, offset_ns, checkpoint, lost })));
+    }
+
+    /// Whether all is well.
+    ///
+    /// # Errors
+    /// Nothing more can be recorded.
+    pub fn check(&mut self) -> Result<()> {
+        let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The run ends.
+    pub fn stop(&mut self, time_ns: u64, observed: Duration) {
+        self.flush();
+        let observed_ns = u64::try_from(observed.as_nanos()).unwrap_or(u64::MAX);
+        self.send(Message::Stop { time_ns, observed_ns });
+    }
+
+    /// Waits until all is written. Returns how many entries are not in the recording.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn finish(mut self) -> Result<u64> {
+        self.flush();
+        let dropped = self.dropped;
+        drop(std::mem::replace(&mut self.sender, mpsc::channel().0));
+        match self.done.recv_timeout(LAST_WORDS) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                return Err(anyhow!("the last events could not be written within {LAST_WORDS:?}"));
+            }
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {}
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            return Err(anyhow!("the thread that writes the recording ended unexpectedly"));
+        }
+        self.check()?;
+        Ok(self.shared.lost.load(Ordering::Relaxed) + dropped)
+    }
+
+    fn send(&self, message: Message) {
+        // A writer that is gone has said why.
+        let _ = self.sender.send(message);
+    }
+}
