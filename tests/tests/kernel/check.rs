@@ -27,7 +27,7 @@ pub struct Check {
     warning_threshold: f64,
     critical_threshold: f64,
     top_consumers: Vec<Consumer>,
-    top_processes: Vec<Process>,
+    pub top_processes: Vec<Process>,
     busiest_destination: Option<Busiest>,
     pub connections: usize,
     pub states: BTreeMap<String, usize>,
@@ -47,7 +47,7 @@ pub struct Check {
 #[serde(deny_unknown_fields)]
 pub struct Sources {
     pub sockets: String,
-    processes: Option<String>,
+    pub processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,12 +58,12 @@ pub struct Consumer {
     count: usize,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
-    pid: Option<u32>,
-    name: String,
-    count: usize,
+    pub pid: Option<u32>,
+    pub name: String,
+    pub count: usize,
 }
 
 #[derive(Debug, Deserialize)]
