@@ -6,13 +6,13 @@ use std::process::Command;
 
 use serde::Deserialize;
 use tests::lines::{Endpoint, Namespace, Process, ProcessUse, Space};
-use tests::net::{
-    FIN_WAIT2, SERVER, TIME_WAIT, ephemeral_range, in_namespace, tcp_state, tcp_states,
-};
+use tests::net::{FIN_WAIT2, SERVER, ephemeral_range, in_namespace, tcp_state, tcp_states};
 use tests::observer::until;
 use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
 use tests::system;
 use tests::system::is_left_out;
+
+use super::check::leave_in_time_wait;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,14 +122,7 @@ fn build() -> Vec<Held> {
     child.read_to_the_end();
     until("closed by one side", || tcp_state(client.local, SERVER) == Some(FIN_WAIT2));
     held.push(child);
-    for _ in 0..3 {
-        let mut client = tcp().connect(SERVER);
-        let mut child = held[0].accept();
-        client.close();
-        child.read_to_the_end();
-        child.close();
-        until("closed by both", || tcp_state(client.local, SERVER) == Some(TIME_WAIT));
-    }
+    leave_in_time_wait(&held[0], 3);
     held
 }
 
