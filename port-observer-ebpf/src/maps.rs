@@ -41,7 +41,7 @@ pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 /// The sockets that the first program of a pair was last run for, by [`crate::twin::Pair`]: word
 /// for its twin.
 #[map]
-pub static RAN: PerCpuArray<u64> = PerCpuArray::with_max_entries(3, 0);
+pub static RAN: PerCpuArray<u64> = PerCpuArray::with_max_entries(5, 0);
 
 /// Per kind: how often a twin found that the first program of its pair was skipped.
 #[map]

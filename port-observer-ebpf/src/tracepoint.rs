@@ -22,6 +22,7 @@ use crate::{
     send::{lost, send},
     socket::{self, TCP, UDP},
     task,
+    twin::{self, Pair},
 };
 
 const EADDRINUSE: u16 = 98;
@@ -44,15 +45,26 @@ const LISTEN_CB: u32 = 11;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn t_state(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the prototype above.
-    unsafe { try_state(ctx.arg::<*const u8>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2)) }
+    unsafe { try_state(ctx.arg::<*const u8>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2), false) }
+    0
+}
+
+/// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`, if [`t_state`] was skipped
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn t_state_again(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { try_state(ctx.arg::<*const u8>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2), true) }
     0
 }
 
 #[inline(always)]
-unsafe fn try_state(sk: *const u8, old: i32, new: i32) {
+unsafe fn try_state(sk: *const u8, old: i32, new: i32, again: bool) {
+    if !matches!((old, new), (CLOSE, SYN_SENT | LISTEN) | (SYN_RECV, ESTABLISHED) | (_, CLOSE)) {
+        return;
+    }
     // SAFETY: a struct sock.
     unsafe {
-        if socket::protocol::<Direct>(sk) != TCP {
+        if !is_first(Pair::State, sk, again) || socket::protocol::<Direct>(sk) != TCP {
             return;
         }
         match (old, new) {
@@ -63,6 +75,16 @@ unsafe fn try_state(sk: *const u8, old: i32, new: i32) {
             _ => {}
         }
     }
+}
+
+/// Whether no other program of the pair does the work.
+#[inline(always)]
+fn is_first(pair: Pair, sk: *const u8, again: bool) -> bool {
+    if again {
+        return twin::was_skipped(pair, sk);
+    }
+    twin::ran(pair, sk);
+    true
 }
 
 /// connect() or listen() began, in the caller's own context; the port is not chosen yet.
@@ -153,14 +175,27 @@ unsafe fn reuse(sk: *const u8, old: i32) -> u32 {
 /// `TP_PROTO(struct sock *sk)`
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn t_destroy(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const u8 = ctx.arg(0);
     // SAFETY: the prototype above.
+    unsafe { try_destroy(ctx.arg(0), false) }
+    0
+}
+
+/// `TP_PROTO(struct sock *sk)`, if [`t_destroy`] was skipped
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn t_destroy_again(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { try_destroy(ctx.arg(0), true) }
+    0
+}
+
+#[inline(always)]
+unsafe fn try_destroy(sk: *const u8, again: bool) {
+    // SAFETY: a struct sock.
     unsafe {
-        if socket::port::<Direct>(sk) != 0 {
+        if socket::port::<Direct>(sk) != 0 && is_first(Pair::Destroy, sk, again) {
             holding::put::<Direct>(sk, 0);
         }
     }
-    0
 }
 
 /// connect() or listen() has its port.

@@ -64,16 +64,6 @@ pub fn patience() -> Duration {
     Duration::from_secs(if in_virtual_machine() { 90 } else { 60 })
 }
 
-/// Whether a test is left out because it takes long, makes dozens of namespaces, which slow down all
-/// that others wait for, and minutes on an emulated processor: it runs when it is asked for by name.
-pub fn is_left_out() -> bool {
-    let leaves_out = env::var_os("PORT_OBSERVER_ASKED_FOR").is_none();
-    if leaves_out {
-        println!("skipped: takes long; runs when it is asked for (PORT_OBSERVER_ASKED_FOR=1)");
-    }
-    leaves_out
-}
-
 /// The program under test: `PORT_OBSERVER`, or the one in the target directory of this test.
 pub fn program() -> Result<PathBuf> {
     if let Some(path) = env::var_os("PORT_OBSERVER") {

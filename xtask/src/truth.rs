@@ -1,18 +1,16 @@
 //! The program's stated headroom against the kernel's own, in as many random states as wanted.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{command, workspace};
+use crate::native::Native;
 use crate::setup::is_root;
 use crate::vm::{self, Backend, Kernel};
 
 /// The test that this runs.
-const TEST: &str = "truth::as_many_calls_succeed_as_the_headroom_says";
+const TEST: &str = "ledger::truth::as_many_calls_succeed_as_the_headroom_says";
 /// How it begins the line with its result.
 const RESULT: &str = "truth: ";
 
@@ -31,7 +29,7 @@ pub struct Args {
     /// The backend [default: tracepoint; in a virtual machine fexit]
     #[arg(long, value_enum)]
     backend: Option<Backend>,
-    /// How long a virtual machine may take, in seconds
+    /// How long it may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     timeout: u64,
 }
@@ -62,32 +60,19 @@ fn here(args: &Args, seeds: &str) -> Result<Vec<String>> {
     }
     let programs = vm::Programs::build(true, None)?;
     let backend = args.backend.unwrap_or(Backend::Tracepoint);
-    eprintln!("this machine: {}, seeds {seeds}", backend.name());
-    let log = workspace().join("target/truth.log");
-    let file = File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
-    // setpriv ends the test with this program, however that ends.
-    command("setpriv", ["--pdeathsig", "KILL"])
-        .arg(programs.tests()?)
-        .args(["--exact", TEST, "--show-output"])
-        .env("PORT_OBSERVER", programs.program()?)
-        .env("PORT_OBSERVER_BACKEND", backend.name())
-        .env("PORT_OBSERVER_SEEDS", seeds)
-        .env("PORT_OBSERVER_ASKED_FOR", "1")
-        .stdin(Stdio::null())
-        .stderr(file.try_clone().context("can't write the log twice")?)
-        .stdout(file)
-        .status()
-        .context("can't start the test")?;
-    let file = File::open(&log).with_context(|| format!("can't read {}", log.display()))?;
-    let lines = BufReader::new(file).lines().collect::<std::io::Result<_>>();
-    lines.with_context(|| format!("can't read {}", log.display()))
+    let arguments = ["--show-output", "--exact", TEST].map(str::to_owned);
+    let variables = [("PORT_OBSERVER_SEEDS", seeds)];
+    let timeout = Duration::from_secs(args.timeout);
+    let native = Native::new(&programs, backend.name())?;
+    let sat = native.sit("truth", &arguments, &variables, timeout)?;
+    Ok(sat.text.lines().map(str::to_owned).collect())
 }
 
 fn in_machine(args: &Args, kernel: Kernel, seeds: &str) -> Result<Vec<String>> {
     let backend = args.backend.unwrap_or(Backend::Fexit);
     eprintln!("Linux {}: {}, seeds {seeds}", kernel.name, backend.name());
     let job = format!(
-        "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1 PORT_OBSERVER_ASKED_FOR=1\n\
+        "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1\n\
          export PORT_OBSERVER_BACKEND={} PORT_OBSERVER_SEEDS={seeds}\n\
          {} --exact {TEST} --show-output 9>&- </dev/null >/dev/ttyS1 2>&1\n",
         backend.name(),

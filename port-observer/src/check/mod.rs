@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use crate::event::{Protocol, TcpState};
 use crate::kernel::netns::Namespace;
 use crate::ports::PortRange;
-use crate::report::{CauseKind, Sources};
+use crate::report::{Evidence, Sources};
 use crate::sink::table::advice;
 
 pub use look::look;
@@ -223,24 +223,19 @@ impl Finding {
         let connections = self.tally.sockets().saturating_sub(
             time_waits + self.tally.in_state(TcpState::LISTEN) + self.tally.in_state(BOUND),
         );
-        let blocked = self.tally.blocked();
-        let cause = if time_waits > connections && time_waits >= blocked {
-            CauseKind::Churn
-        } else if blocked > connections {
-            CauseKind::BindHeld
-        } else if total < SMALL_CAPACITY {
-            CauseKind::SmallRange
-        } else {
-            CauseKind::Concurrency
+        let evidence = Evidence {
+            capacity: total,
+            time_wait: time_waits,
+            established: connections,
+            bound: self.tally.blocked(),
+            ..Evidence::default()
         };
-        Some(advice(cause).to_owned())
+        Some(advice(evidence.cause().kind).to_owned())
     }
 }
 
 /// Only bound.
 const BOUND: TcpState = TcpState::BOUND_INACTIVE;
-/// As the ledger has it.
-const SMALL_CAPACITY: u32 = 1_000;
 
 impl Answer {
     /// The worst of all; what could not be checked is never well.

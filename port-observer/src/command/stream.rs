@@ -202,8 +202,12 @@ impl Stream {
         Ok(())
     }
 
-    /// How long until the next summary is due, if any is.
+    /// How long until the next summary is due, if any is. Until all is known that was held before,
+    /// none is.
     pub fn until_summary(&self) -> Option<Duration> {
+        if !self.ledger.knows_all() {
+            return None;
+        }
         let next = self.summaries.as_ref()?.next;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -214,6 +218,9 @@ impl Stream {
     /// When the output can't be written.
     pub fn summarize(&mut self) -> Result<()> {
         let Some(summaries) = &mut self.summaries else { return Ok(()) };
+        if !self.ledger.knows_all() {
+            return Ok(());
+        }
         let now = Instant::now();
         if now < summaries.next {
             return Ok(());

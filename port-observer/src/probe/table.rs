@@ -262,7 +262,9 @@ const FAILED_BIND: Need = Optional(
 
 const TRACEPOINT: &[Probe] = &[
     probe("t_state", BtfTracepoint("inet_sock_set_state"), Required),
+    probe("t_state_again", BtfTracepoint("inet_sock_set_state"), TWIN),
     probe("t_destroy", BtfTracepoint("tcp_destroy_sock"), Required),
+    probe("t_destroy_again", BtfTracepoint("tcp_destroy_sock"), TWIN),
     probe("t_sock_ops", SockOps, Required),
     probe("t_bind_enter", Tracepoint("syscalls", "sys_enter_bind"), FAILED_BIND),
     probe("t_bind_exit", Tracepoint("syscalls", "sys_exit_bind"), FAILED_BIND),
@@ -279,7 +281,8 @@ const TRACEPOINT: &[Probe] = &[
 
 /// The probes of a backend, in the order in which they are attached. A trampoline runs the program
 /// that was attached last first (`bpf_trampoline_link_prog`, kernel/bpf/trampoline.c), so a twin
-/// comes before the program that it stands in for.
+/// comes before the program that it stands in for; a tracepoint runs it last
+/// (`func_add`, kernel/tracepoint.c).
 pub fn probes(backend: Backend) -> &'static [Probe] {
     match backend {
         Backend::Fexit => FEXIT,

@@ -19,7 +19,8 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic inherit ADDRESS      listens, forks and exits; the child accepts, waits
        traffic pairs COUNT ADDRESS  listens, connects to itself, says the listener, waits
        traffic reset COUNT ADDRESS… connects and resets, each address in turn
-       traffic busy ADDRESS         connects and resets until the end of its input";
+       traffic busy PAUSE ADDRESS   connects and resets, waits as many microseconds, and so on
+                                    until the end of its input";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -72,6 +73,11 @@ fn main() -> Result<()> {
             listener.listen(8).context("listen")?;
             say(&mut io::stdout(), &listener, at)?;
             if is_child()? {
+                // Also when nobody connects.
+                std::thread::spawn(|| {
+                    wait();
+                    exit(0);
+                });
                 let (child, client) = listener.accept().context("accept")?;
                 drop(listener);
                 let client = client.as_socket().context("not an internet address")?;
@@ -89,11 +95,12 @@ fn main() -> Result<()> {
             say(&mut io::stdout(), &listener, at)?;
             wait();
         }
-        ["busy", to] => {
-            let to = to.parse()?;
+        ["busy", pause, to] => {
+            let (pause, to) = (Duration::from_micros(pause.parse()?), to.parse()?);
             let ended = std::thread::spawn(wait);
             while !ended.is_finished() {
                 connect(to)?.set_linger(Some(Duration::ZERO)).context("set SO_LINGER")?;
+                std::thread::sleep(pause);
             }
         }
         ["reset", count, ref to @ ..] if !to.is_empty() => {

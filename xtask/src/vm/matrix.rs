@@ -14,6 +14,7 @@ use super::kernels::{Image, KERNELS, Kernel};
 use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
+use crate::sitting::sittings;
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -78,7 +79,7 @@ impl Matrix<'_> {
     fn boot(&self, image: &Image) -> Result<Vec<Run>> {
         let name = image.kernel.name;
         let initramfs = self.logs.join(format!("{name}.cpio"));
-        pack(image, &self.programs, &job(self.args), &initramfs)?;
+        pack(image, &self.programs, &job(self.args, &self.tests), &initramfs)?;
         let machine = Machine {
             image,
             initramfs: &initramfs,
@@ -153,23 +154,24 @@ impl Matrix<'_> {
 }
 
 /// The shell commands that run the tests with each backend.
-fn job(args: &Args) -> String {
-    let filters: String = args.filter.iter().map(|filter| format!(" {}", quoted(filter))).collect();
+fn job(args: &Args, tests: &BTreeSet<String>) -> String {
+    let sittings = sittings(&args.filter, tests).into_iter().map(|sitting| {
+        let arguments: Vec<String> = sitting.iter().map(|argument| quoted(argument)).collect();
+        format!("{TESTS} {} 9>&- </dev/null 2>&1 || code=$?\n", arguments.join(" "))
+    });
     // Each line gets its backend's name, so that runs at the same time can be told apart.
     let mut job = format!(
         "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1\n\
          run() {{\n\
              say \"begin $1\"\n\
              {{\n\
-                 PORT_OBSERVER_BACKEND=$1 {TESTS} --test-threads=16 --show-output{filters} \
-                     9>&- </dev/null 2>&1\n\
-                 say \"end $1 $?\"\n\
+                 export PORT_OBSERVER_BACKEND=$1 code=0\n\
+                 {}\
+                 say \"end $1 $code\"\n\
              }} | awk -v backend=\"$1\" '{{ print \"[\" backend \"] \" $0; fflush() }}' >/dev/ttyS1\n\
-         }}\n"
+         }}\n",
+        sittings.collect::<String>()
     );
-    if !args.filter.is_empty() {
-        job += "export PORT_OBSERVER_ASKED_FOR=1\n";
-    }
     for backend in &args.backend {
         job += &format!("run {}{}\n", backend.name(), if args.together { " &" } else { "" });
     }

@@ -128,13 +128,13 @@ fn holdings(
         .filter_map(|&socket| {
             let holding = all.get(all.find(socket)?);
             let listed = poll.socket(socket)?;
-            let flow = holding.flow;
+            let flow = holding.flow();
             let port = Port {
                 netns: flow.netns,
                 protocol: flow.protocol,
                 local: Some(flow.local),
                 remote: flow.remote,
-                caller: holding.caller.clone(),
+                caller: holding.caller(),
             };
             let inode = (listed.inode != 0).then_some(listed.inode);
             config.asks_for(flow.local.port).then_some(Holding { port, state: listed.state, inode })

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use tests::child::Traffic;
 use tests::net::{SERVER, ephemeral_range, in_namespace};
 use tests::socket::{local, tcp, udp};
-use tests::system::{self, is_left_out};
+use tests::system;
 
 use super::check::{Check, answer, connect};
 
@@ -86,9 +86,6 @@ fn check(arguments: &[&str]) -> Command {
 
 #[test]
 fn without_diagnostics_the_same_is_read_from_proc_and_that_is_said() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_099);
         let server = tcp().bind(SERVER).listen();
@@ -125,9 +122,6 @@ fn without_diagnostics_the_same_is_read_from_proc_and_that_is_said() {
 
 #[test]
 fn an_iterator_finds_the_processes_of_many_sockets_that_a_walk_over_proc_finds() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(1024, 65_535);
         // So many that the iterator is worth it.
@@ -158,9 +152,6 @@ fn an_iterator_finds_the_processes_of_many_sockets_that_a_walk_over_proc_finds()
 
 #[test]
 fn a_line_of_proc_that_is_garbage_makes_it_unknown() {
-    if is_left_out() {
-        return;
-    }
     let directory = env::temp_dir().join(format!("garbage-{}", process::id()));
     fs::create_dir(&directory).expect("make a directory");
     let good = "   0: 0100007F:9C40 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        \
@@ -203,9 +194,6 @@ fn a_line_of_proc_that_is_garbage_makes_it_unknown() {
 
 #[test]
 fn namespaces_that_end_meanwhile_are_not_missed_of_all_and_are_unknown_of_those_named() {
-    if is_left_out() {
-        return;
-    }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use tests::child::Traffic;
 use tests::lines::{Body, Conflict, Exhausted, Holder, Process};
-use tests::net::{Net, SERVER, Server, ephemeral_range, scenario, sysctl};
+use tests::net::{Server, ephemeral_range, scenario, sysctl};
 use tests::observer::until;
 use tests::socket::{ANY, Held, local, tcp};
 use tests::system::Backend;
-use tests::system::is_left_out;
+
+use super::fill::{exhausted, fill};
 
 const PROCESSES: u32 = 20;
 /// How many holders an `exhausted` line has.
@@ -48,31 +49,6 @@ fn others(line: &Exhausted) -> Vec<Holds> {
     let me = std::process::id();
     let holders = line.holders.as_ref().expect("the holders").iter().map(holds);
     holders.filter(|holder| holder.pid != me).collect()
-}
-
-/// The last exhausted line since the last look.
-fn exhausted(net: &Net) -> Exhausted {
-    let lines = net.mark();
-    let found = lines.iter().rev().find_map(|line| match &line.body {
-        Body::Exhausted(line) => Some(line.clone()),
-        _ => None,
-    });
-    found.unwrap_or_else(|| panic!("no exhausted line: {lines:?}"))
-}
-
-/// Connects until there is no port, and returns what is said of that.
-fn exhaust(net: &Net) -> (Vec<Held>, Exhausted) {
-    let mut held = Vec::new();
-    loop {
-        let mut a = tcp();
-        match a.try_connect(SERVER) {
-            Ok(()) => held.push(a),
-            Err(error) => {
-                assert_eq!(error, Errno::EADDRNOTAVAIL);
-                return (held, exhausted(net));
-            }
-        }
-    }
 }
 
 /// Accepted connections, closed once their peers have.
@@ -129,9 +105,6 @@ impl Drop for Directory {
 
 #[test]
 fn the_ten_largest_of_twenty_processes_are_named_with_what_they_hold() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         let total = (1..=PROCESSES).sum::<u32>() as usize;
         ephemeral_range(40_000, 40_000 + total as u16 - 1);
@@ -172,7 +145,7 @@ fn the_ten_largest_of_twenty_processes_are_named_with_what_they_hold() {
         let mut children = Children::accept(&server, total);
         children.close(closed);
 
-        let (held, line) = exhaust(net);
+        let (held, line) = (fill(), exhausted(net));
         assert_eq!(held.len(), 0, "{line:?}");
         let holders: Vec<Holds> = line.holders.iter().flatten().map(holds).collect();
         let largest = (PROCESSES - LARGEST + 1..=PROCESSES).rev();
@@ -185,16 +158,13 @@ fn the_ten_largest_of_twenty_processes_are_named_with_what_they_hold() {
 
 #[test]
 fn a_connection_handed_to_a_child_by_fork_stays_with_the_parent_that_made_it() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_003);
         let _server = net.server();
         let mut traffic = Traffic::start(&["fork", "127.0.0.1:80"]);
         traffic.taken().expect("a connection");
         assert!(traffic.wait().success());
-        let (held, line) = exhaust(net);
+        let (held, line) = (fill(), exhausted(net));
         assert_eq!(held.len(), 3);
         assert_eq!(others(&line), [of(&traffic, [1, 0, 0])]);
     });
@@ -202,9 +172,6 @@ fn a_connection_handed_to_a_child_by_fork_stays_with_the_parent_that_made_it() {
 
 #[test]
 fn an_accepted_connection_belongs_to_the_process_that_accepted_it() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_001);
         let mut traffic = Traffic::start(&["inherit", "127.0.0.1:0"]);
@@ -226,9 +193,6 @@ fn an_accepted_connection_belongs_to_the_process_that_accepted_it() {
 
 #[test]
 fn the_time_waits_of_a_killed_process_keep_its_name() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_007);
         sysctl("ipv4/tcp_tw_reuse", "0");
@@ -240,7 +204,7 @@ fn the_time_waits_of_a_killed_process_keep_its_name() {
         traffic.kill();
         traffic.wait();
         Children::accept(&server, 5).close(5);
-        let (held, line) = exhaust(net);
+        let (held, line) = (fill(), exhausted(net));
         assert_eq!(held.len(), 3);
         assert_eq!(others(&line), [of(&traffic, [0, 5, 0])]);
     });
@@ -248,9 +212,6 @@ fn the_time_waits_of_a_killed_process_keep_its_name() {
 
 #[test]
 fn a_conflict_names_who_has_the_port() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         let mut traffic = Traffic::start(&["inherit", "127.0.0.1:4000"]);
         let listener = traffic.taken().expect("a listener");

@@ -3,28 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use tests::lines::{Body, Exhausted, Line};
 use tests::net::{Net, SERVER, Server, ephemeral_range, in_namespace, scenario, sysctl};
 use tests::observer::Observer;
 use tests::socket::{ANY, Held, local, tcp};
-use tests::system::is_left_out;
-use tests::system::patience;
 
-/// Connects until there is no port.
-fn fill() -> Vec<Held> {
-    let mut held = Vec::new();
-    loop {
-        let mut a = tcp();
-        match a.try_connect(SERVER) {
-            Ok(()) => held.push(a),
-            Err(error) => {
-                assert_eq!(error, Errno::EADDRNOTAVAIL);
-                return held;
-            }
-        }
-    }
-}
+use super::fill::{exhausted, fill};
 
 /// Leaves this many connections in TIME_WAIT.
 fn churn(server: &Server, count: usize) {
@@ -37,23 +21,15 @@ fn churn(server: &Server, count: usize) {
     }
 }
 
-/// The first exhausted line tells this cause. Returns it.
+/// The exhausted line tells this cause. Returns it.
 fn assert_cause(net: &Net, cause: &str) -> Exhausted {
-    let lines = net.mark();
-    let found = lines.into_iter().find_map(|line| match line.body {
-        Body::Exhausted(line) => Some(line),
-        _ => None,
-    });
-    let line = found.expect("an exhausted line");
+    let line = exhausted(net);
     assert_eq!(line.cause.as_ref().map(|told| told.kind.as_str()), Some(cause), "{line:?}");
     line
 }
 
 #[test]
 fn connections_that_come_and_go_fast_are_churn() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_199);
         sysctl("ipv4/tcp_tw_reuse", "0");
@@ -69,9 +45,6 @@ fn connections_that_come_and_go_fast_are_churn() {
 
 #[test]
 fn connections_that_are_opened_steadily_and_kept_are_a_leak() {
-    if is_left_out() {
-        return;
-    }
     const PORTS: u16 = 260;
     const EACH: Duration = Duration::from_millis(100);
     scenario(|net| {
@@ -94,9 +67,6 @@ fn connections_that_are_opened_steadily_and_kept_are_a_leak() {
 
 #[test]
 fn ports_held_by_bind_are_bind_held() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_099);
         let _server = net.server();
@@ -110,9 +80,6 @@ fn ports_held_by_bind_are_bind_held() {
 
 #[test]
 fn many_connections_in_use_at_the_same_time_are_concurrency() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 41_999);
         let _server = net.server();
@@ -130,9 +97,6 @@ fn many_connections_in_use_at_the_same_time_are_concurrency() {
 
 #[test]
 fn few_ports_are_a_small_range() {
-    if is_left_out() {
-        return;
-    }
     scenario(|net| {
         ephemeral_range(40_000, 40_009);
         let _server = net.server();
@@ -154,9 +118,6 @@ fn levels(lines: &[Line]) -> Vec<(String, u32)> {
 
 #[test]
 fn a_space_crosses_its_thresholds_up_and_later_down() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_099);
         let _server = tcp().bind(SERVER).listen();
@@ -182,17 +143,12 @@ fn a_space_crosses_its_thresholds_up_and_later_down() {
 
 #[test]
 fn what_does_not_fit_into_the_ledger_is_told_and_counted() {
-    if is_left_out() {
-        return;
-    }
     const ROOM: u16 = 60;
     const PORTS: u16 = 100;
     in_namespace(|inode| {
         let netns = inode.to_string();
         let room = ROOM.to_string();
         let observer = Observer::own(&["--netns", &netns, "--max-holdings", &room])?;
-        // What the first scan finds and has no room for would be counted a second time.
-        thread::sleep(patience() / 40);
         let held: Vec<Held> = (0..PORTS).map(|n| tcp().bind(local(2000 + n))).collect();
         let ended = observer.interrupted();
         let mut lost = 0;

@@ -12,7 +12,6 @@ use tests::net::{
 use tests::observer::Observer;
 use tests::socket::{Held, local, tcp};
 use tests::system::in_virtual_machine;
-use tests::system::is_left_out;
 
 const FIRST: u16 = 20_000;
 const LAST: u16 = 49_999;
@@ -77,9 +76,6 @@ impl Sockets {
 
 #[test]
 fn a_second_after_a_loss_the_summary_is_what_the_kernel_lists() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(FIRST, LAST);
         sysctl("ipv4/tcp_tw_reuse", "0");

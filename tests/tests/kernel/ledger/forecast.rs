@@ -8,7 +8,6 @@ use tests::lines::{Body, Line};
 use tests::net::{SERVER, ephemeral_range, in_namespace};
 use tests::observer::Observer;
 use tests::socket::{Held, tcp};
-use tests::system::is_left_out;
 use tests::system::{in_virtual_machine, patience};
 
 /// How far off a statement may be, as a part of the time that was left.
@@ -27,9 +26,6 @@ fn seconds_between(from: &Line, to: &Line) -> f64 {
 
 #[test]
 fn at_a_constant_rate_it_is_full_when_it_was_said_to_be() {
-    if is_left_out() {
-        return;
-    }
     let (ports, rate, ahead) = plan();
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_000 + ports - 1);

@@ -12,7 +12,6 @@ use tests::net::{
 use tests::observer::{Observer, until};
 use tests::socket::{Held, local, tcp, udp};
 use tests::system;
-use tests::system::is_left_out;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -119,9 +118,6 @@ pub fn leave_in_time_wait(server: &Held, count: usize) {
 
 #[test]
 fn exit_code_and_json_follow_the_use_of_the_range() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_109);
         sysctl("ipv4/ip_local_reserved_ports", "40100-40200");
@@ -180,9 +176,6 @@ fn exit_code_and_json_follow_the_use_of_the_range() {
 
 #[test]
 fn a_port_that_destinations_share_is_one_and_the_busiest_destination_is_told() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
@@ -212,9 +205,6 @@ fn a_port_that_destinations_share_is_one_and_the_busiest_destination_is_told() {
 
 #[test]
 fn time_wait_and_bound_ports_count_and_are_told_apart() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
@@ -237,9 +227,6 @@ fn time_wait_and_bound_ports_count_and_are_told_apart() {
 
 #[test]
 fn a_range_of_an_applications_own_counts_over_udp_too() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         sysctl("ipv4/ip_local_reserved_ports", "21000-21009");
         let _held: Vec<Held> = (21_000..21_009).map(|port| udp().bind(local(port))).collect();
@@ -256,9 +243,6 @@ fn a_range_of_an_applications_own_counts_over_udp_too() {
 
 #[test]
 fn of_several_namespaces_the_worst_decides() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|full| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
@@ -278,9 +262,6 @@ fn of_several_namespaces_the_worst_decides() {
 
 #[test]
 fn the_busiest_destination_is_as_full_as_the_ledger_says() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|inode| {
         ephemeral_range(40_000, 40_099);
         // A TIME_WAIT that could be taken over counts as used here, and not in the ledger.
@@ -320,9 +301,6 @@ fn the_busiest_destination_is_as_full_as_the_ledger_says() {
 
 #[test]
 fn an_answer_that_is_young_enough_is_given_again_with_its_age() {
-    if is_left_out() {
-        return;
-    }
     in_namespace(|_| {
         ephemeral_range(40_000, 40_099);
         let server = tcp().bind(SERVER).listen();

@@ -1,0 +1,13 @@
+//! What the program concludes of all that is held: these tests make dozens of namespaces and
+//! observers of their own, and run in a sitting of their own.
+
+mod attribution;
+mod cause;
+mod check;
+mod check_failures;
+mod existing;
+mod fill;
+mod forecast;
+mod reconcile;
+mod snapshot;
+mod truth;
