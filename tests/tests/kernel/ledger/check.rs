@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 use tests::lines::{Body, Endpoint};
 use tests::net::{
-    ESTABLISHED, SERVER, TIME_WAIT, ephemeral_range, in_namespace, sysctl, tcp_states,
+    ESTABLISHED, SERVER, TIME_WAIT, ephemeral_range, in_namespace, sysctl, tcp_state, tcp_states,
 };
 use tests::observer::{Observer, until};
 use tests::socket::{Held, local, tcp, udp};
@@ -26,7 +26,7 @@ pub struct Check {
     warning_threshold: f64,
     critical_threshold: f64,
     top_consumers: Vec<Consumer>,
-    top_processes: Vec<Process>,
+    pub top_processes: Vec<Process>,
     busiest_destination: Option<Busiest>,
     pub connections: usize,
     pub states: BTreeMap<String, usize>,
@@ -46,7 +46,7 @@ pub struct Check {
 #[serde(deny_unknown_fields)]
 pub struct Sources {
     pub sockets: String,
-    processes: Option<String>,
+    pub processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,12 +57,12 @@ pub struct Consumer {
     count: usize,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
-    pid: Option<u32>,
-    name: String,
-    count: usize,
+    pub pid: Option<u32>,
+    pub name: String,
+    pub count: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +101,18 @@ pub fn connect(held: &mut Vec<Held>, server: &Held, count: usize) {
     while held.len() < 2 * count {
         held.push(tcp().connect(server.local));
         held.push(server.accept());
+    }
+}
+
+/// Connections to the server that are closed, by the client first.
+pub fn leave_in_time_wait(server: &Held, count: usize) {
+    for _ in 0..count {
+        let mut client = tcp().connect(server.local);
+        let mut child = server.accept();
+        client.close();
+        child.read_to_the_end();
+        child.close();
+        until("closed by both", || tcp_state(client.local, server.local) == Some(TIME_WAIT));
     }
 }
 
@@ -196,16 +208,7 @@ fn time_wait_and_bound_ports_count_and_are_told_apart() {
     in_namespace(|_| {
         ephemeral_range(40_000, 40_009);
         let server = tcp().bind(SERVER).listen();
-        for _ in 0..5 {
-            let mut client = tcp().connect(SERVER);
-            let mut child = server.accept();
-            client.close();
-            child.read_to_the_end();
-            child.close();
-        }
-        until("all are in TIME_WAIT", || {
-            tcp_states().get(&TIME_WAIT).is_some_and(|ports| ports.len() == 5)
-        });
+        leave_in_time_wait(&server, 5);
         let _bound = tcp().bind(local(0));
         let (_, seen) = check(&[]);
         let lists_bound = !seen.missing.iter().any(|one| one.contains("only bound"));
@@ -271,16 +274,7 @@ fn the_busiest_destination_is_as_full_as_the_ledger_says() {
         let _listeners: Vec<Held> = (0..3).map(|_| tcp().bind(local(0)).listen()).collect();
         let (mut held, mut others) = (Vec::new(), Vec::new());
         connect(&mut others, &other, 20);
-        for _ in 0..4 {
-            let mut client = tcp().connect(SERVER);
-            let mut child = server.accept();
-            client.close();
-            child.read_to_the_end();
-            child.close();
-        }
-        until("all are in TIME_WAIT", || {
-            tcp_states().get(&TIME_WAIT).is_some_and(|ports| ports.len() == 4)
-        });
+        leave_in_time_wait(&server, 4);
         connect(&mut held, &server, 30);
         let (_, seen) = check(&[]);
         let busiest = seen.busiest_destination.expect("the server");

@@ -7,32 +7,56 @@ use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use nix::sched::{CloneFlags, unshare};
+use tests::child::Traffic;
 use tests::net::{SERVER, ephemeral_range, in_namespace};
 use tests::socket::{local, tcp, udp};
 use tests::system;
 
 use super::check::{Check, answer, connect};
 
+/// Part of a seccomp filter (struct seccomp_data: the call's number at 0, the low halves of its
+/// arguments from 16 on).
+fn step(code: u32, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf, k }
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+/// Skips so many steps unless it is equal.
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+
 /// Lets a command have no socket diagnostics, as a container's seccomp filter does.
 fn without_diagnostics(command: &mut Command) {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let load = |k| libc::sock_filter { code: LOAD, jt: 0, jf: 0, k };
-    // Skips to the end unless it is equal.
-    let equal = |k, jf| libc::sock_filter { code: EQUAL, jt: 0, jf, k };
-    let give = |k| libc::sock_filter { code: RETURN, jt: 0, jf: 0, k };
-    // struct seccomp_data: the call's number at 0, the low halves of its arguments from 16 on.
-    let mut code = [
-        load(0),
-        equal(libc::SYS_socket as u32, 5),
-        load(16),
-        equal(libc::AF_NETLINK as u32, 3),
-        load(32),
-        equal(libc::NETLINK_SOCK_DIAG as u32, 1),
-        give(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        give(libc::SECCOMP_RET_ALLOW),
-    ];
+    filter(
+        command,
+        vec![
+            step(LOAD, 0, 0),
+            step(EQUAL, 5, libc::SYS_socket as u32),
+            step(LOAD, 0, 16),
+            step(EQUAL, 3, libc::AF_NETLINK as u32),
+            step(LOAD, 0, 32),
+            step(EQUAL, 1, libc::NETLINK_SOCK_DIAG as u32),
+            step(RETURN, 0, REFUSE),
+            step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+    );
+}
+
+/// Lets a command load no kernel programs.
+fn without_bpf(command: &mut Command) {
+    filter(
+        command,
+        vec![
+            step(LOAD, 0, 0),
+            step(EQUAL, 1, libc::SYS_bpf as u32),
+            step(RETURN, 0, REFUSE),
+            step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+    );
+}
+
+fn filter(command: &mut Command, mut code: Vec<libc::sock_filter>) {
     // SAFETY: prctl() alone is called between fork and exec, with a program that lives in the closure.
     unsafe {
         command.pre_exec(move || {
@@ -93,6 +117,36 @@ fn without_diagnostics_the_same_is_read_from_proc_and_that_is_said() {
             code == 1 && line.contains("[not seen: TCP sockets that are only bound: "),
             "{line}"
         );
+    });
+}
+
+#[test]
+fn an_iterator_finds_the_processes_of_many_sockets_that_a_walk_over_proc_finds() {
+    in_namespace(|_| {
+        ephemeral_range(1024, 65_535);
+        // So many that the iterator is worth it.
+        let mut children: Vec<Traffic> = (1..=9u8)
+            .map(|number| Traffic::start(&["pairs", "480", &format!("127.0.0.{number}:80")]))
+            .collect();
+        assert!(children.iter_mut().all(|child| child.taken().is_some()));
+        let (_, iterated) = read(answer(check(&["--json"])));
+        let mut command = check(&["--json"]);
+        without_bpf(&mut command);
+        let (_, walked) = read(answer(command));
+        assert_eq!(walked.sources.processes.as_deref(), Some("proc"));
+        assert_eq!(walked.connections, 9 * 480);
+        assert_eq!(walked.top_processes, iterated.top_processes);
+        let mut pids: Vec<u32> = walked.top_processes.iter().filter_map(|one| one.pid).collect();
+        let mut expected: Vec<u32> = children.iter().map(Traffic::pid).collect();
+        pids.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(pids, expected);
+        assert!(walked.top_processes.iter().all(|one| one.count == 480 && one.name == "traffic"));
+        match iterated.sources.processes.as_deref() {
+            Some("bpf_iterator") => {}
+            other if system::must_load() => panic!("{other:?}"),
+            other => println!("skipped: no iterator is loaded here, {other:?}"),
+        }
     });
 }
 
