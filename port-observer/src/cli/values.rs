@@ -92,6 +92,30 @@ pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "it must be from 64KiB to 1GiB".to_owned())
 }
 
+/// Bytes, with or without a unit.
+pub(super) fn file_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        size @ FILE_MIN..=FILE_MAX => Ok(size),
+        _ => Err("it must be from 8MiB to 1024GiB".to_owned()),
+    }
+}
+
+/// A number, with or without a unit; too large is as large as can be.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "write bytes, or a number with KiB, MiB or GiB".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" => 0,
+        "kib" | "k" => 10,
+        "mib" | "m" => 20,
+        "gib" | "g" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    Ok(number.saturating_mul(1 << shift))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +134,16 @@ mod tests {
             ("1073741823", 1 << 30),
         ] {
             assert_eq!(buffer_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_room_for_what_is_kept_and_ends_somewhere() {
+        for (text, bytes) in [("8MiB", 8 << 20), ("2GiB", 2 << 30), ("1024GiB", 1 << 40)] {
+            assert_eq!(file_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "7MiB", "1025GiB", "18446744073709551615GiB", "-1", "10m b"] {
+            assert!(file_size(text).is_err(), "{text}");
         }
     }
 
@@ -168,28 +202,4 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
     }
-}
-
-/// Bytes, with or without a unit.
-pub(super) fn file_size(text: &str) -> Result<u64, String> {
-    match bytes(text)? {
-        size @ FILE_MIN..=FILE_MAX => Ok(size),
-        _ => Err("it must be from 8MiB to 1024GiB".to_owned()),
-    }
-}
-
-/// A number, with or without a unit; too large is as large as can be.
-fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || "write bytes, or a number with KiB, MiB or GiB".to_owned();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" => 0,
-        "kib" | "k" => 10,
-        "mib" | "m" => 20,
-        "gib" | "g" => 30,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    Ok(number.saturating_mul(1 << shift))
 }

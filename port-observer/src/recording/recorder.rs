@@ -130,6 +130,11 @@ impl Recorder {
         }
     }
 
+    /// How many entries wait to be written.
+    pub fn queued(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
     /// How many entries found no place in the queue since the last checkpoint.
     pub fn dropped(&self) -> u64 {
         self.dropped

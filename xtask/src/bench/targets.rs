@@ -26,7 +26,7 @@ const fn at_most(figure: &'static str, pointer: &'static str, value: f64) -> Tar
     Target { figure, pointer, bound: Bound::AtMost, value, unit: 1.0, is_ratio: false }
 }
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     Target {
         is_ratio: true,
         ..at_most(
@@ -80,6 +80,7 @@ const TARGETS: [Target; 11] = [
             25.0,
         )
     },
+    at_most("events lost while 100,000 a second are recorded", "/record/lost", 0.0),
     at_most("ms from connect() to its line, median", "/latency/p50_ms", 100.0),
     at_most("ms from connect() to its line, largest", "/latency/max_ms", 100.0),
 ];
