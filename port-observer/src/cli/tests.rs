@@ -36,6 +36,37 @@ fn the_help_of_live_shows_options_filters_and_examples() {
 }
 
 #[test]
+fn the_help_of_the_commands_of_recordings_shows_their_options_and_examples() {
+    for name in ["record", "replay", "report"] {
+        insta::assert_snapshot!(format!("help_{name}"), help(Some(name)));
+    }
+}
+
+#[test]
+fn an_end_of_a_replay_is_a_time_and_a_destination_too() {
+    let words = "port-observer replay ports.db --to 10.0.0.1:443 --to 14:00 --to ::1";
+    let Command::Replay(args) = Cli::read(words.split(' ')).unwrap().command else {
+        unreachable!("replay was asked for")
+    };
+    assert_eq!(args.filter().to.len(), 2);
+    assert!(args.end().is_some());
+    for wrong in ["--to 10.0.0.1:99999", "--speed 0", "--speed fast", "--from soon", "--json x"] {
+        let words = format!("port-observer replay ports.db {wrong}");
+        assert_eq!(Cli::read(words.split(' ')).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn a_report_of_a_moment_is_not_one_of_a_time() {
+    for wrong in ["--at 14:00 --from 13:00", "--holdings", "--top 3", ""] {
+        let words = format!("port-observer report {wrong}");
+        let words = words.split_whitespace().map(str::to_owned);
+        let file = (!wrong.is_empty()).then(|| "ports.db".to_owned());
+        assert_eq!(Cli::read(words.chain(file)).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
 fn the_help_of_snapshot_shows_its_options_and_examples() {
     insta::assert_snapshot!("help_snapshot", help(Some("snapshot")));
 }

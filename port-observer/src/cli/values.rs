@@ -138,6 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_room_for_what_is_kept_and_ends_somewhere() {
+        for (text, bytes) in [("8MiB", 8 << 20), ("2GiB", 2 << 30), ("1024GiB", 1 << 40)] {
+            assert_eq!(file_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "7MiB", "1025GiB", "18446744073709551615GiB", "-1", "10m b"] {
+            assert!(file_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_buffer_size_out_of_bounds_or_without_sense_is_refused() {
         for text in [
             "",

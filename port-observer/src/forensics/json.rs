@@ -74,7 +74,11 @@ fn incident(incident: &Incident) -> Value {
             ("count", failed.count.into()),
         ])
     });
-    let samples = incident.before.iter().map(|used| used.map_or(Value::Null, Value::from));
+    let count = incident.before.len() as u64;
+    let samples = (1..).zip(&incident.before).filter_map(|(number, used)| {
+        let seconds = (count - number) * SAMPLE.as_secs();
+        used.map(|used| json!({ "seconds_before": seconds, "used": used }))
+    });
     object([
         ("began", time(incident.began_ns).into()),
         ("ended", time(incident.ended_ns).into()),
@@ -89,9 +93,7 @@ fn incident(incident: &Incident) -> Value {
         ("failed", failed.collect()),
         ("holders_at_onset", incident.onset.as_ref().map(holders).into()),
         ("holders_at_worst", incident.worst.as_ref().map(holders).into()),
-        // By its place, a sample that is not known is null here, and nowhere else.
         ("used_before", samples.collect()),
-        ("used_before_step_seconds", SAMPLE.as_secs().into()),
         ("cause", incident.cause.as_ref().map(cause).into()),
         ("ephemeral_range", incident.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
         ("remedies", incident.remedies.iter().map(remedy).collect()),

@@ -78,8 +78,8 @@ impl Advice<'_> {
     fn reuse_connections(&self) -> Option<Remedy> {
         let holder = self.largest(|holder| holder.time_wait)?;
         let text = format!(
-            "Reuse connections (keep-alive, a pool) in {}{}: {} of the {} ports were kept by TIME_WAIT, \
-             for {TIME_WAIT_SECONDS:.0} s after each of {} connections was closed",
+            "Reuse connections (keep-alive, a pool) in {}{}: {} of the {} ports were kept by TIME_WAIT. \
+             Connections were closed at {}, and each keeps its port for {TIME_WAIT_SECONDS:.0} s more",
             holder_name(holder.process.as_deref()),
             self.towards(),
             self.evidence.time_wait,
@@ -185,8 +185,8 @@ impl Advice<'_> {
         let capacity = self.evidence.capacity;
         let why = match self.kind {
             CauseKind::Churn => format!(
-                "{} connections closed and {} refused in the worst second, with \
-                 {TIME_WAIT_SECONDS:.0} s of TIME_WAIT each",
+                "closed at {}, {} refused in the worst second, {TIME_WAIT_SECONDS:.0} s of TIME_WAIT \
+                 each",
                 rate(self.closed_per_second()),
                 self.incident.worst_per_second
             ),

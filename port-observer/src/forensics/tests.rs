@@ -1,1 +1,163 @@
+use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::{
+    event::{Endpoint, Protocol},
+    report::{
+        Body, Caller, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind,
+        Summary,
+    },
+    sink::Sink as _,
+};
+
+const SECOND: u64 = 1_000_000_000;
+/// 2026-01-02T03:04:05Z
+const OFFSET: i64 = 1_767_323_045_000_000_000;
+
+fn process(pid: u32, name: &str) -> Arc<Process> {
+    Arc::new(Process { pid, name: name.to_owned(), ..Process::default() })
+}
+
+fn start() -> Report {
+    let range = |netns| EphemeralRange { netns, min: 32_768, max: 60_999 };
+    let start = Start {
+        host: "web-1".to_owned(),
+        kernel: "6.1.0".to_owned(),
+        version: "0.1.0".into(),
+        backend: "fexit",
+        exact: true,
+        missing: Vec::new(),
+        ephemeral_range: vec![range(7)],
+    };
+    Report { time_ns: 0, body: Body::Start(start) }
+}
+
+fn space(used: u32) -> Space {
+    let source = "10.0.0.2".parse().unwrap();
+    let destination = Endpoint::new("10.0.0.1".parse().unwrap(), 443);
+    Space {
+        kind: SpaceKind::Connect { source, destination },
+        netns: 7,
+        protocol: Protocol::Tcp,
+        capacity: 28_232,
+        used,
+        headroom: 28_232 - used,
+        growth_per_second: None,
+        seconds_to_exhaustion: None,
+    }
+}
+
+fn holder(name: &str, [established, time_wait, bound]: [u32; 3]) -> Holder {
+    Holder { process: Some(process(42, name)), established, time_wait, bound, other: 0 }
+}
+
+fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {
+    Cause {
+        kind,
+        evidence: Evidence {
+            capacity: 28_232,
+            time_wait,
+            reusable: 0,
+            established,
+            bound,
+            median_age_seconds: Some(2.0),
+            growth: Some(Growth {
+                used_per_second: 12.5,
+                closed_per_second: f64::from(time_wait) / 60.0,
+            }),
+        },
+    }
+}
+
+fn refused(time_ns: u64, kind: CauseKind, ports: [u32; 3]) -> Report {
+    let port = Port {
+        netns: 7,
+        protocol: Protocol::Tcp,
+        local: None,
+        remote: Some(Endpoint::new("10.0.0.1".parse().unwrap(), 443)),
+        caller: Some(Caller { process: process(42, "curl"), tid: 42 }),
+    };
+    let story = Story {
+        space: space(28_232),
+        holders: vec![holder("curl", ports)],
+        cause: Some(cause(kind, ports)),
+    };
+    let (via, story) = (Via::Connect, Some(Box::new(story)));
+    let body = Body::Exhausted { port, via, errno: 99, search_ns: None, story };
+    Report { time_ns, body }
+}
+
+fn summary(time_ns: u64, used: u32) -> Report {
+    let summary = Summary { spaces: vec![space(used)], ..Summary::default() };
+    Report { time_ns, body: Body::Summary(Box::new(summary)) }
+}
+
+fn told(reports: impl IntoIterator<Item = Report>) -> Forensics {
+    let mut collector = Collector::default();
+    collector.set_offset(OFFSET);
+    reports.into_iter().for_each(|report| collector.report(&report).unwrap());
+    collector.finish()
+}
+
+fn kinds(told: &Forensics) -> Vec<RemedyKind> {
+    told.incidents[0].remedies.iter().map(|remedy| remedy.kind).collect()
+}
+
+#[test]
+fn an_incident_is_told_in_words_with_its_numbers() {
+    let mut reports = vec![start()];
+    reports.extend((1..=30_u32).map(|n| summary(u64::from(n) * 10 * SECOND, n * 900)));
+    let churn = [232, 28_000, 0];
+    reports
+        .extend((0..40).map(|n| refused(305 * SECOND + n * SECOND / 10, CauseKind::Churn, churn)));
+    let stop = Stop { acquired: 90_000, released: 61_768, exhausted: 40, ..Stop::default() };
+    reports.push(Report { time_ns: 400 * SECOND, body: Body::Stop(stop) });
+    let told = told(reports);
+    let mut text = Vec::new();
+    text::write(&mut text, &told, &TimeZone::UTC, 100).unwrap();
+    insta::assert_snapshot!(String::from_utf8(text).unwrap());
+    let mut json = Vec::new();
+    json::write(&mut json, &told).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json["incidents"][0]).unwrap());
+}
+
+#[test]
+fn failures_close_in_time_are_one_incident() {
+    let at = |second: u64| refused(second * SECOND, CauseKind::Concurrency, [28_232, 0, 0]);
+    let told = told([start(), at(1), at(50), at(109), at(170), at(300)]);
+    let failures: Vec<u64> = told.incidents.iter().map(|incident| incident.failures).collect();
+    assert_eq!(failures, [3, 1, 1]);
+}
+
+#[test]
+fn no_remedy_is_named_that_would_not_have_helped() {
+    let of = |kind, ports| told([start(), refused(SECOND, kind, ports)]);
+    // Nothing but the program helps against a leak.
+    let leak = of(CauseKind::Leak, [28_232, 0, 0]);
+    assert_eq!(kinds(&leak), [RemedyKind::CloseConnections]);
+    // 28,000 in TIME_WAIT are 467 connections a second: no range is so large with what is in use.
+    let churn = of(CauseKind::Churn, [28_000, 28_232, 0]);
+    assert_eq!(kinds(&churn), [RemedyKind::ReuseConnections, RemedyKind::MoreAddresses]);
+    let addresses = churn.incidents[0].remedies[1].addresses;
+    assert_eq!(addresses, Some(3));
+    // None of the entries could have been taken over, so tcp_tw_reuse is not named.
+    let some = of(CauseKind::Churn, [0, 20_000, 0]);
+    assert_eq!(kinds(&some), [RemedyKind::ReuseConnections, RemedyKind::LargerRange]);
+    // What is bound and not connected gains nothing from IP_BIND_ADDRESS_NO_PORT.
+    let idle = of(CauseKind::BindHeld, [0, 0, 28_232]);
+    assert_eq!(kinds(&idle), [RemedyKind::PortsOutsideRange, RemedyKind::LargerRange]);
+}
+
+#[test]
+fn memory_is_bounded_however_much_fails() {
+    let mut reports = vec![start()];
+    for n in 0..5_000 {
+        reports.push(refused(n * 100 * SECOND, CauseKind::Churn, [0, 28_232, 0]));
+        reports.push(summary(n * 100 * SECOND + 90 * SECOND, 1));
+    }
+    let told = told(reports);
+    assert_eq!((told.incidents.len(), told.left_out), (1_000, 4_000));
+}

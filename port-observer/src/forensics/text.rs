@@ -223,7 +223,7 @@ fn because(cause: &Cause) -> String {
         text.push_str(&format!("; used grew {}", rate(grew)));
     }
     if let Some(seconds) = evidence.median_age_seconds {
-        text.push_str(&format!("; half of the connections older than {}", age(seconds)));
+        text.push_str(&format!("; median age of the connections {}", age(seconds)));
     }
     text
 }

@@ -336,7 +336,7 @@ fn connect(path: &Path) -> Result<(Connection, Identity)> {
         bail!("it is not a file");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = |immutable: bool| {
+    let open = |immutable: bool, is_short: bool| {
         let connection = if immutable {
             // A URI: SQLite then looks for no file beside it.
             let mut uri = "file:".to_owned();
@@ -354,10 +354,15 @@ fn connect(path: &Path) -> Result<(Connection, Identity)> {
             Connection::open_with_flags(path, flags)?
         };
         connection.busy_timeout(Duration::from_secs(5))?;
+        if is_short {
+            // Nothing is written. It is what makes SQLite read a file that is shorter than it says
+            // (`lockBtree`, btree.c).
+            connection.pragma_update(None, "writable_schema", true)?;
+        }
         let identity = schema::identity(&connection)?;
         Ok::<_, rusqlite::Error>((connection, identity))
     };
-    match open(false) {
+    match open(false, false) {
         // Where nothing can be written, SQLite can't make its files beside this one.
         Err(error)
             if matches!(
@@ -365,7 +370,10 @@ fn connect(path: &Path) -> Result<(Connection, Identity)> {
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ) =>
         {
-            Ok(open(true)?)
+            Ok(open(true, false)?)
+        }
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Ok(open(false, true)?)
         }
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             bail!("it is not a recording, or its beginning is damaged")

@@ -130,6 +130,16 @@ impl Recorder {
         }
     }
 
+    /// How many entries wait to be written.
+    pub fn queued(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// How many entries found no place in the queue since the last checkpoint.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Hands over what came since the last time. What finds no place is counted.
     pub fn flush(&mut self) {
         let count = self.batch.len();

@@ -34,6 +34,8 @@ pub struct Retention {
     delete_below: i64,
     /// Some of them are still there.
     is_deleting: bool,
+    /// More is in the file than may be.
+    is_full: bool,
     ages_seen: Instant,
 }
 
@@ -53,6 +55,7 @@ impl Retention {
             began: Instant::now(),
             delete_below,
             is_deleting: true,
+            is_full: false,
             ages_seen: Instant::now(),
         })
     }
@@ -77,7 +80,7 @@ impl Retention {
 
     /// Whether there is something to delete right now.
     pub fn is_busy(&self) -> bool {
-        self.is_deleting
+        self.is_deleting || self.is_full
     }
 
     /// Deletes a piece of what is too much or too old. Returns whether another segment is to begin.
@@ -90,8 +93,10 @@ impl Retention {
             let (all, free) = (pages("page_count")?, pages("freelist_count")?);
             let page_size = self.page_size;
             let bytes = |pages: i64| pages.cast_unsigned().saturating_mul(page_size);
-            if bytes(all - free) > self.limit() || self.is_too_old(connection)? {
-                self.drop_oldest(connection)?;
+            self.is_full = bytes(all - free) > self.limit();
+            if self.is_full || self.is_too_old(connection)? {
+                // The segment under way stays, however large it is.
+                self.is_full = self.drop_oldest(connection)?;
             } else if free > VACUUM_PAGES && bytes(all) > self.limit() {
                 // It was allowed to be larger before.
                 let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
@@ -119,8 +124,8 @@ impl Retention {
         Ok(ended.is_some_and(|ended| i128::from(ended) < oldest.as_nanos().cast_signed()))
     }
 
-    /// The oldest segment is no more; its rows go after it, a piece at a time.
-    fn drop_oldest(&mut self, connection: &Connection) -> Result<()> {
+    /// The oldest segment is no more, if there is another; its rows go after it, a piece at a time.
+    fn drop_oldest(&mut self, connection: &Connection) -> Result<bool> {
         let two = "SELECT id, first_event, first_process, first_path, first_string FROM segments \
                    ORDER BY id LIMIT 2";
         let mut statement = connection.prepare_cached(two)?;
@@ -129,7 +134,7 @@ impl Retention {
         })?;
         let found: Vec<(i64, i64, i64, i64, i64)> = rows.collect::<Result<_>>()?;
         let [(oldest, ..), (next, event, process, path, string)] = found[..] else {
-            return Ok(());
+            return Ok(false);
         };
         let transaction = connection.unchecked_transaction()?;
         transaction.execute("DELETE FROM segments WHERE id = ?", [oldest])?;
@@ -149,7 +154,7 @@ impl Retention {
         transaction.execute("DELETE FROM runs WHERE id NOT IN (SELECT run FROM segments)", [])?;
         transaction.commit()?;
         (self.delete_below, self.is_deleting) = (event, true);
-        Ok(())
+        Ok(true)
     }
 
     fn delete(&mut self, connection: &Connection) -> Result<()> {

@@ -25,9 +25,9 @@ const COMMIT: Duration = Duration::from_millis(300);
 /// If nothing but seconds passed, less often: a quiet host's disk may sleep.
 const QUIET_COMMIT: Duration = Duration::from_secs(10);
 /// What is committed at once at most.
-const COMMIT_ENTRIES: usize = 50_000;
-/// How many pieces of what is too old are deleted at most after a commit.
-const PIECES: usize = 8;
+const COMMIT_ENTRIES: usize = 25_000;
+/// How long after a commit what is too much or too old is deleted before more is written.
+const RETAINING: Duration = Duration::from_millis(250);
 /// How often it is tried whether a full disk has room again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -257,11 +257,12 @@ impl Writer {
     }
 
     fn retain(&mut self) -> rusqlite::Result<()> {
-        for _ in 0..PIECES {
+        let began = Instant::now();
+        loop {
             if self.retention.step(&self.connection)? && !self.has_asked {
                 self.ask();
             }
-            if !self.retention.is_busy() {
+            if !self.retention.is_busy() || began.elapsed() > RETAINING {
                 break;
             }
         }

@@ -23,8 +23,8 @@ use crate::vm::{self, Backend, Kernel};
 /// Added to the time in which measuring must end, for what is under way then.
 const GRACE: u64 = 120;
 
-/// The part that needs no kernel.
-const LEDGER: &str = "ledger";
+/// The parts that need no kernel: benchmarks of the program's own package.
+const BY_THEMSELVES: [&str; 2] = ["ledger", "record"];
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
@@ -36,8 +36,8 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, which is measured by
-    /// itself, and scan (`check` against ss), which is measured only when it is asked for
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger and record, which are
+    /// measured by themselves, and scan (`check` against ss), which is measured only when asked for
     #[arg(value_name = "PART")]
     only: Vec<String>,
     /// The same, in one word: cost,rate
@@ -116,13 +116,16 @@ fn here(args: &Args) -> Result<Vec<Value>> {
         let found = built.iter().find(|executable| executable.name == name);
         found.map(|executable| &executable.path).with_context(|| format!("cargo built no {name}"))
     };
-    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger");
+    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record");
     let parts: Vec<&str> = parts.split(',').collect();
     let (by_itself, parts): (Vec<&str>, Vec<&str>) =
-        parts.into_iter().partition(|part| *part == LEDGER);
-    let ledger = if by_itself.is_empty() { None } else { Some(ledger()?) };
+        parts.into_iter().partition(|part| BY_THEMSELVES.contains(part));
+    let by_itself = by_itself
+        .into_iter()
+        .map(|part| Ok((part.to_owned(), by_itself_of(part)?)))
+        .collect::<Result<serde_json::Map<_, _>>>()?;
     if parts.is_empty() {
-        return Ok(ledger.into_iter().map(|ledger| json!({ LEDGER: ledger })).collect());
+        return Ok(vec![by_itself.into()]);
     }
     let parts = parts.join(",");
     let mut runs = Vec::new();
@@ -139,17 +142,17 @@ fn here(args: &Args) -> Result<Vec<Value>> {
             None => eprintln!("bpftrace is not installed, so there is nothing to compare with"),
         }
         let mut run = measured(&printed(&mut bench)?)?;
-        if let Some(ledger) = &ledger {
-            run[LEDGER] = ledger.clone();
+        for (part, value) in &by_itself {
+            run[part] = value.clone();
         }
         runs.push(run);
     }
     Ok(runs)
 }
 
-/// The ledger without a kernel: the benchmark of the program's own package.
-fn ledger() -> Result<Value> {
-    let bench = ["bench", "--locked", "--quiet", "--package=port-observer", "--bench=ledger"];
+/// A part without a kernel.
+fn by_itself_of(part: &str) -> Result<Value> {
+    let bench = ["bench", "--locked", "--quiet", "--package=port-observer", "--bench", part];
     measured(&printed(cargo().args(bench))?)
 }
 

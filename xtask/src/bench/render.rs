@@ -46,6 +46,7 @@ pub fn render(run: &Value) -> String {
         observed(&mut text, run);
     }
     ledger(&mut text, &run["ledger"]);
+    record(&mut text, &run["record"]);
     targets(&mut text, &run["targets"]);
     text
 }
@@ -75,6 +76,25 @@ fn observed(text: &mut String, run: &Value) {
     latency(text, &run["latency"]);
     rate(text, &run["rate"]);
     scan::render(text, &run["scan"]);
+}
+
+/// The recorder by itself.
+fn record(text: &mut String, part: &Value) {
+    if !begins(text, "recording by itself (100 destinations, 50 processes)", part) {
+        return;
+    }
+    *text += &format!(
+        "  {:.0} events/s offered, {} of {} lost; {:.1} bytes each in the file\n  \
+         {:.2} s of CPU per million events to write them, {:.0} ns each to hand them over\n  \
+         {:.0} events/s at most\n",
+        number(&part["offered_per_second"]),
+        part["lost"],
+        part["events"],
+        number(&part["bytes_per_event"]),
+        number(&part["writer_cpu_seconds_per_million_events"]),
+        number(&part["observer_ns_per_event"]),
+        number(&part["most_events_per_second"]),
+    );
 }
 
 /// The ledger by itself.
