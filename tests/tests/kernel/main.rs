@@ -12,6 +12,5 @@ mod load;
 mod options;
 mod poll;
 mod process;
-mod record;
 mod time_wait;
 mod udp;

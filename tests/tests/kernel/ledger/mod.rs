@@ -9,5 +9,6 @@ mod existing;
 mod fill;
 mod forecast;
 mod reconcile;
+mod record;
 mod snapshot;
 mod truth;
