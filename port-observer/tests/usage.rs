@@ -64,6 +64,8 @@ fn a_check_that_makes_no_sense_is_unknown_on_standard_output() {
         (&["check", "--netns", "no-such"], "no network namespace \"no-such\""),
         (&["check", "--netns", "1"], "no network namespace \"1\""),
         (&["check", "--interval", "soon"], "write it as 90s"),
+        (&["check", "--max-age", "0s"], "write it as 90s"),
+        (&["check", "--max-age", "5s", "--interval", "5s"], "cannot be used with"),
         (&["--color", "never", "check", "now"], "unexpected argument 'now'"),
         (&["--color=never", "check", "--frobnicate"], "unexpected argument '--frobnicate'"),
     ] {

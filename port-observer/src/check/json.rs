@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Busiest, Consumer, Finding, Question, Status, TOP, Threshold, hexadecimal};
 use crate::event::{Protocol, TcpState};
+use crate::report::Sources;
 use crate::sink::escape::SafeJson;
 
 /// The names are those of the check that others made before.
@@ -43,6 +44,7 @@ struct Worst<'a> {
     namespace: &'a str,
     reserved_ports: u32,
     missing: &'a [String],
+    sources: Sources,
 }
 
 /// A number where it is one, else a plugin's range as text.
@@ -115,6 +117,18 @@ pub fn unknown(reason: &str) -> serde_json::Result<String> {
     write(&Object { status, worst: None, message: reason, namespaces: Vec::new(), failures: &[] })
 }
 
+/// An object's line with one more member.
+///
+/// # Errors
+/// As [`render`].
+pub fn with_member(line: &str, name: &str, value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = line.strip_suffix('}').unwrap_or(line).as_bytes().to_vec();
+    bytes.extend_from_slice(format!(",\"{name}\":").as_bytes());
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
+    bytes.push(b'}');
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn write(object: &Object<'_>) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
     object.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
@@ -174,6 +188,7 @@ impl<'a> Worst<'a> {
             namespace: &of.namespace,
             reserved_ports: of.reserved,
             missing: &of.missing,
+            sources: of.sources,
         }
     }
 }

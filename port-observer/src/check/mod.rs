@@ -1,6 +1,7 @@
 //! The check for monitoring systems: how much of a port range is used, and whether that is too much.
 
 pub mod json;
+pub mod kept;
 mod look;
 mod tally;
 pub mod text;
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use crate::event::{Protocol, TcpState};
 use crate::kernel::netns::Namespace;
 use crate::ports::PortRange;
-use crate::report::CauseKind;
+use crate::report::{Evidence, Sources};
 use crate::sink::table::advice;
 
 pub use look::look;
@@ -58,6 +59,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Warning, Self::Unknown, Self::Critical];
+
     /// The exit code of a monitoring plugin.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -94,6 +98,8 @@ pub struct Finding {
     pub tally: Tally,
     /// Processes by how many sockets they have in the range, with TIME_WAIT as one of them.
     pub processes: Vec<Consumer>,
+    /// Where this comes from.
+    pub sources: Sources,
     /// TCP sockets that are only bound are counted too.
     pub lists_bound: bool,
     /// What could not be seen, a sentence each.
@@ -217,24 +223,19 @@ impl Finding {
         let connections = self.tally.sockets().saturating_sub(
             time_waits + self.tally.in_state(TcpState::LISTEN) + self.tally.in_state(BOUND),
         );
-        let blocked = self.tally.blocked();
-        let cause = if time_waits > connections && time_waits >= blocked {
-            CauseKind::Churn
-        } else if blocked > connections {
-            CauseKind::BindHeld
-        } else if total < SMALL_CAPACITY {
-            CauseKind::SmallRange
-        } else {
-            CauseKind::Concurrency
+        let evidence = Evidence {
+            capacity: total,
+            time_wait: time_waits,
+            established: connections,
+            bound: self.tally.blocked(),
+            ..Evidence::default()
         };
-        Some(advice(cause).to_owned())
+        Some(advice(evidence.cause().kind).to_owned())
     }
 }
 
 /// Only bound.
 const BOUND: TcpState = TcpState::BOUND_INACTIVE;
-/// As the ledger has it.
-const SMALL_CAPACITY: u32 = 1_000;
 
 impl Answer {
     /// The worst of all; what could not be checked is never well.

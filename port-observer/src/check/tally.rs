@@ -80,12 +80,38 @@ impl Tally {
         match socket.flow.remote {
             None => *held |= BLOCKED,
             Some(remote) => {
-                #[expect(clippy::cast_possible_truncation, reason = "no host has 2³² sockets")]
-                let next = self.spaces.len() as u32;
-                let space = *self.spaces.entry((local.address, remote)).or_insert(next);
+                let space = self.space((local.address, remote));
                 self.members.push((space, local.port));
             }
         }
+    }
+
+    /// Takes over what was counted elsewhere, of other sockets in the same namespace.
+    pub fn merge(&mut self, other: Self) {
+        for (held, more) in self.held.iter_mut().zip(other.held) {
+            *held |= more;
+        }
+        for (count, more) in self.states.iter_mut().zip(other.states) {
+            *count += more;
+        }
+        self.time_waits += other.time_waits;
+        for (address, more) in other.addresses {
+            *self.addresses.entry(address).or_insert(0) += more;
+        }
+        let mut numbers = vec![0; other.spaces.len()];
+        for (ends, number) in other.spaces {
+            numbers[number as usize] = self.space(ends);
+        }
+        let members = other.members.into_iter();
+        self.members.extend(members.map(|(space, port)| (numbers[space as usize], port)));
+        self.inodes.extend(other.inodes);
+    }
+
+    /// The number of a space.
+    fn space(&mut self, ends: (IpAddr, Endpoint)) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "no host has 2³² sockets")]
+        let next = self.spaces.len() as u32;
+        *self.spaces.entry(ends).or_insert(next)
     }
 
     /// The range, without what is reserved.
@@ -210,6 +236,31 @@ mod tests {
         assert_eq!((tally.used(), tally.sockets(), tally.time_waits()), (1, 2, 1));
         assert_eq!(tally.top_addresses(5), [("10.0.0.2".parse().unwrap(), 2)]);
         assert_eq!(tally.wanted(), HashSet::from([7]));
+    }
+
+    #[test]
+    fn what_is_counted_in_parts_is_what_is_counted_at_once() {
+        let sockets = [
+            socket("10.0.0.2:40000", TO, TcpState::ESTABLISHED, 7),
+            socket("10.0.0.2:40001", Some("10.0.0.3:80"), TcpState::TIME_WAIT, 0),
+            socket("10.0.0.2:40002", TO, TcpState::ESTABLISHED, 8),
+            socket("10.0.0.2:40002", Some("10.0.0.3:80"), TcpState::ESTABLISHED, 8),
+            socket("0.0.0.0:40001", None, TcpState::LISTEN, 9),
+        ];
+        for cut in 0..=sockets.len() {
+            let (mut whole, mut first, mut second) = (tally(), tally(), tally());
+            sockets.iter().for_each(|one| whole.add(one));
+            sockets[..cut].iter().for_each(|one| first.add(one));
+            sockets[cut..].iter().for_each(|one| second.add(one));
+            first.merge(second);
+            let seen = |of: &Tally| {
+                let connected = of.in_state(TcpState::ESTABLISHED);
+                let counts = (of.used(), of.blocked(), of.sockets(), of.time_waits(), connected);
+                (counts, of.busiest(), of.top_addresses(9), of.wanted())
+            };
+            assert_eq!(seen(&first), seen(&whole));
+            assert_eq!((first.used(), first.busiest().unwrap().used), (3, 3));
+        }
     }
 
     #[test]

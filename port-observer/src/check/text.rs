@@ -19,6 +19,15 @@ pub fn unknown(reason: &str) -> String {
     line(Status::Unknown, reason, None)
 }
 
+/// A line with something about it behind its text.
+pub fn with_note(line: &str, note: &str) -> String {
+    let note = escape(note).replace('|', "/");
+    match line.split_once(" | ") {
+        Some((text, data)) => format!("{text} [{note}] | {data}"),
+        None => format!("{line} [{note}]"),
+    }
+}
+
 fn line(status: Status, text: &str, data: Option<&str>) -> String {
     // What follows the first bar is performance data.
     let text = escape(text).replace('|', "/");

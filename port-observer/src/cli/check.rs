@@ -19,6 +19,8 @@ Examples:
       port-observer check --per-destination --all-netns
   An application's own range of UDP ports, with thresholds of its own:
       port-observer check --range 21000-31000 --protocol udp --warning 50 --critical 80
+  For an agent that asks every few seconds, on a host with a million sockets:
+      port-observer check --max-age 1m
   As an object, once a minute:
       port-observer check --json --interval 1m
 
@@ -64,6 +66,10 @@ pub struct CheckArgs {
     /// Check again this often, a line each: 90s, 5m, 1h30m
     #[arg(long, value_name = "EVERY", value_parser = values::summary_every)]
     pub interval: Option<Duration>,
+    /// Give the last answer to the same question again while it is younger, and say how old it is:
+    /// 30s, 5m. It is kept in $RUNTIME_DIRECTORY, /run/port-observer or $XDG_RUNTIME_DIR
+    #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "interval")]
+    pub max_age: Option<Duration>,
 }
 
 impl CheckArgs {

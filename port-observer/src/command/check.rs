@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::check::kept::{Kept, Place};
 use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
@@ -51,7 +52,17 @@ async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
 }
 
 fn once(config: &CheckConfig) -> Result<Status> {
-    let (status, line) = match question(config) {
+    let (status, line) = match config.max_age {
+        None => look(config)?,
+        Some(max_age) => kept(config, max_age)?,
+    };
+    print(&line)?;
+    Ok(status)
+}
+
+/// What is there now, as a line.
+fn look(config: &CheckConfig) -> Result<(Status, String)> {
+    Ok(match question(config) {
         Ok(question) => {
             let answer = check::look(question);
             let line = match config.format {
@@ -61,9 +72,51 @@ fn once(config: &CheckConfig) -> Result<Status> {
             (answer.status(), line)
         }
         Err(error) => (Status::Unknown, unknown(config.format, &format!("{error:#}"))?),
+    })
+}
+
+/// The last answer if it is young enough, else a new one; with its age.
+fn kept(config: &CheckConfig, max_age: Duration) -> Result<(Status, String)> {
+    let place = asked(config).and_then(Place::find);
+    let last = place.as_ref().map(|place| place.last(max_age));
+    if let Ok(Ok(Some(Kept { status, line, age }))) = last {
+        return Ok((status, with_age(config.format, &line, age)?));
+    }
+    let (status, line) = look(config)?;
+    // What could not be told may be told the next time.
+    let kept = match (place, status) {
+        (_, Status::Unknown) => Ok(()),
+        (Ok(place), _) => place.keep(status, &line),
+        (Err(error), _) => Err(error),
     };
-    print(&line)?;
-    Ok(status)
+    let line = with_age(config.format, &line, Duration::ZERO)?;
+    let Err(error) = kept else { return Ok((status, line)) };
+    let reason = format!("{error:#}");
+    let line = match config.format {
+        Format::Json => json::with_member(&line, "notKept", &reason).context("can't write JSON")?,
+        Format::Table => text::with_note(&line, &format!("not kept: {reason}")),
+    };
+    Ok((status, line))
+}
+
+fn with_age(format: Format, line: &str, age: Duration) -> Result<String> {
+    let seconds = age.as_secs();
+    match format {
+        Format::Json => json::with_member(line, "ageSeconds", &seconds).context("can't write JSON"),
+        Format::Table if age.is_zero() => Ok(line.to_owned()),
+        Format::Table => Ok(text::with_note(line, &format!("{seconds} s old"))),
+    }
+}
+
+/// All that the answer depends on but what is to be found out.
+fn asked(config: &CheckConfig) -> Result<String> {
+    let mut places = vec![(netns::own_inode()?, netns::own_cookie())];
+    // What a path or a number stands for may change. One that is gone has no last answer.
+    for namespace in if config.all_netns { Vec::new() } else { namespaces(config)?.0 } {
+        places.push((namespace.inode, namespace.run(|| Ok(netns::own_cookie()))?));
+    }
+    let config = CheckConfig { max_age: None, ..config.clone() };
+    Ok(format!("{} {places:?} {config:?}", env!("CARGO_PKG_VERSION")))
 }
 
 fn unknown(format: Format, reason: &str) -> Result<String> {

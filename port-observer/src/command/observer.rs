@@ -1,5 +1,6 @@
 //! From a configuration to a source of events: which backend, and what completes it.
 
+mod intake;
 mod kernel;
 mod polling;
 mod start;

@@ -16,7 +16,7 @@ use crate::{
     forensics::{self, Collector},
     ledger,
     recording::{Reader, Run},
-    report::{Holding, Port, Snapshot},
+    report::{Holding, Port, Snapshot, Sources},
     sink,
 };
 
@@ -124,6 +124,7 @@ fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> S
         host: run.start.host,
         kernel: run.start.kernel,
         missing: run.start.missing,
+        sources: Sources { sockets: "recording", processes: Some("recording") },
         summary,
         holdings,
         asked: None,

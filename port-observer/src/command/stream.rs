@@ -313,8 +313,12 @@ impl Stream {
         Ok(())
     }
 
-    /// How long until the next summary is due, if any is.
+    /// How long until the next summary is due, if any is. Until all is known that was held before,
+    /// none is.
     pub fn until_summary(&self) -> Option<Duration> {
+        if !self.ledger.knows_all() {
+            return None;
+        }
         let next_ns = self.summaries.as_ref()?.next_ns;
         Some(Duration::from_nanos(next_ns.saturating_sub(self.time.now_ns().unwrap_or(0))))
     }
@@ -325,6 +329,9 @@ impl Stream {
     /// When the output can't be written.
     pub fn summarize(&mut self) -> Result<()> {
         let Some(summaries) = &mut self.summaries else { return Ok(()) };
+        if !self.ledger.knows_all() {
+            return Ok(());
+        }
         let time_ns = self.time.now_ns()?;
         if time_ns < summaries.next_ns {
             return Ok(());

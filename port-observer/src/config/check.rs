@@ -28,6 +28,8 @@ pub struct CheckConfig {
     pub per_destination: bool,
     /// How often; `None`: once.
     pub interval: Option<Duration>,
+    /// How old the last answer may be that is given again; `None`: it is not kept.
+    pub max_age: Option<Duration>,
     /// How it is printed.
     pub format: Format,
 }
@@ -48,6 +50,7 @@ impl CheckConfig {
             critical: args.critical,
             per_destination: args.per_destination,
             interval: args.interval,
+            max_age: args.max_age,
             format: if args.json { Format::Json } else { Format::Table },
         }
     }

@@ -256,7 +256,9 @@ impl Open {
             let (count, told) = self.causes.entry(cause.kind).or_insert((0, cause.clone()));
             *count += 1;
             // What is known of more of the past says more.
-            if told.closed_per_second.unwrap_or(0.0) <= cause.closed_per_second.unwrap_or(0.0) {
+            if told.evidence.closed_per_second().unwrap_or(0.0)
+                <= cause.evidence.closed_per_second().unwrap_or(0.0)
+            {
                 told.clone_from(cause);
             }
         }
@@ -275,7 +277,8 @@ impl Open {
         let Self { mut incident, spaces, failed, causes, before, .. } = self;
         incident.names = namespace.names;
         incident.range = namespace.range;
-        let most = causes.into_values().max_by_key(|(count, cause)| (*count, cause.time_wait));
+        let most =
+            causes.into_values().max_by_key(|(count, cause)| (*count, cause.evidence.time_wait));
         incident.cause = most.map(|(_, cause)| cause);
         incident.spaces = spaces.into_values().collect();
         incident.spaces.sort_by_key(|full| (std::cmp::Reverse(full.failures), full.space.headroom));

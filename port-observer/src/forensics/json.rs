@@ -169,15 +169,16 @@ fn holders(story: &Story) -> Vec<Value> {
 }
 
 fn cause(cause: &Cause) -> Value {
+    let evidence = &cause.evidence;
     let evidence = object([
-        ("capacity", cause.capacity.into()),
-        ("time_wait", cause.time_wait.into()),
-        ("reusable", cause.reusable.into()),
-        ("established", cause.established.into()),
-        ("bound", cause.bound.into()),
-        ("closed_per_second", rounded(cause.closed_per_second)),
-        ("median_age_seconds", rounded(cause.median_age_seconds)),
-        ("growth_per_second", rounded(cause.growth_per_second)),
+        ("capacity", evidence.capacity.into()),
+        ("time_wait", evidence.time_wait.into()),
+        ("reusable", evidence.reusable.into()),
+        ("established", evidence.established.into()),
+        ("bound", evidence.bound.into()),
+        ("closed_per_second", rounded(evidence.closed_per_second())),
+        ("median_age_seconds", rounded(evidence.median_age_seconds)),
+        ("growth_per_second", rounded(evidence.growth_per_second())),
     ]);
     json!({ "kind": cause.kind.name(), "evidence": evidence })
 }

@@ -5,7 +5,7 @@ use super::{Incident, Remedy, RemedyKind};
 use crate::{
     event::{Protocol, Via},
     ports::PortRange,
-    report::{Cause, CauseKind, Holder, SpaceKind},
+    report::{Cause, CauseKind, Evidence, Holder, SpaceKind},
     sink::table::figures::{holder_name, rate},
 };
 
@@ -19,8 +19,9 @@ const RESERVE: f64 = 1.25;
 /// What would have helped in an incident, the best first.
 pub(super) fn remedies(incident: &Incident) -> Vec<Remedy> {
     let Some(cause) = &incident.cause else { return Vec::new() };
-    let advice = Advice { incident, cause, holders: holders(incident) };
-    let remedies = match cause.kind {
+    let Cause { kind, evidence } = cause;
+    let advice = Advice { incident, kind: *kind, evidence, holders: holders(incident) };
+    let remedies = match kind {
         CauseKind::Churn => {
             vec![advice.reuse_connections(), advice.tw_reuse(), advice.range_or_addresses()]
         }
@@ -44,7 +45,8 @@ fn holders(incident: &Incident) -> &[Holder] {
 
 struct Advice<'a> {
     incident: &'a Incident,
-    cause: &'a Cause,
+    kind: CauseKind,
+    evidence: &'a Evidence,
     holders: &'a [Holder],
 }
 
@@ -69,8 +71,8 @@ impl Advice<'_> {
 
     /// How many connections came and went each second; TIME_WAIT entries alone show a part of it.
     fn closed_per_second(&self) -> f64 {
-        let kept = f64::from(self.cause.time_wait) / TIME_WAIT_SECONDS;
-        self.cause.closed_per_second.unwrap_or(0.0).max(kept)
+        let kept = f64::from(self.evidence.time_wait) / TIME_WAIT_SECONDS;
+        self.evidence.closed_per_second().unwrap_or(0.0).max(kept)
     }
 
     fn reuse_connections(&self) -> Option<Remedy> {
@@ -80,8 +82,8 @@ impl Advice<'_> {
              Connections were closed at {}, and each keeps its port for {TIME_WAIT_SECONDS:.0} s more",
             holder_name(holder.process.as_deref()),
             self.towards(),
-            self.cause.time_wait,
-            self.cause.capacity,
+            self.evidence.time_wait,
+            self.evidence.capacity,
             rate(self.closed_per_second()),
         );
         Some(self.remedy(RemedyKind::ReuseConnections, Some(holder), text))
@@ -89,23 +91,23 @@ impl Advice<'_> {
 
     /// Only entries that it would have let connect() take over count.
     fn tw_reuse(&self) -> Option<Remedy> {
-        let reusable = self.cause.reusable;
+        let reusable = self.evidence.reusable;
         if reusable == 0 || self.incident.via != Via::Connect {
             return None;
         }
         let text = format!(
             "Set net.ipv4.tcp_tw_reuse to 1: connect() could have taken over {reusable} of the {} ports \
              in TIME_WAIT",
-            self.cause.time_wait
+            self.evidence.time_wait
         );
         Some(self.remedy(RemedyKind::TwReuse, None, text))
     }
 
     fn close_connections(&self) -> Option<Remedy> {
         let holder = self.largest(|holder| holder.established)?;
-        let grew = self.cause.growth_per_second.filter(|growth| *growth > 0.0);
+        let grew = self.evidence.growth_per_second().filter(|growth| *growth > 0.0);
         let grew = grew.map_or_else(String::new, |growth| format!(", {} more", rate(growth)));
-        let age = self.cause.median_age_seconds.unwrap_or(0.0);
+        let age = self.evidence.median_age_seconds.unwrap_or(0.0);
         let text = format!(
             "Close connections that are not used any more in {}: it kept {}{} open, half of them for \
              {age:.0} s or longer{grew}. A larger range would only have put it off",
@@ -121,9 +123,9 @@ impl Advice<'_> {
         // Of a space of connect(), what another destination's connection keeps was bound before.
         let was_bound = |holder: &Holder| holder.established + holder.time_wait;
         let is_bind = self.incident.via != Via::Connect;
-        let many = |ports: u32| f64::from(ports) >= f64::from(self.cause.capacity) * 0.25;
-        let connected = self.cause.established + self.cause.time_wait;
-        let of_others = self.cause.bound.saturating_sub(self.idle());
+        let many = |ports: u32| f64::from(ports) >= f64::from(self.evidence.capacity) * 0.25;
+        let connected = self.evidence.established + self.evidence.time_wait;
+        let of_others = self.evidence.bound.saturating_sub(self.idle());
         if self.incident.protocol != Protocol::Tcp
             || !many(if is_bind { connected } else { of_others })
         {
@@ -136,7 +138,7 @@ impl Advice<'_> {
              bind() to port 0 and then connected; connect() itself would have chosen ports that other \
              destinations share",
             holder_name(holder.process.as_deref()),
-            self.cause.capacity,
+            self.evidence.capacity,
         );
         Some(self.remedy(RemedyKind::BindAddressNoPort, Some(holder), text))
     }
@@ -149,14 +151,14 @@ impl Advice<'_> {
     fn ports_outside_range(&self) -> Option<Remedy> {
         let holder = self.largest(|holder| holder.bound)?;
         let idle = holder.bound;
-        if idle < self.cause.capacity.div_ceil(10) {
+        if idle < self.evidence.capacity.div_ceil(10) {
             return None;
         }
         let text = format!(
             "Close what {} has bound and does not use, or bind it to ports outside of the ephemeral \
              range: {idle} of the {} ports were held by its sockets that are bound and not connected",
             holder_name(holder.process.as_deref()),
-            self.cause.capacity,
+            self.evidence.capacity,
         );
         Some(self.remedy(RemedyKind::PortsOutsideRange, Some(holder), text))
     }
@@ -165,23 +167,23 @@ impl Advice<'_> {
     fn needed(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
         let refused = self.incident.worst_per_second as f64;
-        let capacity = f64::from(self.cause.capacity);
-        if self.cause.kind != CauseKind::Churn {
+        let capacity = f64::from(self.evidence.capacity);
+        if self.kind != CauseKind::Churn {
             return (capacity + refused) * RESERVE;
         }
         // Who is refused would have closed as fast as the others, at most.
         let per_second = self.closed_per_second() + refused;
         let steady = per_second * TIME_WAIT_SECONDS
-            + f64::from(self.cause.established)
-            + f64::from(self.cause.bound);
+            + f64::from(self.evidence.established)
+            + f64::from(self.evidence.bound);
         steady.max(capacity + refused) * RESERVE
     }
 
     /// A range that would have been enough, or else how many addresses.
     fn range_or_addresses(&self) -> Option<Remedy> {
         let needed = self.needed();
-        let capacity = self.cause.capacity;
-        let why = match self.cause.kind {
+        let capacity = self.evidence.capacity;
+        let why = match self.kind {
             CauseKind::Churn => format!(
                 "closed at {}, {} refused in the worst second, {TIME_WAIT_SECONDS:.0} s of TIME_WAIT \
                  each",
@@ -205,7 +207,7 @@ impl Advice<'_> {
             return Some(Remedy { range: Some(range), ..remedy });
         }
         // bind() to any address, and ports that bind() holds, are not shared by addresses.
-        let is_shared = self.incident.via == Via::Connect && self.cause.kind != CauseKind::BindHeld;
+        let is_shared = self.incident.via == Via::Connect && self.kind != CauseKind::BindHeld;
         if !is_shared || capacity == 0 {
             return None;
         }

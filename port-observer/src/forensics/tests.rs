@@ -5,7 +5,10 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::{
     event::{Endpoint, Protocol},
-    report::{Body, Caller, CauseKind, EphemeralRange, Holder, Port, Report, SpaceKind, Summary},
+    report::{
+        Body, Caller, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind,
+        Summary,
+    },
     sink::Sink as _,
 };
 
@@ -53,14 +56,18 @@ fn holder(name: &str, [established, time_wait, bound]: [u32; 3]) -> Holder {
 fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {
     Cause {
         kind,
-        capacity: 28_232,
-        time_wait,
-        reusable: 0,
-        established,
-        bound,
-        closed_per_second: Some(f64::from(time_wait) / 60.0),
-        median_age_seconds: Some(2.0),
-        growth_per_second: Some(12.5),
+        evidence: Evidence {
+            capacity: 28_232,
+            time_wait,
+            reusable: 0,
+            established,
+            bound,
+            median_age_seconds: Some(2.0),
+            growth: Some(Growth {
+                used_per_second: 12.5,
+                closed_per_second: f64::from(time_wait) / 60.0,
+            }),
+        },
     }
 }
 

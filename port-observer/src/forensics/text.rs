@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Failed, Forensics, Incident, Run};
 use crate::{
     event::Via,
-    report::{Cause, CauseKind, Holder, Story},
+    report::{Cause, CauseKind, Evidence, Holder, Story},
     sink::{
         escape::escape,
         table::{
@@ -202,8 +202,9 @@ fn holders(story: &Story) -> String {
 
 /// Why, and what says so.
 fn because(cause: &Cause) -> String {
-    let Cause { capacity, time_wait, established, bound, .. } = cause;
-    let what = match cause.kind {
+    let Cause { kind, evidence } = cause;
+    let Evidence { capacity, time_wait, established, bound, .. } = evidence;
+    let what = match kind {
         CauseKind::Churn => "connections come and go faster than TIME_WAIT ends",
         CauseKind::Leak => "connections are opened, kept for long, and hardly any closed",
         CauseKind::BindHeld => "ports are held by bind(), which connect() can't share",
@@ -213,15 +214,15 @@ fn because(cause: &Cause) -> String {
     let mut text = format!(
         "{} ({what}): of {capacity} ports {time_wait} in TIME_WAIT, {established} connected, {bound} \
          taken by bind()",
-        cause.kind.name().replace('_', " ")
+        kind.name().replace('_', " ")
     );
-    if let Some(closed) = cause.closed_per_second {
+    if let Some(closed) = evidence.closed_per_second() {
         text.push_str(&format!("; closed {}", rate(closed)));
     }
-    if let Some(grew) = cause.growth_per_second {
+    if let Some(grew) = evidence.growth_per_second() {
         text.push_str(&format!("; used grew {}", rate(grew)));
     }
-    if let Some(seconds) = cause.median_age_seconds {
+    if let Some(seconds) = evidence.median_age_seconds {
         text.push_str(&format!("; median age of the connections {}", age(seconds)));
     }
     text

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use btf_rs::{Backend, Btf, Type};
+use btf_rs::{Backend, Btf, Struct, Type};
 use port_observer_ebpf::Offsets;
 
 /// Where a kernel with BTF shows it.
@@ -14,6 +14,25 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 struct Registers {
     arguments: [u32; 3],
     result: u32,
+}
+
+/// What an iterator over open files is put together from: offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFields {
+    /// The number of the function `bpf_iter_task_file` in the kernel's BTF.
+    pub iterator: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_ino`
+    pub inode_number: u32,
+    /// `inode.i_sb`
+    pub inode_super_block: u32,
+    /// `super_block.s_magic`
+    pub super_block_magic: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
 }
 
 /// The running kernel's types.
@@ -115,6 +134,29 @@ impl KernelTypes {
         })
     }
 
+    /// What an iterator over open files needs.
+    ///
+    /// # Errors
+    /// Names what this kernel does not have.
+    pub fn file_fields(&self) -> Result<FileFields> {
+        const ITERATOR: &str = "bpf_iter_task_file";
+        let iterator = self.0.resolve_ids_by_name(ITERATOR).unwrap_or_default();
+        let is_function = |id: &u32| matches!(self.0.resolve_type_by_id(*id), Ok(Type::Func(_)));
+        let iterator = iterator.into_iter().find(is_function);
+        // A name is looked for in all types: so no structure twice.
+        let inode = self.structures("inode");
+        let field = |name| Ok::<_, anyhow::Error>(self.find_in(&inode, "inode", name)? / 8);
+        Ok(FileFields {
+            iterator: iterator.with_context(|| format!("this kernel has no {ITERATOR}"))?,
+            file_inode: self.byte_offset("file", "f_inode")?,
+            inode_mode: field("i_mode")?,
+            inode_number: field("i_ino")?,
+            inode_super_block: field("i_sb")?,
+            super_block_magic: self.byte_offset("super_block", "s_magic")?,
+            task_tgid: self.byte_offset("task_struct", "tgid")?,
+        })
+    }
+
     /// Where the kernel keeps whether connect() chose the port of a TIME_WAIT entry, in bits.
     fn connect_bind(&self) -> Option<u32> {
         self.find("inet_timewait_sock", "tw_connect_bind").ok()
@@ -147,14 +189,23 @@ impl KernelTypes {
 
     /// The bit offset of `a.b` in a structure by name, through anonymous structures and unions.
     fn find(&self, structure: &str, path: &str) -> Result<u32> {
-        let missing = || anyhow!("this kernel has no field {path} in struct {structure}");
-        let types = self.0.resolve_types_by_name(structure).map_err(|_| missing())?;
-        let structures = types.into_iter().filter_map(|t| match t {
-            Type::Struct(s) if !s.members.is_empty() => Some(s),
-            _ => None,
-        });
+        self.find_in(&self.structures(structure), structure, path)
+    }
+
+    /// The structures of a name that are more than announced.
+    fn structures(&self, name: &str) -> Vec<Struct> {
+        let types = self.0.resolve_types_by_name(name).unwrap_or_default().into_iter();
+        types
+            .filter_map(|t| match t {
+                Type::Struct(s) if !s.members.is_empty() => Some(s),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn find_in(&self, structures: &[Struct], structure: &str, path: &str) -> Result<u32> {
         for candidate in structures {
-            let mut inside = Some(Type::Struct(candidate));
+            let mut inside = Some(Type::Struct(candidate.clone()));
             let mut bit_offset = 0;
             for name in path.split('.') {
                 let Some((at, field_type)) =
@@ -169,7 +220,7 @@ impl KernelTypes {
                 return Ok(bit_offset);
             }
         }
-        Err(missing())
+        Err(anyhow!("this kernel has no field {path} in struct {structure}"))
     }
 
     /// A member's bit offset and type, looked for in anonymous members too.

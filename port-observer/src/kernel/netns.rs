@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 /// Where the calling thread's namespace shows.
@@ -107,6 +108,23 @@ pub fn own_inode() -> anyhow::Result<u32> {
     let inode =
         fs::metadata(OWN).with_context(|| format!("cannot read {OWN}: is /proc mounted?"))?.ino();
     u32::try_from(inode).with_context(|| format!("{OWN}: the inode number {inode} is too large"))
+}
+
+/// What tells the calling thread's namespace from all that there were since boot, where its inode
+/// number is given again (`SO_NETNS_COOKIE`, from Linux 5.14 on; sk_getsockopt, net/core/sock.c).
+/// `None`: the kernel does not tell.
+pub fn own_cookie() -> Option<u64> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None).ok()?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    let at = (&raw mut cookie).cast();
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`.
+    let result = unsafe {
+        let option = libc::SO_NETNS_COOKIE;
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, at, &raw mut length)
+    };
+    (result == 0).then_some(cookie)
 }
 
 /// All namespaces that can be reached: those of processes, those with a name, and other bind mounts

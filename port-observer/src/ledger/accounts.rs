@@ -7,17 +7,10 @@
 //! and only a port that becomes blocked, or ceases to be, costs a step for each of its holders.
 
 use super::{
-    Holding, Holdings,
-    history::History,
-    holdings::Holds,
+    Holding, Holdings, Holds,
     lists::{Index, NONE, iter, push, unlink},
-    rules::{may_reuse, overlaps},
-    spaces::SpaceKey,
 };
-use crate::{
-    event::{NamespaceSettings, Protocol},
-    report::{Space, SpaceKind},
-};
+use crate::event::{NamespaceSettings, Protocol};
 
 /// From how many connections to one destination on their number over time is kept.
 const HISTORY_FROM: u32 = 8;
@@ -27,11 +20,12 @@ const REUSE_DELAY_NS: u64 = 1_000_000_000;
 impl Holdings {
     /// Puts a holding onto its port.
     pub(super) fn enter(&mut self, index: Index, binds: bool) {
-        let Holding { flow, sharing, .. } = *self.get(index);
-        let namespace = self.namespaces.entry(flow.netns).or_default();
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let bucket = table.buckets.entry(flow.local.port).or_default();
+        let holding = self.get(index);
+        let ((netns, protocol, port), sharing) = (holding.place.port(), holding.sharing);
+        let namespace = self.namespaces.entry(netns).or_default();
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let bucket = table.buckets.entry(port).or_default();
         let (was_held, was_blocked) = (bucket.holders > 0, bucket.is_blocked(self.sticky));
         push(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
         bucket.holders += 1;
@@ -50,11 +44,12 @@ impl Holdings {
 
     /// Takes a holding off its port.
     pub(super) fn leave(&mut self, index: Index) {
-        let Holding { flow, sharing, .. } = *self.get(index);
-        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let holding = self.get(index);
+        let ((netns, protocol, port), sharing) = (holding.place.port(), holding.sharing);
+        let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let Some(bucket) = table.buckets.get_mut(&port) else { return };
         let was_blocked = bucket.is_blocked(self.sticky);
         unlink(&mut self.slab, &mut bucket.first, index, |holding| &mut holding.in_bucket);
         bucket.holders -= 1;
@@ -63,7 +58,7 @@ impl Holdings {
         let is_blocked = is_held && bucket.is_blocked(self.sticky);
         let first = bucket.first;
         if !is_held {
-            table.buckets.remove(&flow.local.port);
+            table.buckets.remove(&port);
         }
         if is_offered {
             table.used -= u32::from(!is_held);
@@ -78,12 +73,11 @@ impl Holdings {
     /// A member of a space joins it. `counts`: its port would be there for the choice without it.
     fn join(&mut self, index: Index, counts: bool) {
         let holding = self.get(index);
-        let Some(key) = space_of(holding) else { return };
+        let Some(key) = holding.space_key() else { return };
         let ripe = holding.ripe;
         let space = self.spaces.find_or_insert(key);
         self.remember(space);
         let state = self.spaces.get_mut(space);
-        push(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
         state.members += 1;
         state.own += u32::from(counts);
         state.ripe += u32::from(counts && ripe);
@@ -98,7 +92,6 @@ impl Holdings {
         self.remember(space);
         let (ripe, holds) = (self.get(index).ripe, self.get(index).holds);
         let state = self.spaces.get_mut(space);
-        unlink(&mut self.slab, &mut state.first, index, |holding| &mut holding.in_space);
         state.members -= 1;
         state.own -= u32::from(counted);
         state.ripe -= u32::from(counted && ripe);
@@ -139,7 +132,7 @@ impl Holdings {
             return;
         }
         let key = state.key;
-        let used = self.used(&key).unwrap_or(0);
+        let used = self.fill(&key, Some(self.spaces.get(space))).map_or(0, |fill| fill.used);
         if let Some(history) = &mut self.spaces.get_mut(space).history {
             history.sample(used);
         }
@@ -161,7 +154,7 @@ impl Holdings {
         if holding.space == NONE || !holding.reuse.timestamps || holding.reuse.fin_wait2 {
             return;
         }
-        let (began_ns, netns) = (holding.began_ns, holding.flow.netns);
+        let (began_ns, netns) = (holding.began_ns, holding.place.netns());
         let settings = self.namespaces.get(&netns).and_then(|n| n.settings.as_ref());
         let delay_ns = settings
             .map_or(REUSE_DELAY_NS, |settings| u64::from(settings.tw_reuse_delay_ms) * 1_000_000);
@@ -182,34 +175,33 @@ impl Holdings {
                 continue;
             }
             self.get_mut(index).ripe = true;
-            let Holding { flow, space, .. } = *self.get(index);
-            if space != NONE && self.is_free_for_connect(flow.netns, flow.local.port) {
+            let holding = self.get(index);
+            let space = holding.space;
+            if space != NONE && self.is_free_for_connect(holding) {
                 self.spaces.get_mut(space).ripe += 1;
             }
         }
     }
 
-    fn is_free_for_connect(&self, netns: u32, port: u16) -> bool {
-        let Some(namespace) = self.namespaces.get(&netns) else { return false };
-        let bucket = namespace.tcp.buckets.get(&port);
-        namespace.offers(port) && !bucket.is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    fn is_free_for_connect(&self, holding: &Holding) -> bool {
+        let (netns, _, port) = holding.place.port();
+        self.namespaces.get(&netns).is_some_and(|namespace| namespace.offers(port))
+            && !self.bucket(&holding.place).is_some_and(|bucket| bucket.is_blocked(self.sticky))
     }
 
     /// Whether a bind() has succeeded on the port of this holding since it last had no holder.
     pub(super) fn bucket_is_bound(&self, index: Index) -> bool {
-        let flow = &self.get(index).flow;
-        let table = self.namespaces.get(&flow.netns).map(|ns| ns.table(flow.protocol));
-        table.and_then(|t| t.buckets.get(&flow.local.port)).is_some_and(|bucket| bucket.is_bound)
+        self.bucket(&self.get(index).place).is_some_and(|bucket| bucket.is_bound)
     }
 
     /// A scan shows whether a bind() has made the port of this holding one that connect() passes over.
     pub(super) fn set_bound(&mut self, index: Index, is_bound: bool) {
-        let flow = self.get(index).flow;
+        let (netns, protocol, port) = self.get(index).place.port();
         let sticky = self.sticky;
-        let Some(namespace) = self.namespaces.get_mut(&flow.netns) else { return };
-        let is_offered = namespace.offers(flow.local.port);
-        let table = namespace.table_mut(flow.protocol);
-        let Some(bucket) = table.buckets.get_mut(&flow.local.port) else { return };
+        let Some(namespace) = self.namespaces.get_mut(&netns) else { return };
+        let is_offered = namespace.offers(port);
+        let table = namespace.table_mut(protocol);
+        let Some(bucket) = table.buckets.get_mut(&port) else { return };
         let was_blocked = bucket.is_blocked(sticky);
         // A holder that is known to have bound it is newer than the list.
         bucket.is_bound = is_bound || bucket.unshared > 0;
@@ -231,7 +223,7 @@ impl Holdings {
         let sticky = self.sticky;
         let namespace = self.namespaces.entry(netns).or_default();
         let is_same = namespace.ports() == Some(&settings.ports);
-        namespace.settings = Some(Box::new(settings));
+        namespace.set(settings);
         if is_same {
             return;
         }
@@ -255,80 +247,4 @@ impl Holdings {
         self.spaces.reset(netns);
         free.into_iter().for_each(|first| self.count_members(first, true));
     }
-
-    /// How many ports of a space are used; `None` while the namespace's settings are not known.
-    pub fn used(&self, key: &SpaceKey) -> Option<u32> {
-        let namespace = self.namespaces.get(&key.netns)?;
-        let ports = namespace.ports()?;
-        match key.kind {
-            SpaceKind::Connect { source, destination } => {
-                let state = self.spaces.find(key).map(|index| self.spaces.get(index));
-                let (own, ripe) = state.map_or((0, 0), |state| (state.own, state.ripe));
-                let tw_reuse = namespace.settings.as_ref().map_or(0, |s| s.tw_reuse);
-                let taken_over =
-                    if may_reuse(tw_reuse, source, destination.address) { ripe } else { 0 };
-                Some(namespace.tcp.blocked + own - taken_over)
-            }
-            SpaceKind::Bind { address } => {
-                let is_in_the_way = |bucket: &super::namespaces::Bucket| {
-                    iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
-                        .any(|(_, holding)| overlaps(address, holding))
-                };
-                let buckets = namespace.table(key.protocol).buckets.iter();
-                let used = buckets.filter(|(port, b)| ports.offers(**port) && is_in_the_way(b));
-                #[expect(clippy::cast_possible_truncation, reason = "at most 65,536 ports")]
-                Some(used.count() as u32)
-            }
-        }
-    }
-
-    /// A space as it is now; `None` while the namespace's settings are not known.
-    pub fn space(&self, key: &SpaceKey) -> Option<Space> {
-        let used = self.used(key)?;
-        let capacity = self.namespaces.get(&key.netns)?.ports()?.capacity();
-        let headroom = capacity.saturating_sub(used);
-        let history =
-            self.spaces.find(key).and_then(|index| self.spaces.get(index).history.as_deref());
-        let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
-        let rate = growth.map(|growth| growth.used_per_second);
-        Some(Space {
-            kind: key.kind,
-            netns: key.netns,
-            protocol: key.protocol,
-            capacity,
-            used: capacity - headroom,
-            headroom,
-            growth_per_second: rate,
-            seconds_to_exhaustion: rate
-                .filter(|rate| *rate > 0.0)
-                .map(|rate| f64::from(headroom) / rate),
-        })
-    }
-
-    /// Something was allocated from a space for bind(), or was to be.
-    pub fn touch_bind(&mut self, key: SpaceKey) {
-        let space = self.spaces.find_or_insert(key);
-        let now_ns = self.now_ns;
-        let state = self.spaces.get_mut(space);
-        state.last_ns = now_ns;
-        if !state.history.get_or_insert_default().is_due(now_ns) {
-            return;
-        }
-        let used = self.used(&key).unwrap_or(0);
-        if let Some(history) = &mut self.spaces.get_mut(space).history {
-            history.sample(used);
-        }
-    }
-}
-
-/// The space whose choice gave a holding its port.
-pub fn space_of(holding: &Holding) -> Option<SpaceKey> {
-    if !holding.is_member() {
-        return None;
-    }
-    let kind = SpaceKind::Connect {
-        source: holding.flow.local.address,
-        destination: holding.flow.remote?,
-    };
-    Some(SpaceKey { netns: holding.flow.netns, protocol: holding.flow.protocol, kind })
 }

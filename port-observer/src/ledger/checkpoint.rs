@@ -2,7 +2,7 @@
 
 use foldhash::{HashSet, HashSetExt as _};
 
-use super::{Holding, Holdings, Holds, Ledger, Role, Who, port};
+use super::{Holding, Holdings, Holds, Ledger, Role, Who, holding::Shares, port};
 use crate::{
     event::{Flow, NamespaceSettings, Protocol, Reason, Reuse, Sharing, SocketId, TcpState},
     report::{Body, Caller, Report},
@@ -48,19 +48,28 @@ pub struct Checkpoint {
 
 impl Held {
     fn of(holding: &Holding, is_bound: bool) -> Self {
-        let Holding { socket, flow, since_ns, began_ns, role, holds, sharing, reuse, .. } =
-            *holding;
-        let caller = holding.caller.clone();
-        Self { socket, flow, caller, since_ns, began_ns, role, holds, sharing, reuse, is_bound }
+        let Shares { connect_bind, ipv6_only } = holding.sharing;
+        Self {
+            socket: holding.socket,
+            flow: holding.flow(),
+            caller: holding.caller(),
+            since_ns: holding.since_ns(),
+            began_ns: holding.began_ns,
+            role: holding.role,
+            holds: holding.holds,
+            sharing: Sharing { connect_bind, ipv6_only, device: 0 },
+            reuse: holding.reuse,
+            is_bound,
+        }
     }
 
     fn holding(&self) -> Holding {
         let mut holding = Holding::new(self.socket, self.flow, self.holds);
-        holding.caller = self.caller.clone();
-        holding.since_ns = self.since_ns;
+        holding.set_caller(self.caller.clone());
+        holding.taken_at(self.since_ns.unwrap_or(0));
         holding.began_ns = self.began_ns;
         holding.role = self.role;
-        holding.sharing = self.sharing;
+        holding.sharing = self.sharing.into();
         holding.reuse = self.reuse;
         holding
     }
@@ -118,7 +127,7 @@ impl<W: Who> Ledger<W> {
             }
         }
         let gone = self.holdings.select(|holding| match holding.socket.0 {
-            0 => !flows.contains(&holding.flow),
+            0 => !flows.contains(&holding.flow()),
             _ => !sockets.contains(&holding.socket),
         });
         for index in gone {
@@ -142,13 +151,13 @@ impl<W: Who> Ledger<W> {
         };
         if let Some(index) = known {
             let holding = self.holdings.get(index);
-            let is_same = (holding.flow, holding.holds, holding.sharing, holding.since_ns)
-                == (held.flow, held.holds, held.sharing, held.since_ns);
+            let is_same_port = (holding.flow(), holding.since_ns()) == (held.flow, held.since_ns);
+            let is_same = is_same_port
+                && (holding.holds, holding.sharing) == (held.holds, held.sharing.into());
             if is_same {
                 self.holdings.get_mut(index).reuse = held.reuse;
                 return;
             }
-            let is_same_port = holding.flow == held.flow && holding.since_ns == held.since_ns;
             let gone = self.holdings.remove(index);
             if !is_same_port {
                 self.freed(now_ns, &gone, Reason::Reconciled, out);

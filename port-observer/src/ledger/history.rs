@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::report::Growth;
+
 /// How far back the growth of a space is looked at.
 const WINDOW_NS: u64 = 60_000_000_000;
 /// How far apart samples are, at least.
@@ -26,15 +28,6 @@ pub struct History {
     changed_ns: u64,
     /// When something happened before that: since then it was as it was until now.
     since_ns: u64,
-}
-
-/// What happened in a space over the last minute, or since it is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Growth {
-    /// By how much `used` grew per second; negative when it shrank.
-    pub used_per_second: f64,
-    /// How many connections were closed per second.
-    pub closed_per_second: f64,
 }
 
 impl History {

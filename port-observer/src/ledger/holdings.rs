@@ -8,101 +8,16 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::{
-    lists::{Index, Links, NONE},
+    holding::{Holding, Holds},
+    lists::Index,
     namespaces::Namespace,
+    place::{self, Place},
     spaces::Spaces,
 };
-use crate::{
-    event::{Flow, Protocol, Reuse, Sharing, SocketId, Task},
-    report::Caller,
-};
+use crate::event::{Flow, Reuse, SocketId, Task};
 
 /// For how long a space for bind() is kept after its last allocation: two minutes.
 const BIND_SPACE_NS: u64 = 120_000_000_000;
-
-/// What a socket is to its port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It took the port, or is the TIME_WAIT entry of one that did.
-    Owner,
-    /// A listener's accepted child: its port was not taken anew.
-    Child,
-}
-
-/// What keeps the port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
-    /// A socket that is neither connected nor listening.
-    Bound,
-    /// A listener.
-    Listening,
-    /// A connection.
-    Connected,
-    /// A TIME_WAIT entry.
-    TimeWait,
-    /// A connection that one side has closed.
-    Other,
-}
-
-/// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
-#[derive(Clone, Debug)]
-pub struct Holding {
-    /// Its identity; 0 for a TIME_WAIT entry of a source that does not know it: its flow is its key.
-    pub socket: SocketId,
-    /// Where.
-    pub flow: Flow,
-    /// Who took the port, if known.
-    pub caller: Option<Caller>,
-    /// When the port was taken (`CLOCK_BOOTTIME`), if that was seen.
-    pub since_ns: Option<u64>,
-    /// When TIME_WAIT began.
-    pub began_ns: u64,
-    /// What it is to the port.
-    pub role: Role,
-    /// What keeps the port.
-    pub holds: Holds,
-    /// Who else may have the port.
-    pub sharing: Sharing,
-    /// When TIME_WAIT may be taken over.
-    pub reuse: Reuse,
-    /// TIME_WAIT is old enough to be taken over.
-    pub ripe: bool,
-    /// The last scan that found it.
-    pub seen: u32,
-    /// The space that it is a member of.
-    pub(super) space: Index,
-    pub(super) in_bucket: Links,
-    pub(super) in_space: Links,
-}
-
-impl Holding {
-    /// A socket that keeps the port of `flow`.
-    pub fn new(socket: SocketId, flow: Flow, holds: Holds) -> Self {
-        Self {
-            socket,
-            flow,
-            caller: None,
-            since_ns: None,
-            began_ns: 0,
-            role: Role::Owner,
-            holds,
-            sharing: Sharing::default(),
-            reuse: Reuse::default(),
-            ripe: false,
-            seen: 0,
-            space: NONE,
-            in_bucket: Links::default(),
-            in_space: Links::default(),
-        }
-    }
-
-    /// Whether connect() chose the port for this destination: it shares the port with others.
-    pub(super) fn is_member(&self) -> bool {
-        self.sharing.connect_bind
-            && self.flow.protocol == Protocol::Tcp
-            && self.flow.remote.is_some()
-    }
-}
 
 /// All holdings.
 #[derive(Debug)]
@@ -157,8 +72,8 @@ impl Holdings {
         if self.by_flow.is_empty() {
             return None;
         }
-        let hash = self.hasher.hash_one(flow);
-        self.by_flow.find(hash, |&index| self.slab[index as usize].flow == *flow).copied()
+        let hash = place::hash(&self.hasher, flow);
+        self.by_flow.find(hash, |&index| self.slab[index as usize].flow() == *flow).copied()
     }
 
     /// A holding.
@@ -198,8 +113,8 @@ impl Holdings {
         flow: Flow,
         reuse: Reuse,
     ) {
-        let is_same_place = self.get(index).flow == flow;
-        let binds = self.bucket_is_bound(index);
+        let is_same_place = self.get(index).flow() == flow;
+        let binds = !is_same_place && self.bucket_is_bound(index);
         self.unregister(index);
         if !is_same_place {
             self.leave(index);
@@ -207,7 +122,7 @@ impl Holdings {
         let now_ns = self.now_ns;
         let holding = self.get_mut(index);
         holding.socket = successor.unwrap_or(SocketId(0));
-        holding.flow = flow;
+        holding.place = Place::from(&flow);
         holding.holds = Holds::TimeWait;
         holding.reuse = reuse;
         holding.began_ns = now_ns;
@@ -231,8 +146,8 @@ impl Holdings {
         let Self { slab, by_socket, by_flow, hasher, .. } = self;
         let socket = slab[index as usize].socket;
         if socket.0 == 0 {
-            let hash = hasher.hash_one(slab[index as usize].flow);
-            by_flow.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].flow));
+            let hash = |index: Index| place::hash(hasher, &slab[index as usize].flow());
+            by_flow.insert_unique(hash(index), index, |&other| hash(other));
         } else {
             let hash = hasher.hash_one(socket);
             by_socket.insert_unique(hash, index, |&i| hasher.hash_one(slab[i as usize].socket));
@@ -242,7 +157,7 @@ impl Holdings {
     fn unregister(&mut self, index: Index) {
         let holding = &self.slab[index as usize];
         let (table, hash) = if holding.socket.0 == 0 {
-            (&mut self.by_flow, self.hasher.hash_one(holding.flow))
+            (&mut self.by_flow, place::hash(&self.hasher, &holding.flow()))
         } else {
             (&mut self.by_socket, self.hasher.hash_one(holding.socket))
         };
@@ -277,10 +192,10 @@ impl Holdings {
     }
 
     /// The TIME_WAIT entries without an identity, and when TIME_WAIT began (`CLOCK_BOOTTIME`).
-    pub fn time_waits(&self) -> impl ExactSizeIterator<Item = (&Flow, u64)> {
+    pub fn time_waits(&self) -> impl ExactSizeIterator<Item = (Flow, u64)> {
         self.by_flow.iter().map(|&index| {
             let holding = self.get(index);
-            (&holding.flow, holding.began_ns)
+            (holding.flow(), holding.began_ns)
         })
     }
 

@@ -1,12 +1,15 @@
 //! Who holds which port: events in, reports out.
 
 mod accounts;
-mod cause;
+mod acquire;
 mod checkpoint;
+mod fill;
 mod history;
+mod holding;
 mod holdings;
 mod lists;
 mod namespaces;
+mod place;
 mod rules;
 mod scan;
 mod socket;
@@ -23,7 +26,8 @@ use crate::{
     report::{Body, Caller, Port, Report, Stop},
 };
 pub use checkpoint::{Checkpoint, Held};
-pub use holdings::{Holding, Holdings, Holds, Role};
+pub use holding::{Holding, Holds, Role};
+pub use holdings::Holdings;
 pub use spaces::SpaceKey;
 
 /// Who a task is. The ledger asks; somebody who may look into /proc answers.
@@ -173,11 +177,15 @@ impl<W: Who> Ledger<W> {
     }
 
     /// Keeps a holding, if there is room.
-    fn keep(&mut self, mut holding: Holding, binds: bool) {
+    fn keep(&mut self, mut holding: Holding, binds: bool) -> Option<u32> {
         holding.seen = self.scan.number();
-        if self.holdings.insert(holding, binds).is_none() {
+        let socket = holding.socket;
+        let kept = self.holdings.insert(holding, binds);
+        if kept.is_none() {
             self.unaccounted += 1;
+            self.scan.passed_on(socket);
         }
+        kept
     }
 
     /// The port is free: what is told of it.
@@ -207,11 +215,11 @@ fn place(flow: &Flow, caller: Option<Caller>) -> Port {
 }
 
 fn port(holding: &Holding) -> Port {
-    place(&holding.flow, holding.caller.clone())
+    place(&holding.flow(), holding.caller())
 }
 
 fn release(time_ns: u64, holding: &Holding, reason: Reason) -> Body {
-    let held_ns = holding.since_ns.map(|since| time_ns.saturating_sub(since));
+    let held_ns = holding.since_ns().map(|since| time_ns.saturating_sub(since));
     Body::Release { port: port(holding), reason, held_ns }
 }
 

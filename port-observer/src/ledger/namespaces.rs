@@ -2,11 +2,19 @@
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::lists::{Index, NONE};
+use super::{
+    Holding, Holdings, Holds, Role,
+    lists::{Index, NONE, iter},
+    place::Place,
+    rules::overlaps,
+};
 use crate::{
-    event::{NamespaceSettings, Protocol},
+    event::{Flow, NamespaceSettings, Protocol},
     ports::Ports,
 };
+
+/// How many holdings of a port are looked at for its listener: a child's siblings come first.
+const LISTENERS: usize = 8;
 
 /// All holders of one port: the kernel's bind bucket (`inet_bind_bucket`), and its like of UDP.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +63,10 @@ impl Default for Table {
 /// A network namespace.
 #[derive(Debug, Default)]
 pub struct Namespace {
-    /// `None` until it is told.
+    /// `None` until it is told; changed by [`Namespace::set`] alone.
     pub settings: Option<Box<NamespaceSettings>>,
+    /// Of these settings: how many ports automatic choice has.
+    capacity: u32,
     /// TCP's ports.
     pub tcp: Table,
     /// UDP's ports.
@@ -80,6 +90,17 @@ impl Namespace {
         }
     }
 
+    /// Its settings are these from now on.
+    pub fn set(&mut self, settings: NamespaceSettings) {
+        self.capacity = settings.ports.capacity();
+        self.settings = Some(Box::new(settings));
+    }
+
+    /// How many ports automatic choice has, if known.
+    pub fn capacity(&self) -> Option<u32> {
+        self.settings.as_ref().map(|_| self.capacity)
+    }
+
     /// What automatic choice has, if known.
     pub fn ports(&self) -> Option<&Ports> {
         self.settings.as_deref().map(|settings| &settings.ports)
@@ -88,5 +109,38 @@ impl Namespace {
     /// Whether automatic choice may give this port.
     pub fn offers(&self, port: u16) -> bool {
         self.ports().is_some_and(|ports| ports.offers(port))
+    }
+}
+
+impl Holdings {
+    /// A port, if anybody holds it.
+    pub(super) fn bucket(&self, place: &Place) -> Option<&Bucket> {
+        self.bucket_at(place.port())
+    }
+
+    fn bucket_at(&self, (netns, protocol, port): (u32, Protocol, u16)) -> Option<&Bucket> {
+        self.namespaces.get(&netns)?.table(protocol).buckets.get(&port)
+    }
+
+    /// Who is on a port, the newest first.
+    pub(super) fn on(&self, bucket: &Bucket) -> impl Iterator<Item = (Index, &Holding)> {
+        iter(&self.slab, bucket.first, |holding| &holding.in_bucket)
+    }
+
+    /// Who is on the port of a flow, the newest first.
+    pub(super) fn on_port(&self, flow: &Flow) -> impl Iterator<Item = (Index, &Holding)> {
+        let port = (flow.netns, flow.protocol, flow.local.port);
+        self.bucket_at(port).into_iter().flat_map(|bucket| self.on(bucket))
+    }
+
+    /// The listener of an accepted child, or a sibling of the child, where the source can't say who
+    /// the listener is.
+    pub(super) fn listening_on(&self, flow: &Flow) -> Option<&Holding> {
+        let on_it = self.on_port(flow).take(LISTENERS);
+        let mut listens = on_it.map(|(_, holding)| holding).filter(|holding| {
+            let is_server = holding.role == Role::Child || holding.holds == Holds::Listening;
+            is_server && overlaps(flow.local.address, holding)
+        });
+        listens.find(|holding| holding.process().is_some())
     }
 }

@@ -9,7 +9,7 @@ use super::Holding;
 /// particular makes bind() set `sk_ipv6only` (`__inet6_bind`, net/ipv6/af_inet6.c), so such a socket
 /// leaves IPv4 alone; one that only connected does not.
 pub fn overlaps(address: IpAddr, holder: &Holding) -> bool {
-    let theirs = holder.flow.local.address;
+    let theirs = holder.place.address();
     match (address, theirs) {
         (IpAddr::V4(mine), IpAddr::V4(theirs)) => {
             mine.is_unspecified() || theirs.is_unspecified() || mine == theirs

@@ -6,7 +6,7 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Role, Who, lists::iter, port};
+use super::{Holding, Holds, Ledger, Role, Who, place::Place, port};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
     report::{Body, Report},
@@ -20,6 +20,8 @@ const MANY_HOLDERS: usize = 1_000;
 pub struct Scan {
     number: u32,
     is_running: bool,
+    /// One has ended, or was given up.
+    has_ended: bool,
     /// Let go since it began.
     released: HashSet<SocketId>,
     released_flows: HashSet<Flow>,
@@ -31,12 +33,16 @@ pub struct Scan {
 
 impl Scan {
     pub(super) fn begin(&mut self) {
-        self.number += 1;
-        self.is_running = true;
-        self.released.clear();
-        self.released_flows.clear();
-        self.succeeded.clear();
-        self.listening.clear();
+        // What was told and not accounted before the first one is not news to it.
+        let released =
+            if self.number == 0 { std::mem::take(&mut self.released) } else { HashSet::default() };
+        *self = Self {
+            number: self.number + 1,
+            is_running: true,
+            has_ended: self.has_ended,
+            released,
+            ..Self::default()
+        };
     }
 
     /// What a holding that comes now is marked with.
@@ -44,31 +50,40 @@ impl Scan {
         self.number
     }
 
+    fn is_first(&self) -> bool {
+        self.number == 1
+    }
+
     pub(super) fn released(&mut self, holding: &Holding) {
         if !self.is_running {
             return;
         }
         if holding.socket.0 == 0 {
-            self.released_flows.insert(holding.flow);
+            self.released_flows.insert(holding.flow());
         } else {
             self.released.insert(holding.socket);
         }
     }
 
-    /// A socket has let go of its port without a word of its own.
+    /// A socket has let go of its port without a word of its own, or was told of and not accounted.
     pub(super) fn passed_on(&mut self, socket: SocketId) {
-        if self.is_running {
+        if self.is_running || self.number == 0 {
             self.released.insert(socket);
         }
     }
 
     /// Whether the scan under way, and no event, has made this holding known.
     pub(super) fn is_new(&self, holding: &Holding) -> bool {
-        self.is_running && holding.since_ns.is_none() && holding.seen == self.number
+        self.is_running && holding.since_ns().is_none() && holding.seen == self.number
     }
 }
 
 impl<W: Who> Ledger<W> {
+    /// Whether what was held before is in, as far as it can be listed: until then, counts are too low.
+    pub fn knows_all(&self) -> bool {
+        self.scan.has_ended
+    }
+
     /// A port that a scan found held.
     pub(super) fn existing(&mut self, found: Existing, out: &mut Vec<Report>) {
         if found.state == TcpState::LISTEN {
@@ -79,15 +94,15 @@ impl<W: Who> Ledger<W> {
             Some(socket) => self.holdings.find(socket),
             None => self.holdings.find_flow(&found.flow),
         };
-        let place = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
-        let is_same = |holding: &Holding| place(&holding.flow) == place(&found.flow);
+        let port_of = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
+        let is_same = |holding: &Holding| holding.place.port() == port_of(&found.flow);
         match known {
             Some(index) if is_same(self.holdings.get(index)) => {
                 self.refresh(index, found);
                 return;
             }
             // Its address was another socket's when the list was read.
-            Some(index) if self.holdings.get(index).since_ns >= Some(found.time_ns) => return,
+            Some(index) if self.holdings.get(index).since_ns() >= Some(found.time_ns) => return,
             Some(index) => self.ended_unseen(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
@@ -102,7 +117,7 @@ impl<W: Who> Ledger<W> {
             return;
         }
         let mut holding = Holding::new(socket, found.flow, holds(&found));
-        holding.sharing = found.sharing;
+        holding.sharing = found.sharing.into();
         if self.options.sticky {
             // These kernels do not keep who chose the port, but mark it once somebody bound it.
             holding.sharing.connect_bind = found.blocked == Some(false);
@@ -114,7 +129,7 @@ impl<W: Who> Ledger<W> {
         if self.is_accepted(&holding) {
             holding.role = Role::Child;
         }
-        holding.caller = found.task.as_ref().map(|task| self.caller(task));
+        holding.set_caller(found.task.as_ref().map(|task| self.caller(task)));
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
             holding.began_ns = found.time_ns;
@@ -124,7 +139,9 @@ impl<W: Who> Ledger<W> {
         let binds = found.blocked.unwrap_or(!holding.sharing.connect_bind);
         match self.holdings.insert(holding, binds && found.flow.protocol == Protocol::Tcp) {
             Some(index) => self.holdings.ripens(index),
-            None => self.unaccounted += 1,
+            None if self.scan.is_first() => self.unaccounted += 1,
+            // That there was no room for it was counted when it was told, or when it was lost.
+            None => return,
         }
         if let Some(port) = told {
             let body = Body::Existing { port, state: found.state };
@@ -134,7 +151,7 @@ impl<W: Who> Ledger<W> {
 
     /// Whether it has its port from a listener. A scan finds listeners first.
     fn is_accepted(&self, holding: &Holding) -> bool {
-        let flow = &holding.flow;
+        let flow = &holding.flow();
         flow.remote.is_some()
             && flow.protocol == Protocol::Tcp
             && !holding.sharing.connect_bind
@@ -156,12 +173,11 @@ impl<W: Who> Ledger<W> {
         if flow.protocol == Protocol::Tcp && found.socket.is_some() && found.reuse.is_none() {
             return None;
         }
-        let table = self.holdings.namespaces.get(&flow.netns)?.table(flow.protocol);
-        let bucket = table.buckets.get(&flow.local.port)?;
         let is_other = |holding: &Holding| {
-            holding.flow == *flow && (holding.seen != self.scan.number || found.socket.is_none())
+            holding.flow() == *flow && (holding.seen != self.scan.number || found.socket.is_none())
         };
-        iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+        self.holdings
+            .on_port(flow)
             .take(MANY_HOLDERS)
             .find(|(_, holding)| is_other(holding))
             .map(|(index, _)| index)
@@ -171,26 +187,26 @@ impl<W: Who> Ledger<W> {
     fn refresh(&mut self, index: u32, found: Existing) {
         let number = self.scan.number;
         let caller = match &found.task {
-            Some(task) if self.holdings.get(index).caller.is_none() => Some(self.caller(task)),
+            Some(task) if self.holdings.get(index).process().is_none() => Some(self.caller(task)),
             _ => None,
         };
         let sticky = self.options.sticky;
         let holding = self.holdings.get_mut(index);
         holding.seen = number;
         if caller.is_some() {
-            holding.caller = caller;
+            holding.set_caller(caller);
         }
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
         }
         let holds = holds(&found);
-        let is_moved = holding.flow != found.flow;
+        let is_moved = holding.flow() != found.flow;
         let is_shared = holding.sharing.connect_bind;
         let is_shared_now = if sticky { is_shared } else { found.sharing.connect_bind };
         let knows_sharing = found.blocked.is_some();
         if is_moved || (knows_sharing && is_shared != is_shared_now) {
             self.holdings.correct(index, |holding| {
-                holding.flow = found.flow;
+                holding.place = Place::from(&found.flow);
                 holding.sharing.connect_bind = is_shared_now;
                 holding.holds = holds;
             });
@@ -230,7 +246,7 @@ impl<W: Who> Ledger<W> {
     ) {
         let Some(index) = self.holdings.find(socket) else { return };
         let holding = self.holdings.get(index);
-        if holding.flow != entry.flow || holding.holds == Holds::TimeWait {
+        if holding.flow() != entry.flow || holding.holds == Holds::TimeWait {
             return;
         }
         let reuse = entry.reuse.unwrap_or_default();
@@ -247,12 +263,13 @@ impl<W: Who> Ledger<W> {
             return;
         }
         self.scan.is_running = false;
+        self.scan.has_ended = true;
         for (socket, found) in std::mem::take(&mut self.scan.succeeded) {
             self.succeeded(now_ns, socket, &found, out);
         }
         let number = self.scan.number;
         let is_gone =
-            |holding: &Holding| holding.seen != number && !skipped.contains(&holding.flow.netns);
+            |holding: &Holding| holding.seen != number && !skipped.contains(&holding.place.netns());
         let gone: Vec<u32> = self.holdings.select(is_gone);
         for index in gone {
             let holding = self.holdings.remove(index);

@@ -1,30 +1,31 @@
 //! What an event of a socket changes in the ledger, and what is told of it.
 
-use super::{Holding, Holds, Ledger, Role, SpaceKey, Who, place, port};
+use super::{
+    Holding, Holds, Ledger, Role, SpaceKey, Who, acquire::Call, holding::Shares, lists::Index,
+    place, port,
+};
 use crate::{
-    event::{
-        Endpoint, Flow, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent, SocketId, Task, Via,
-    },
-    report::{Body, Report, SpaceKind},
+    event::{Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId},
+    report::{Body, Report},
 };
 
-/// What a call for a port came to.
-struct Call {
-    via: Via,
-    requested_port: Option<u16>,
-    search_ns: Option<u64>,
-    task: Option<Task>,
-    sharing: Sharing,
-}
+/// A socket, and its holding if it has one.
+pub(super) type Known = (SocketId, Option<Index>);
 
 impl<W: Who> Ledger<W> {
     pub(super) fn socket(&mut self, event: SocketEvent, out: &mut Vec<Report>) {
         let SocketEvent { time_ns, socket, flow, kind } = event;
-        self.end_another(time_ns, socket, &flow, &kind, out);
+        let mut known = self.holdings.find(socket);
+        if let Some(index) = known
+            && self.is_another(index, &flow, &kind)
+        {
+            self.ended_unseen(time_ns, socket, index, out);
+            known = self.holdings.find(socket);
+        }
         match kind {
             Kind::Acquire { via, requested_port, search_ns, task, sharing } => {
                 let call = Call { via, requested_port, search_ns, task, sharing };
-                self.acquired(time_ns, socket, flow, call, out);
+                self.acquired(time_ns, (socket, known), flow, call, out);
             }
             Kind::CallStart { task } => self.holdings.start(socket, task),
             Kind::Exhausted { via, errno, search_ns, task } => {
@@ -36,7 +37,7 @@ impl<W: Who> Ledger<W> {
                 self.failures.add(&port, via, errno, cause.map(|cause| cause.kind));
                 let body = Body::Exhausted { port, via, errno, search_ns, story };
                 out.push(Report { time_ns, body });
-                if let Some(key) = asked_of(via, &flow) {
+                if let Some(key) = SpaceKey::asked(via, &flow) {
                     self.check(time_ns, key, out);
                 }
             }
@@ -48,24 +49,24 @@ impl<W: Who> Ledger<W> {
                 out.push(Report { time_ns, body: Body::Conflict { port, via, errno, holders } });
             }
             Kind::Inherit { listener, sharing } => {
-                self.inherited(time_ns, socket, flow, listener, sharing);
+                self.inherited(time_ns, (socket, known), flow, listener, sharing);
             }
             Kind::Accept { task } => {
-                if let Some(index) = self.holdings.find(socket) {
+                if let Some(index) = known {
                     let caller = Some(self.caller(&task));
-                    self.holdings.get_mut(index).caller = caller;
+                    self.holdings.get_mut(index).set_caller(caller);
                 }
             }
             Kind::Listen => {
-                if let Some(index) = self.holdings.find(socket) {
+                if let Some(index) = known {
                     self.holdings.get_mut(index).holds = Holds::Listening;
                 }
             }
             Kind::TimeWait { successor, done, reuse } => {
-                self.time_wait(time_ns, socket, flow, (successor, done, reuse), out);
+                self.time_wait(time_ns, (socket, known), flow, (successor, done, reuse), out);
             }
             Kind::FinReceived => {
-                let found = self.holdings.find(socket).or_else(|| self.holdings.find_flow(&flow));
+                let found = known.or_else(|| self.holdings.find_flow(&flow));
                 if let Some(index) = found {
                     let holding = self.holdings.get_mut(index);
                     holding.reuse.fin_wait2 = false;
@@ -73,9 +74,8 @@ impl<W: Who> Ledger<W> {
                     self.holdings.ripens(index);
                 }
             }
-            Kind::Release { reason } => self.released(time_ns, socket, &flow, reason, out),
+            Kind::Release { reason } => self.released(time_ns, (socket, known), &flow, reason, out),
             Kind::Again(kind) => {
-                let known = self.holdings.find(socket);
                 let is_news = match *kind {
                     Kind::Acquire { .. } => {
                         known.is_none_or(|index| self.holdings.get(index).role != Role::Owner)
@@ -90,8 +90,7 @@ impl<W: Who> Ledger<W> {
                 }
             }
             Kind::State { old, new } => {
-                let known = self.holdings.find(socket);
-                let caller = known.and_then(|index| self.holdings.get(index).caller.clone());
+                let caller = known.and_then(|index| self.holdings.get(index).caller());
                 let port = place(&flow, caller);
                 out.push(Report { time_ns, body: Body::State { port, old, new } });
             }
@@ -99,134 +98,27 @@ impl<W: Who> Ledger<W> {
     }
 
     /// A holding at this address that keeps another port is another socket's: its release was lost.
-    fn end_another(
-        &mut self,
-        time_ns: u64,
-        socket: SocketId,
-        flow: &Flow,
-        kind: &Kind,
-        out: &mut Vec<Report>,
-    ) {
-        if !matches!(
+    fn is_another(&self, index: Index, flow: &Flow, kind: &Kind) -> bool {
+        matches!(
             kind,
             Kind::Acquire { .. }
                 | Kind::Inherit { .. }
                 | Kind::TimeWait { .. }
                 | Kind::Release { .. }
                 | Kind::Again(_)
-        ) {
-            return;
-        }
-        let port = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
-        if let Some(index) = self.holdings.find(socket)
-            && port(&self.holdings.get(index).flow) != port(flow)
-        {
-            self.ended_unseen(time_ns, socket, index, out);
-        }
-    }
-
-    fn acquired(
-        &mut self,
-        time_ns: u64,
-        socket: SocketId,
-        flow: Flow,
-        call: Call,
-        out: &mut Vec<Report>,
-    ) {
-        let started = self.holdings.take_start(socket);
-        self.holdings.take_succeeded(socket);
-        if let Some(index) = self.holdings.find_flow(&flow) {
-            let taken_over = self.holdings.remove(index);
-            self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
-        }
-        let caller = call.task.or(started).map(|task| self.caller(&task));
-        if let Some(index) = self.holdings.find(socket) {
-            let known = self.holdings.get_mut(index);
-            let is_new = self.scan.is_new(known);
-            if is_new {
-                // The scan found it while the call was under way.
-                known.caller = caller.clone().or(known.caller.take());
-                known.since_ns = Some(time_ns);
-            }
-            if known.role == Role::Owner && call.via != Via::Bind {
-                // connect() on a bound socket: the port is not new, its destination is.
-                self.connected(index, flow);
-                return;
-            }
-            if is_new {
-                return;
-            }
-            // A socket is bound once: this is another one.
-            let gone = self.holdings.remove(index);
-            self.freed(time_ns, &gone, Reason::Reconciled, out);
-        }
-        self.totals.acquired += 1;
-        let by_connect = call.via == Via::Connect;
-        let holds = match (call.via, flow.protocol) {
-            (Via::Connect, _) => Holds::Connected,
-            (Via::Autobind, Protocol::Tcp) => Holds::Listening,
-            (Via::Bind | Via::Autobind, _) => Holds::Bound,
-        };
-        let mut holding = Holding::new(socket, flow, holds);
-        holding.caller = caller;
-        holding.since_ns = Some(time_ns);
-        holding.sharing = Sharing { connect_bind: by_connect, ..call.sharing };
-        let port = port(&holding);
-        self.keep(holding, !by_connect);
-        let key = match call.requested_port {
-            Some(0) => asked_of(call.via, &flow),
-            _ if by_connect || call.via == Via::Autobind => asked_of(call.via, &flow),
-            _ => None,
-        };
-        if let Some(key) = key
-            && !by_connect
-        {
-            self.holdings.touch_bind(key);
-        }
-        let space = match key {
-            Some(key) if self.options.spaces => self.holdings.space(&key).map(Box::new),
-            _ => None,
-        };
-        let Call { via, requested_port, search_ns, .. } = call;
-        let body = Body::Acquire { port, via, requested_port, search_ns, space };
-        out.push(Report { time_ns, body });
-        if let Some(key) = key {
-            self.check(time_ns, key, out);
-        }
-    }
-
-    /// A socket that has its port has a destination from now on.
-    fn connected(&mut self, index: u32, flow: Flow) {
-        let holding = self.holdings.get(index);
-        if holding.is_member() {
-            // Told twice, or found by a scan while the call was under way.
-            return;
-        }
-        let is_connect_bind = holding.sharing.connect_bind;
-        let change = |holding: &mut Holding| {
-            holding.flow = flow;
-            if holding.holds == Holds::Bound {
-                holding.holds = Holds::Connected;
-            }
-        };
-        if is_connect_bind {
-            self.holdings.correct(index, change);
-        } else {
-            // It is counted by its port alone.
-            change(self.holdings.get_mut(index));
-        }
+        ) && self.holdings.get(index).place.port() != (flow.netns, flow.protocol, flow.local.port)
     }
 
     fn inherited(
         &mut self,
         time_ns: u64,
-        socket: SocketId,
+        (socket, known): Known,
         flow: Flow,
         listener: SocketId,
         sharing: Sharing,
     ) {
         self.holdings.take_succeeded(socket);
-        if let Some(index) = self.holdings.find(socket) {
+        if let Some(index) = known {
             // A socket that connected to itself passes through SYN_RECV too.
             if self.holdings.get(index).role == Role::Owner {
                 return;
@@ -235,14 +127,15 @@ impl<W: Who> Ledger<W> {
         }
         let mut child = Holding::new(socket, flow, Holds::Connected);
         child.role = Role::Child;
-        child.since_ns = Some(time_ns);
-        child.sharing = Sharing { connect_bind: false, ..sharing };
+        child.taken_at(time_ns);
+        child.sharing = Shares { connect_bind: false, ..sharing.into() };
         if let Some(index) = self.holdings.find(listener) {
             let listener = self.holdings.get_mut(index);
             listener.holds = Holds::Listening;
-            child.caller = listener.caller.clone();
+            child.set_caller(listener.caller());
         } else {
-            child.caller = self.holdings.listening_on(&flow).and_then(|like| like.caller.clone());
+            let like = self.holdings.listening_on(&flow);
+            child.set_caller(like.and_then(Holding::caller));
         }
         // Its listener did bind the port, which stays so while anybody holds it.
         self.keep(child, true);
@@ -251,7 +144,7 @@ impl<W: Who> Ledger<W> {
     fn time_wait(
         &mut self,
         time_ns: u64,
-        socket: SocketId,
+        (socket, known): Known,
         flow: Flow,
         (successor, done, reuse): (Option<SocketId>, bool, Reuse),
         out: &mut Vec<Report>,
@@ -265,7 +158,7 @@ impl<W: Who> Ledger<W> {
         if self.holdings.take_succeeded(socket).is_some() && successor.is_none() {
             return;
         }
-        let index = match self.holdings.find(socket) {
+        let index = match known {
             Some(index) => {
                 self.holdings.to_time_wait(index, successor, flow, reuse);
                 let number = self.scan.number();
@@ -303,7 +196,7 @@ impl<W: Who> Ledger<W> {
     fn released(
         &mut self,
         time_ns: u64,
-        socket: SocketId,
+        (socket, known): Known,
         flow: &Flow,
         reason: Reason,
         out: &mut Vec<Report>,
@@ -314,7 +207,7 @@ impl<W: Who> Ledger<W> {
         {
             return;
         }
-        let found = self.holdings.find(socket).or_else(|| self.holdings.find_flow(flow));
+        let found = known.or_else(|| self.holdings.find_flow(flow));
         if let Some(index) = found {
             let gone = self.holdings.remove(index);
             self.freed(time_ns, &gone, reason, out);
@@ -325,14 +218,4 @@ impl<W: Who> Ledger<W> {
         let port = place(flow, None);
         out.push(Report { time_ns, body: Body::Release { port, reason, held_ns: None } });
     }
-}
-
-/// The space that a call without a port of its own chooses from.
-pub(super) fn asked_of(via: Via, flow: &Flow) -> Option<SpaceKey> {
-    let Flow { netns, protocol, local: Endpoint { address, .. }, remote } = *flow;
-    let kind = match via {
-        Via::Connect => SpaceKind::Connect { source: address, destination: remote? },
-        Via::Bind | Via::Autobind => SpaceKind::Bind { address },
-    };
-    Some(SpaceKey { netns, protocol, kind })
 }

@@ -1,18 +1,12 @@
 //! The spaces that allocations chose from.
 
-use std::hash::BuildHasher as _;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{
-    history::History,
-    lists::{Index, NONE},
-    story::Told,
-};
+use super::{history::History, lists::Index, place::space_hash, story::Told};
 use crate::{
-    event::Protocol,
+    event::{Endpoint, Flow, Protocol, Via},
     report::{Level, SpaceKind},
 };
 
@@ -27,15 +21,25 @@ pub struct SpaceKey {
     pub kind: SpaceKind,
 }
 
+impl SpaceKey {
+    /// The space that a call without a port of its own chooses from.
+    pub fn asked(via: Via, flow: &Flow) -> Option<Self> {
+        let Flow { netns, protocol, local: Endpoint { address, .. }, remote } = *flow;
+        let kind = match via {
+            Via::Connect => SpaceKind::Connect { source: address, destination: remote? },
+            Via::Bind | Via::Autobind => SpaceKind::Bind { address },
+        };
+        Some(Self { netns, protocol, kind })
+    }
+}
+
 /// What is kept of a space while something is in it, or is to be said of it. The ports that
 /// connect() passes over anyway are the namespace's, not counted here.
 #[derive(Debug)]
 pub struct State {
     /// Which.
     pub key: SpaceKey,
-    /// The first of the holdings whose port connect() chose for this destination.
-    pub first: Index,
-    /// How many there are.
+    /// How many holdings there are whose port connect() chose for this destination.
     pub members: u32,
     /// How many of them keep a port that would be there for the choice without them.
     pub own: u32,
@@ -67,8 +71,13 @@ pub struct Spaces {
 impl Spaces {
     /// The number of a space, if it is kept.
     pub fn find(&self, key: &SpaceKey) -> Option<Index> {
-        let hash = self.hasher.hash_one(key);
+        let hash = space_hash(&self.hasher, key);
         self.by_key.find(hash, |&index| self.states[index as usize].key == *key).copied()
+    }
+
+    /// What is kept of a space, if anything.
+    pub fn look_up(&self, key: &SpaceKey) -> Option<&State> {
+        self.find(key).map(|index| self.get(index))
     }
 
     /// The number of a space, which is kept from now on.
@@ -78,7 +87,6 @@ impl Spaces {
         }
         let state = State {
             key,
-            first: NONE,
             members: 0,
             own: 0,
             ripe: 0,
@@ -91,9 +99,9 @@ impl Spaces {
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the holdings")]
         let index = self.states.insert(state) as Index;
         let (states, hasher) = (&self.states, &self.hasher);
-        let hash = hasher.hash_one(key);
+        let hash = space_hash(hasher, &key);
         self.by_key
-            .insert_unique(hash, index, |&other| hasher.hash_one(states[other as usize].key));
+            .insert_unique(hash, index, |&other| space_hash(hasher, &states[other as usize].key));
         index
     }
 
@@ -108,7 +116,7 @@ impl Spaces {
 
     fn remove(&mut self, index: Index) {
         let state = self.states.remove(index as usize);
-        let hash = self.hasher.hash_one(state.key);
+        let hash = space_hash(&self.hasher, &state.key);
         if let Ok(entry) = self.by_key.find_entry(hash, |&other| other == index) {
             entry.remove();
         }

@@ -2,16 +2,10 @@
 
 use foldhash::HashMap;
 
-use super::{
-    Holding, Holdings, Holds, Ledger, Role, SpaceKey, Who,
-    cause::Evidence,
-    lists::{NONE, iter},
-    rules::overlaps,
-    socket::asked_of,
-};
+use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
 use crate::{
     event::{Flow, Via},
-    report::{Cause, Holder, SpaceKind, Story},
+    report::{Cause, Evidence, Holder, SpaceKind, Story},
 };
 
 /// How many holders a story has.
@@ -38,7 +32,7 @@ pub(super) struct Tally {
 impl Tally {
     /// One more port.
     pub(super) fn add(&mut self, holding: &Holding) {
-        let process = holding.caller.as_ref().map(|caller| &caller.process);
+        let process = holding.process();
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
             self.holders.push(Holder {
@@ -68,24 +62,7 @@ impl Tally {
     }
 }
 
-/// How many holdings of a port are looked at for its listener: a child's siblings come first.
-const LISTENERS: usize = 8;
-
 impl Holdings {
-    /// The listener of an accepted child, or a sibling of the child, where the source can't say who
-    /// the listener is.
-    pub(super) fn listening_on(&self, flow: &Flow) -> Option<&Holding> {
-        let bucket =
-            self.namespaces.get(&flow.netns)?.table(flow.protocol).buckets.get(&flow.local.port)?;
-        let first = bucket.first;
-        let on_it = iter(&self.slab, first, |holding| &holding.in_bucket).take(LISTENERS);
-        let mut listens = on_it.map(|(_, holding)| holding).filter(|holding| {
-            let is_server = holding.role == Role::Child || holding.holds == Holds::Listening;
-            is_server && overlaps(flow.local.address, holding)
-        });
-        listens.find(|holding| holding.caller.is_some())
-    }
-
     /// Hands over one holding for each port of a space that can't be had, and whether the port is
     /// kept by a connection of the space itself.
     fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
@@ -96,7 +73,7 @@ impl Holdings {
             if !ports.offers(*port) {
                 continue;
             }
-            let on_it = || iter(&self.slab, bucket.first, |holding| &holding.in_bucket);
+            let on_it = || self.on(bucket);
             let (found, is_own) = match key.kind {
                 SpaceKind::Connect { .. } => {
                     let own = if space == NONE {
@@ -128,7 +105,7 @@ impl Holdings {
 impl<W: Who> Ledger<W> {
     /// The story of a call that found no port.
     pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        let key = asked_of(via, flow)?;
+        let key = SpaceKey::asked(via, flow)?;
         let space = self.holdings.space(&key)?;
         let now_ns = self.holdings.now_ns;
         let index = self.holdings.spaces.find(&key);
@@ -155,7 +132,7 @@ impl<W: Who> Ledger<W> {
                 Holds::Connected | Holds::Other => {
                     evidence.established += 1;
                     // Of what was there before, it is known that it is no younger than that.
-                    ages.push(now_ns.saturating_sub(holding.since_ns.unwrap_or(began_ns)));
+                    ages.push(now_ns.saturating_sub(holding.since_ns().unwrap_or(began_ns)));
                 }
             }
         });
@@ -181,18 +158,16 @@ impl<W: Who> Ledger<W> {
     /// Who keeps a port that a call asked for by its number.
     pub(super) fn in_the_way(&self, via: Via, flow: &Flow) -> Vec<Holder> {
         let mut tally = Tally::default();
-        let namespace = self.holdings.namespaces.get(&flow.netns);
-        let bucket = namespace.and_then(|n| n.table(flow.protocol).buckets.get(&flow.local.port));
-        let Some(bucket) = bucket else { return Vec::new() };
         let is_in_the_way = |holding: &Holding| match via {
             // Its own port, then: what is taken is the 4-tuple.
             Via::Connect => {
-                holding.flow.local.address == flow.local.address
-                    && holding.flow.remote == flow.remote
+                let theirs = holding.flow();
+                theirs.local.address == flow.local.address && theirs.remote == flow.remote
             }
             Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
         };
-        iter(&self.holdings.slab, bucket.first, |holding| &holding.in_bucket)
+        self.holdings
+            .on_port(flow)
             .filter(|(_, holding)| is_in_the_way(holding))
             .for_each(|(_, holding)| tally.add(holding));
         tally.largest(HOLDERS)

@@ -4,11 +4,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who};
+use super::{Holding, Holdings, Holds, Ledger, Who, spaces::State};
 use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
-    report::{CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, Summary, TcpUse},
+    report::{
+        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Summary,
+        TcpUse,
+    },
 };
 
 /// How many different failures are kept apart.
@@ -100,8 +103,8 @@ impl<W: Who> Ledger<W> {
 impl Holdings {
     fn namespace_use(&self) -> Vec<NamespaceUse> {
         let mut tcp: HashMap<u32, TcpUse> = HashMap::new();
-        for holding in self.iter().filter(|h| h.flow.protocol == Protocol::Tcp) {
-            count(tcp.entry(holding.flow.netns).or_default(), holding);
+        for holding in self.iter().filter(|h| h.place.protocol() == Protocol::Tcp) {
+            count(tcp.entry(holding.place.netns()).or_default(), holding);
         }
         let mut namespaces: Vec<NamespaceUse> = self
             .namespaces
@@ -124,19 +127,18 @@ impl Holdings {
 
     fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
         // By two counters first: only those that may be among the fullest are looked at closely.
-        let mut keys: Vec<(u32, SpaceKey)> = self
-            .spaces
-            .iter()
-            .filter_map(|state| Some((self.most_used(&state.key)?, state.key)))
-            .collect();
-        keys.sort_unstable_by_key(|(used, key)| (std::cmp::Reverse(*used), key.netns));
+        let states = self.spaces.iter();
+        let mut states: Vec<(u32, &State)> =
+            states.filter_map(|state| Some((self.most_used(state)?, state))).collect();
+        states.sort_unstable_by_key(|(used, state)| (std::cmp::Reverse(*used), state.key.netns));
         let mut fullest: Vec<Space> = Vec::new();
-        for (at_most, key) in keys {
+        for (at_most, state) in states {
             let least = fullest.get(top.wrapping_sub(1)).map_or(0, permille);
             if fullest.len() >= top && at_most <= least {
                 break;
             }
-            let Some(space) = self.space(&key) else { continue };
+            let Some(fill) = self.fill(&state.key, Some(state)) else { continue };
+            let space = self.as_filled(&state.key, Some(state), fill);
             if !wants(&space) {
                 continue;
             }
@@ -148,16 +150,13 @@ impl Holdings {
     }
 
     /// The most that a space can be used, in thousandths of its capacity; cheap.
-    fn most_used(&self, key: &SpaceKey) -> Option<u32> {
-        let namespace = self.namespaces.get(&key.netns)?;
-        let capacity = namespace.ports()?.capacity();
-        let table = namespace.table(key.protocol);
-        let used = match key.kind {
-            crate::report::SpaceKind::Connect { .. } => {
-                let own = self.spaces.find(key).map_or(0, |i| self.spaces.get(i).own);
-                table.blocked + own
-            }
-            crate::report::SpaceKind::Bind { .. } => table.used,
+    fn most_used(&self, state: &State) -> Option<u32> {
+        let namespace = self.namespaces.get(&state.key.netns)?;
+        let capacity = namespace.capacity()?;
+        let table = namespace.table(state.key.protocol);
+        let used = match state.key.kind {
+            SpaceKind::Connect { .. } => table.blocked + state.own,
+            SpaceKind::Bind { .. } => table.used,
         };
         Some(thousandths(used, capacity))
     }
@@ -167,7 +166,7 @@ impl Holdings {
         let mut uses: Vec<ProcessUse> = Vec::new();
         let mut ports: HashSet<(usize, u32, Protocol, u16)> = HashSet::default();
         for holding in self.iter() {
-            let process: Option<&Arc<Process>> = holding.caller.as_ref().map(|c| &c.process);
+            let process: Option<&Arc<Process>> = holding.process();
             let key = process.map(|process| (process.pid, process.start_time_ns));
             let number = *numbers.entry(key).or_insert_with(|| {
                 uses.push(ProcessUse {
@@ -177,9 +176,9 @@ impl Holdings {
                 });
                 uses.len() - 1
             });
-            let flow = &holding.flow;
-            let is_new = ports.insert((number, flow.netns, flow.protocol, flow.local.port));
-            match flow.protocol {
+            let (netns, protocol, port) = holding.place.port();
+            let is_new = ports.insert((number, netns, protocol, port));
+            match protocol {
                 Protocol::Tcp => {
                     uses[number].tcp.ports += u32::from(is_new);
                     count(&mut uses[number].tcp, holding);

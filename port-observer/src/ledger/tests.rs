@@ -1,6 +1,8 @@
+mod children;
 mod leftovers;
 mod scans;
 mod spaces;
+mod time_wait;
 
 use super::*;
 use crate::event::{
@@ -41,7 +43,11 @@ struct Book {
 
 impl Book {
     fn new() -> Self {
-        Self { ledger: Ledger::new(Named::default(), Options::default()), now_ns: 0 }
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        Self { ledger: Ledger::new(Named::default(), options), now_ns: 0 }
     }
 
     fn apply(&mut self, event: Event) -> Vec<String> {
@@ -202,98 +208,6 @@ fn listen_on_a_bound_socket_takes_no_port_anew() {
 }
 
 #[test]
-fn accepted_children_say_nothing_and_neither_does_their_time_wait() {
-    for time_wait in [TIME_WAIT, TIME_WAIT_UNNAMED] {
-        let done = time_wait == TIME_WAIT_UNNAMED;
-        let mut book = Book::new();
-        book.tell(OTHER, bound(40000), bind("web"));
-        let inherit = inherit();
-        assert_eq!(book.tell(SOCKET, to_web(40000), inherit), NO_LINES);
-        assert_eq!(book.tell(SOCKET, to_web(40000), time_wait), NO_LINES);
-        if !done {
-            assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
-            let expired = release(Reason::TimeWaitExpired);
-            assert_eq!(book.tell(ENTRY, to_web(40000), expired), NO_LINES);
-        } else {
-            let expired = release(Reason::TimeWaitExpired);
-            assert_eq!(book.tell(SocketId(0), to_web(40000), expired), NO_LINES);
-        }
-        assert_eq!(book.ledger.holdings().len(), 1, "the listener");
-        assert_eq!(book.totals(), (1, 0, 0));
-    }
-}
-
-#[test]
-fn an_accepted_child_that_is_closed_says_nothing() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), inherit());
-    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
-    assert!(book.ledger.holdings().is_empty());
-}
-
-#[test]
-fn a_socket_that_connected_to_itself_keeps_its_owner() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), connect("curl"));
-    assert_eq!(book.tell(SOCKET, to_web(40000), inherit()), NO_LINES);
-    let said = book.tell(SOCKET, to_web(40000), CLOSED);
-    assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 20ns"]);
-}
-
-#[test]
-fn time_wait_keeps_the_port_and_the_owner_until_its_entry_ends() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), connect("curl"));
-    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);
-    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
-    // The socket's own release frees nothing.
-    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
-    assert_eq!(book.totals(), (1, 0, 0));
-    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
-    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 curl 30ns"]);
-    assert!(book.ledger.holdings().is_empty());
-}
-
-#[test]
-fn time_wait_whose_entry_a_connect_reused_is_released_before_the_new_acquire() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), connect("curl"));
-    book.tell(SOCKET, to_web(40000), TIME_WAIT);
-    book.tell(SOCKET, to_web(40000), CLOSED);
-    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitReused));
-    assert_eq!(said, ["release time_wait_reused 40000>10.0.0.9:80 curl 30ns"]);
-    // The address of the socket is used again at once.
-    let said = book.tell(SOCKET, to_web(40000), connect("wget"));
-    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 wget"]);
-}
-
-#[test]
-fn time_wait_of_a_socket_that_was_there_before_has_no_owner() {
-    let mut book = Book::new();
-    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);
-    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 -"]);
-    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
-    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
-    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 -"]);
-    assert!(book.ledger.holdings().is_empty());
-}
-
-#[test]
-fn time_wait_without_identity_is_ended_by_its_4_tuple() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), connect("curl"));
-    let said = book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
-    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
-    let waiting: Vec<_> =
-        book.ledger.holdings().time_waits().map(|(flow, began_ns)| (*flow, began_ns)).collect();
-    assert_eq!(waiting, [(to_web(40000), 20)]);
-    // What comparison with the kernel's list makes of it.
-    let said = book.tell(SocketId(0), to_web(40000), release(Reason::TimeWaitExpired));
-    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 curl 20ns"]);
-    assert!(book.ledger.holdings().is_empty());
-}
-
-#[test]
 fn a_port_asked_for_by_number_stays_with_the_socket_until_its_release() {
     let mut book = Book::new();
     book.tell(SOCKET, bound(40000), bind("curl"));
@@ -303,20 +217,6 @@ fn a_port_asked_for_by_number_stays_with_the_socket_until_its_release() {
     assert_eq!(said, ["time_wait 40000>10.0.0.9:80 curl"]);
     assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
     assert_eq!(book.ledger.holdings().len(), 1, "the entry");
-}
-
-#[test]
-fn a_connect_with_the_4_tuple_of_time_wait_without_identity_has_reused_it() {
-    let mut book = Book::new();
-    book.tell(SOCKET, to_web(40000), connect("curl"));
-    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
-    let said = book.tell(OTHER, to_web(40000), connect("wget"));
-    let expected = [
-        "release time_wait_reused 40000>10.0.0.9:80 curl 20ns",
-        "acquire connect 40000>10.0.0.9:80 wget",
-    ];
-    assert_eq!(said, expected);
-    assert_eq!(book.ledger.holdings().len(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! When a space crosses a threshold.
 
-use super::{Holding, Ledger, SpaceKey, Who, accounts::space_of};
-use crate::report::{Body, Level, Report, SpaceKind};
+use super::{Holding, Ledger, SpaceKey, Who, lists::Index};
+use crate::report::{Body, Level, Report, SpaceKind, used_percent};
 
 /// How far below a threshold the use must fall before that is told, in percent of the capacity.
 const HYSTERESIS: f64 = 5.0;
@@ -11,17 +11,31 @@ const BIND_STEP_NS: u64 = 50_000_000;
 impl<W: Who> Ledger<W> {
     /// Tells if a space has crossed a threshold.
     pub(super) fn check(&mut self, time_ns: u64, key: SpaceKey, out: &mut Vec<Report>) {
-        if !self.is_worth_a_look(time_ns, &key) {
+        let found = self.holdings.spaces.find(&key);
+        self.check_found(time_ns, key, found, out);
+    }
+
+    /// The same where the place of the space is at hand, if it has one.
+    pub(super) fn check_found(
+        &mut self,
+        time_ns: u64,
+        key: SpaceKey,
+        found: Option<Index>,
+        out: &mut Vec<Report>,
+    ) {
+        if !self.is_worth_a_look(time_ns, &key, found) {
             return;
         }
-        let Some(space) = self.holdings.space(&key) else { return };
-        let spaces = &mut self.holdings.spaces;
-        let old = spaces.find(&key).map_or(Level::Ok, |index| spaces.get(index).level);
-        let level = self.options.level(space.used_percent(), old);
+        let state = found.map(|index| self.holdings.spaces.get(index));
+        let Some(fill) = self.holdings.fill(&key, state) else { return };
+        let old = state.map_or(Level::Ok, |state| state.level);
+        let level = self.options.level(used_percent(fill.used, fill.capacity), old);
         if level == old {
             return;
         }
-        let index = spaces.find_or_insert(key);
+        let space = self.holdings.as_filled(&key, state, fill);
+        let spaces = &mut self.holdings.spaces;
+        let index = found.unwrap_or_else(|| spaces.find_or_insert(key));
         spaces.get_mut(index).level = level;
         match (old, level) {
             (Level::Ok, _) => spaces.alarmed.push(key),
@@ -33,15 +47,14 @@ impl<W: Who> Ledger<W> {
     }
 
     /// Whether more than a look at two counters may be due.
-    fn is_worth_a_look(&mut self, time_ns: u64, key: &SpaceKey) -> bool {
+    fn is_worth_a_look(&mut self, time_ns: u64, key: &SpaceKey, found: Option<Index>) -> bool {
         let SpaceKind::Bind { .. } = key.kind else { return true };
         let Some(namespace) = self.holdings.namespaces.get(&key.netns) else { return false };
-        let Some(ports) = namespace.ports() else { return false };
+        let Some(capacity) = namespace.capacity() else { return false };
         // What is used for any address is the most that can be for one.
         let used = f64::from(namespace.table(key.protocol).used);
-        let found = self.holdings.spaces.find(key);
         let is_quiet = found.is_none_or(|i| self.holdings.spaces.get(i).level == Level::Ok);
-        if is_quiet && used * 100.0 < self.options.warning * f64::from(ports.capacity()) {
+        if is_quiet && used * 100.0 < self.options.warning * f64::from(capacity) {
             return false;
         }
         let Some(index) = found else { return true };
@@ -63,7 +76,7 @@ impl<W: Who> Ledger<W> {
         if self.holdings.spaces.alarmed.is_empty() {
             return;
         }
-        if let Some(key) = space_of(gone) {
+        if let Some(key) = gone.space_key() {
             self.check(time_ns, key, out);
         }
     }

@@ -176,6 +176,12 @@ fn is_before_5_11(release: &str) -> bool {
     }
 }
 
+/// Whether it is worth to try an iterator (bpf_capable, perfmon_capable, include/linux/capability.h).
+pub(super) fn may_load_iterators() -> bool {
+    Capability::SysAdmin.is_effective()
+        || (Capability::Bpf.is_effective() && Capability::Perfmon.is_effective())
+}
+
 /// Lifts `RLIMIT_MEMLOCK` as far as this process may. Whether it was enough shows when maps are
 /// made.
 pub(super) fn raise_memlock() {

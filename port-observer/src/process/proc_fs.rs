@@ -4,9 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::fcntl::readlinkat;
 
 use super::cgroup::most_telling;
 use crate::event::Task;
+
+/// How many threads walk over /proc at most, and over how many processes each at least: a thread
+/// takes as long to begin as ten processes.
+const MOST_THREADS: usize = 4;
+const PROCESSES_EACH: usize = 64;
 
 /// `/proc/PID/stat` counts in clock ticks of USER_HZ, 100 on every architecture that matters here.
 const TICK_NS: u64 = 10_000_000;
@@ -85,20 +93,47 @@ impl ProcFs {
         self.is(pid, task.start_time_ns).then_some(task)
     }
 
-    /// Finds who has these sockets open, by one walk over `/proc/PID/fd`.
+    /// Finds who has these sockets open, by one walk over `/proc/PID/fd`; of many processes, on several
+    /// threads.
     ///
     /// # Errors
     /// When /proc is not mounted.
     pub fn socket_owners(&self, wanted: &HashSet<u32>) -> io::Result<Owners> {
-        let mut owners = Owners::default();
         if wanted.is_empty() {
-            return Ok(owners);
+            return Ok(Owners::default());
         }
-        for pid in self.pids()? {
-            match fs::read_dir(self.path(pid, "fd")) {
-                Ok(entries) => {
+        let pids = self.pids()?;
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let threads = threads.min(pids.len() / PROCESSES_EACH).max(1);
+        let mut parts = pids.chunks(pids.len().div_ceil(threads).max(1));
+        let Some(first) = parts.next() else { return Ok(Owners::default()) };
+        Ok(thread::scope(|scope| {
+            let others: Vec<_> =
+                parts.map(|part| scope.spawn(|| self.owners_among(part, wanted))).collect();
+            let mut owners = self.owners_among(first, wanted);
+            // In the order of the process ids.
+            for other in others.into_iter().filter_map(|other| other.join().ok()) {
+                for (inode, pid) in other.pids {
+                    owners.pids.entry(inode).or_insert(pid);
+                }
+                owners.hidden_processes += other.hidden_processes;
+            }
+            owners
+        }))
+    }
+
+    fn owners_among(&self, pids: &[u32], wanted: &HashSet<u32>) -> Owners {
+        let mut owners = Owners::default();
+        for &pid in pids {
+            let path = self.path(pid, "fd");
+            // Links are read next to the directory: the way from the root is longer.
+            let listed =
+                fs::read_dir(&path).and_then(|entries| Ok((entries, fs::File::open(&path)?)));
+            match listed {
+                Ok((entries, directory)) => {
                     for entry in entries.flatten() {
-                        let inode = fs::read_link(entry.path()).ok().and_then(socket_inode);
+                        let link = readlinkat(&directory, entry.file_name().as_os_str());
+                        let inode = link.ok().and_then(socket_inode);
                         if let Some(inode) = inode.filter(|inode| wanted.contains(inode)) {
                             owners.pids.entry(inode).or_insert(pid);
                         }
@@ -113,7 +148,7 @@ impl ProcFs {
                 break;
             }
         }
-        Ok(owners)
+        owners
     }
 
     /// Whether the process of this id is the one that started then.

@@ -1,7 +1,9 @@
 //! What the tracepoint backend can't see, found by socket diagnostics once a second: the end of
 //! TIME_WAIT, UDP ports that were taken without bind(), and their end where no program tells it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     event::{
@@ -9,11 +11,13 @@ use crate::{
         Task, TcpState, Via,
     },
     kernel::{
-        diag::{DiagSocket, Request, States, dump},
+        diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
     },
 };
 
+/// How often TIME_WAIT entries are listed before the list is taken as it is.
+const ATTEMPTS: usize = 3;
 /// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
 const TIME_WAIT_NS: u64 = 60_000_000_000;
 
@@ -39,8 +43,8 @@ pub struct Completion {
 /// What to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Lists {
-    /// TCP's TIME_WAIT entries.
-    pub time_waits: bool,
+    /// TCP's TIME_WAIT entries, of which there are about so many; 0: not at all.
+    pub time_waits: usize,
     /// UDP sockets.
     pub udp: bool,
 }
@@ -67,7 +71,7 @@ impl Round {
         let mut round = Self {
             time_ns,
             namespaces: HashSet::new(),
-            time_waits: HashMap::new(),
+            time_waits: HashMap::with_capacity(lists.time_waits),
             udp: Vec::new(),
         };
         for namespace in namespaces {
@@ -79,20 +83,39 @@ impl Round {
     }
 
     fn add(&mut self, namespace: &Namespace, lists: Lists) -> anyhow::Result<()> {
-        let list = |protocol, states| {
-            let request = Request { protocols: vec![protocol], states, ports: None };
-            namespace.run(|| dump(&request)).map(|dump| dump.sockets)
-        };
-        if lists.time_waits {
-            let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
-            let sockets = list(Protocol::Tcp, states)?;
-            let entries = sockets.iter().filter(|s| s.time_wait);
-            self.time_waits.extend(entries.map(|s| (s.flow, s.state == TcpState::FIN_WAIT2)));
+        if lists.time_waits > 0 {
+            namespace.run(|| self.add_time_waits())?;
         }
         if lists.udp {
-            self.udp.extend(list(Protocol::Udp, States::ALL)?);
+            let request =
+                Request { protocols: vec![Protocol::Udp], states: States::ALL, ports: None };
+            self.udp.extend(namespace.run(|| dump(&request))?.sockets);
         }
         self.namespaces.insert(namespace.inode);
+        Ok(())
+    }
+
+    /// There may be very many, so no other list is made of them.
+    fn add_time_waits(&mut self) -> anyhow::Result<()> {
+        let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
+        let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+        let mut add = |socket: DiagSocket| {
+            if socket.time_wait {
+                self.time_waits.insert(socket.flow, socket.state == TcpState::FIN_WAIT2);
+            }
+        };
+        for _ in 0..ATTEMPTS {
+            match for_each(&request, &mut add) {
+                // It changed under the kernel's hands: what any of the walks shows is there.
+                Ok(summary) if summary.interrupted => {}
+                Ok(_) => return Ok(()),
+                Err(_) => {
+                    // Without netlink, /proc/net.
+                    dump(&request)?.sockets.into_iter().for_each(add);
+                    return Ok(());
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -165,10 +188,10 @@ impl Completion {
 
     /// What a round shows beyond what was told. `time_waits` are those in the ledger, with the
     /// time of their begin; `owner` finds the process that has a socket open, by inode number.
-    pub fn compare<'a>(
+    pub fn compare(
         &mut self,
         round: &Round,
-        time_waits: impl Iterator<Item = (&'a Flow, u64)>,
+        time_waits: impl Iterator<Item = (Flow, u64)>,
         mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
@@ -177,7 +200,7 @@ impl Completion {
             events.push(Event::Socket(SocketEvent { time_ns, socket, flow, kind }));
         };
         for (flow, since_ns) in time_waits {
-            let is_listed = round.time_waits.contains_key(flow) || since_ns >= time_ns;
+            let is_listed = round.time_waits.contains_key(&flow) || since_ns >= time_ns;
             let age_ns = time_ns.saturating_sub(since_ns);
             // A namespace that can't be looked into, or is gone: the entry has ended by itself.
             let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
@@ -185,7 +208,7 @@ impl Completion {
                 let expired = age_ns >= TIME_WAIT_NS && !is_over;
                 let reason = if expired { Reason::TimeWaitExpired } else { Reason::Reconciled };
                 // Its own identity is not known: the 4-tuple names it.
-                tell(SocketId(0), *flow, Kind::Release { reason });
+                tell(SocketId(0), flow, Kind::Release { reason });
             }
         }
         self.awaiting.retain(|flow, since_ns| match round.time_waits.get(flow) {
@@ -288,7 +311,7 @@ mod tests {
         let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
         let now = 100_000_000_000;
         let compare = |completion: &mut Completion, listed: &[Flow], since: u64| {
-            completion.compare(&round(now, listed, &[]), [(&entry, since)].into_iter(), |_| None)
+            completion.compare(&round(now, listed, &[]), [(entry, since)].into_iter(), |_| None)
         };
         assert_eq!(compare(&mut completion, &[entry], 1), []);
         // Began after the look.
@@ -329,7 +352,7 @@ mod tests {
     #[test]
     fn a_udp_port_that_nobody_told_of_is_found_and_its_end_joined_to_it() {
         let mut completion = Completion::default();
-        let none = || std::iter::empty::<(&Flow, u64)>();
+        let none = || std::iter::empty::<(Flow, u64)>();
         assert_eq!(completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None), []);
         let found =
             completion.compare(&round(2, &[], &["0.0.0.0:53", "0.0.0.0:4000"]), none(), |_| None);
@@ -348,7 +371,7 @@ mod tests {
     #[test]
     fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
         let mut completion = Completion::default();
-        let none = || std::iter::empty::<(&Flow, u64)>();
+        let none = || std::iter::empty::<(Flow, u64)>();
         completion.compare(&round(1, &[], &[]), none(), |_| None);
         completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
         let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);

@@ -1,7 +1,9 @@
 //! Everything that yields events.
 
 pub mod completion;
+pub mod owners;
 pub mod poll;
 pub mod ring;
 pub mod scan;
 pub mod settings;
+pub mod unseen;

@@ -76,6 +76,11 @@ impl Settings {
         self.known.keys().chain(self.unfound.keys()).copied()
     }
 
+    /// Of these, those that a scan has not looked into.
+    pub fn unseen(&self, looked: &HashSet<u32>) -> Vec<u32> {
+        self.inodes().filter(|netns| !looked.contains(netns)).collect()
+    }
+
     /// What is to be told of a namespace that an event names, before the event is handed on.
     /// `thread` is inside of it, if it still runs.
     pub fn meet(&mut self, netns: u32, thread: Option<u32>) -> Vec<Event> {

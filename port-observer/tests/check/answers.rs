@@ -7,6 +7,7 @@ use port_observer::check::{
 use port_observer::event::{Endpoint, Flow, Protocol, TcpState};
 use port_observer::kernel::diag::DiagSocket;
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
+use port_observer::report::Sources;
 use serde::Deserialize;
 
 /// What a program reads: the names of the check that was there before, and more.
@@ -31,6 +32,7 @@ struct Read {
     namespace: String,
     reserved_ports: u32,
     missing: Vec<String>,
+    sources: BTreeMap<String, String>,
     message: String,
 }
 
@@ -116,6 +118,7 @@ fn finding() -> Finding {
             consumer(Some(4242), "curl|\u{1b}[31m", 7),
             consumer(None, "not known", 1),
         ],
+        sources: Sources { sockets: "sock_diag", processes: Some("bpf_iterator") },
         lists_bound: true,
         missing: Vec::new(),
         doubt: None,
@@ -187,6 +190,10 @@ fn a_program_reads_all_of_the_object() {
     assert_eq!((&**source, &**destination, *used, *capacity, *used_percent), wanted);
     assert_eq!((read.states["time_wait"], read.states["established"]), (70, 7));
     assert_eq!((read.states["listen"], read.states["bound"]), (1, 0));
+    assert_eq!(
+        (&*read.sources["sockets"], &*read.sources["processes"]),
+        ("sock_diag", "bpf_iterator")
+    );
     assert!(read.missing.is_empty() && read.message.contains("tcp_tw_reuse"), "{}", read.message);
 }
 
@@ -212,4 +219,16 @@ fn what_could_not_be_checked_is_never_ok() {
     let object: serde_json::Value = serde_json::from_str(&json::render(&gone).unwrap()).unwrap();
     assert_eq!(object["failures"][0], "network namespace red: it is gone");
     assert_eq!(object["namespaces"][0]["namespace"], "blue");
+}
+
+#[test]
+fn what_is_said_about_an_answer_leaves_it_readable() {
+    let line = text::render(&answer(vec![finding()]));
+    let noted = text::with_note(&line, "12 s | old");
+    assert!(noted.contains("ip_local_port_range [12 s / old] | used=78;"), "{noted}");
+    assert_eq!(noted.matches('|').count(), 1);
+    let object = json::render(&answer(vec![finding()])).unwrap();
+    let aged = json::with_member(&object, "ageSeconds", &12).unwrap();
+    let read: serde_json::Value = serde_json::from_str(&aged).unwrap();
+    assert_eq!((&read["ageSeconds"], &read["status"]), (&12.into(), &"warning".into()));
 }

@@ -1,5 +1,7 @@
 use port_observer::event::Protocol;
-use port_observer::report::{Body, CauseKind, Level, Report, Space, SpaceKind, Story};
+use port_observer::report::{
+    Body, Cause, CauseKind, Evidence, Growth, Level, Report, Space, SpaceKind, Story,
+};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use serde_json::Value;
 
@@ -182,10 +184,14 @@ proptest! {
         let told = Story {
             space: space.clone(),
             holders: vec![holder(Some(named(1, &name)), [1, 2, 3, 4])],
-            cause: Some(port_observer::report::Cause {
-                closed_per_second: numbers.0,
-                median_age_seconds: numbers.1,
-                growth_per_second: numbers.2,
+            cause: Some(Cause {
+                evidence: Evidence {
+                    growth: numbers.0.zip(numbers.2).map(|(closed_per_second, used_per_second)| {
+                        Growth { used_per_second, closed_per_second }
+                    }),
+                    median_age_seconds: numbers.1,
+                    ..cause(CauseKind::Leak).evidence
+                },
                 ..cause(CauseKind::Leak)
             }),
         };

@@ -7,8 +7,8 @@ use port_observer::event::{Protocol, TcpState, Via};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 use port_observer::process::Process;
 use port_observer::report::{
-    Body, Cause, CauseKind, Closing, Failure, Holder, Level, NamespaceUse, Port, ProcessUse,
-    Report, Space, SpaceKind, Story, Summary, TcpUse,
+    Body, Cause, CauseKind, Closing, Evidence, Failure, Growth, Holder, Level, NamespaceUse, Port,
+    ProcessUse, Report, Space, SpaceKind, Story, Summary, TcpUse,
 };
 
 use super::samples::{NETNS, acquire, at, curl, endpoint, port};
@@ -59,17 +59,16 @@ pub fn holder(process: Option<Process>, counts: [u32; 4]) -> Holder {
 }
 
 pub fn cause(kind: CauseKind) -> Cause {
-    Cause {
-        kind,
+    let evidence = Evidence {
         capacity: 100,
         time_wait: 97,
         reusable: 0,
         established: 3,
         bound: 0,
-        closed_per_second: Some(40.123_456),
         median_age_seconds: Some(2.5),
-        growth_per_second: Some(0.0),
-    }
+        growth: Some(Growth { used_per_second: 0.0, closed_per_second: 40.123_456 }),
+    };
+    Cause { kind, evidence }
 }
 
 /// A space of 100 ports that short connections have used up.

@@ -1,6 +1,6 @@
 use jiff::tz::TimeZone;
 use port_observer::event::{Protocol, TcpState};
-use port_observer::report::{Holding, Port, Snapshot};
+use port_observer::report::{self, Holding, Port, Snapshot};
 use port_observer::sink::json::snapshot::write;
 use port_observer::sink::table::{Options, Screen, Table};
 use serde::Deserialize;
@@ -21,10 +21,18 @@ struct Read {
     host: String,
     kernel: String,
     missing: Vec<String>,
+    sources: Sources,
     namespaces: Vec<Namespace>,
     spaces: Vec<Space>,
     processes: Vec<ProcessUse>,
     holdings: Option<Vec<ReadHolding>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    sockets: String,
+    processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +61,7 @@ fn snapshot() -> Snapshot {
         host: "web-1".to_owned(),
         kernel: "6.18.5".to_owned(),
         missing: vec!["TCP sockets that are only bound: this kernel lists none".to_owned()],
+        sources: report::Sources { sockets: "sock_diag", processes: Some("proc") },
         summary: summary(),
         holdings: Some(vec![
             holding(port("10.0.0.2:40007", to, Some(curl())), TcpState::ESTABLISHED, Some(4711)),
@@ -94,6 +103,10 @@ fn a_program_reads_all_of_a_snapshot_and_no_null() {
     assert!(!has_null(&serde_json::from_str(&text).unwrap()));
     let read: Read = serde_json::from_str(&text).unwrap();
     assert_eq!((read.schema, &*read.time), (1, "2026-01-02T03:05:06.236000007Z"));
+    assert_eq!(
+        (&*read.sources.sockets, read.sources.processes.as_deref()),
+        ("sock_diag", Some("proc"))
+    );
     assert_eq!((&*read.host, &*read.kernel, read.missing.len()), ("web-1", "6.18.5", 1));
     let parts = (read.namespaces.len(), read.spaces.len(), read.processes.len());
     assert_eq!(parts, (2, 3, 3));

@@ -17,6 +17,7 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic fork-connect ADDRESS forks; the child connects, waits, exits
        traffic mix HELD CLOSED ADDRESS… (three for each destination) connects, closes, waits
        traffic inherit ADDRESS      listens, forks and exits; the child accepts, waits
+       traffic pairs COUNT ADDRESS  listens, connects to itself, says the listener, waits
        traffic reset COUNT ADDRESS… connects and resets, each address in turn
        traffic busy PAUSE ADDRESS   connects and resets, waits as many microseconds, and so on
                                     until the end of its input";
@@ -83,6 +84,16 @@ fn main() -> Result<()> {
                 say(&mut io::stdout(), &child, client)?;
                 wait();
             }
+        }
+        ["pairs", count, at] => {
+            let at: SocketAddr = at.parse()?;
+            let listener = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+            listener.bind(&at.into()).with_context(|| format!("bind {at}"))?;
+            listener.listen(8).context("listen")?;
+            let pair = || Ok((connect(at)?, listener.accept().context("accept")?));
+            let _held = (0..count.parse()?).map(|_| pair()).collect::<Result<Vec<_>>>()?;
+            say(&mut io::stdout(), &listener, at)?;
+            wait();
         }
         ["busy", pause, to] => {
             let (pause, to) = (Duration::from_micros(pause.parse()?), to.parse()?);

@@ -4,6 +4,7 @@
 //! on this machine and in a virtual one.
 
 mod render;
+mod scan;
 mod targets;
 
 use std::fs;
@@ -35,8 +36,11 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger and record, which are measured
-    /// by themselves
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger and record, which are
+    /// measured by themselves, and scan (`check` against ss), which is measured only when asked for
+    #[arg(value_name = "PART")]
+    only: Vec<String>,
+    /// The same, in one word: cost,rate
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     parts: Vec<String>,
     /// How many pairs (without and with) are measured
@@ -66,7 +70,8 @@ impl Args {
     }
 
     fn parts(&self, default: &str) -> String {
-        if self.parts.is_empty() { default.to_owned() } else { self.parts.join(",") }
+        let asked: Vec<&str> = self.only.iter().chain(&self.parts).map(String::as_str).collect();
+        if asked.is_empty() { default.to_owned() } else { asked.join(",") }
     }
 
     fn backends(&self, default: &[Backend]) -> Vec<Backend> {

@@ -2,19 +2,21 @@
 
 use serde_json::Value;
 
+use super::scan;
+
 /// A table of words: the first column to the left, the others to the right.
-struct Table(Vec<Vec<String>>);
+pub(super) struct Table(Vec<Vec<String>>);
 
 impl Table {
-    fn new(head: &[&str]) -> Self {
+    pub(super) fn new(head: &[&str]) -> Self {
         Self(vec![head.iter().map(|&word| word.to_owned()).collect()])
     }
 
-    fn row(&mut self, row: Vec<String>) {
+    pub(super) fn row(&mut self, row: Vec<String>) {
         self.0.push(row);
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let words = self.0.iter().filter_map(|row| row.get(column));
@@ -73,6 +75,7 @@ fn observed(text: &mut String, run: &Value) {
     memory(text, &run["memory"]);
     latency(text, &run["latency"]);
     rate(text, &run["rate"]);
+    scan::render(text, &run["scan"]);
 }
 
 /// The recorder by itself.
@@ -113,16 +116,16 @@ fn ledger(text: &mut String, part: &Value) {
     }
 }
 
-fn number(value: &Value) -> f64 {
+pub(super) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Whether this part was measured; if it failed, says why.
-fn begins(text: &mut String, what: &str, part: &Value) -> bool {
+pub(super) fn begins(text: &mut String, what: &str, part: &Value) -> bool {
     if part.is_null() {
         return false;
     }

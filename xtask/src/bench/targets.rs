@@ -26,7 +26,11 @@ const fn at_most(figure: &'static str, pointer: &'static str, value: f64) -> Tar
     Target { figure, pointer, bound: Bound::AtMost, value, unit: 1.0, is_ratio: false }
 }
 
-const TARGETS: [Target; 12] = [
+const fn ratio(figure: &'static str, pointer: &'static str, value: f64) -> Target {
+    Target { is_ratio: true, ..at_most(figure, pointer, value) }
+}
+
+const TARGETS: [Target; 19] = [
     Target {
         is_ratio: true,
         ..at_most(
@@ -83,6 +87,29 @@ const TARGETS: [Target; 12] = [
     at_most("events lost while 100,000 a second are recorded", "/record/lost", 0.0),
     at_most("ms from connect() to its line, median", "/latency/p50_ms", 100.0),
     at_most("ms from connect() to its line, largest", "/latency/max_ms", 100.0),
+    ratio("check, against ss, 28,000 sockets", "/scan/sizes/1/check/wall/median", 0.25),
+    ratio(
+        "check, unprivileged, against ss, 28,000 sockets",
+        "/scan/sizes/1/unprivileged/wall/median",
+        0.25,
+    ),
+    ratio("check, against ss, 60,000 sockets", "/scan/sizes/2/check/wall/median", 0.25),
+    ratio(
+        "check, unprivileged, against ss, 60,000 sockets",
+        "/scan/sizes/2/unprivileged/wall/median",
+        0.25,
+    ),
+    ratio("check, against ss, 200,000 sockets", "/scan/sizes/3/check/wall/median", 0.25),
+    ratio(
+        "check, unprivileged, against ss, 200,000 sockets",
+        "/scan/sizes/3/unprivileged/wall/median",
+        0.25,
+    ),
+    ratio(
+        "check with processes, against ss -p, 60,000 sockets",
+        "/scan/processes/check/wall/median",
+        0.15,
+    ),
 ];
 
 /// Each target beside what was measured; those that were not measured are left out. On an emulated

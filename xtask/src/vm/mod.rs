@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long)]
     shell: bool,
     /// How long the job may take in one machine, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 480)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     timeout: u64,
 }
 

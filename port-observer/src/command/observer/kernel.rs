@@ -8,9 +8,9 @@ use std::{
 use anyhow::Result;
 use aya_log::EbpfLogger;
 
-use super::{super::stream::Stream, Looks, ROUND, ROUND_COST};
+use super::{super::stream::Stream, Looks, ROUND, ROUND_COST, intake::Intake};
 use crate::{
-    event::{Event, Existing, Protocol, TcpState},
+    event::{Event, Protocol, TcpState},
     kernel::clock,
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
@@ -31,6 +31,8 @@ const QUIET_LOSSES: Duration = Duration::from_secs(5);
 const SLICE: Duration = Duration::from_millis(20);
 /// How long after a scan another may begin: after a loss all is to be right again within a second.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Where scans take long, those after a loss may take one part in so many of the time.
+const LOSS_COST: u32 = 4;
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -39,19 +41,11 @@ const WAIT: Duration = Duration::from_secs(1);
 const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
 
 pub(super) struct Kernel {
-    ring: Ring,
-    completion: Option<Completion>,
-    observed: Observed,
-    settings: Settings,
+    intake: Intake,
     scans: Scans,
     looks: Looks,
-    /// When all programs were attached. Of what happened before that, some may have seen one half
-    /// only: the first scan tells what came of it.
-    attached_ns: u64,
     /// When losses were last looked at.
     losses_seen: Instant,
-    /// Something has happened since.
-    is_busy: bool,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -62,19 +56,38 @@ pub(super) struct Kernel {
 /// When to look at what is there.
 struct Scans {
     current: Option<Scan>,
-    /// One is needed, from this moment on at the earliest.
-    is_wanted: bool,
+    /// What the next one is needed for, and from this moment on at the earliest.
+    wanted: Option<For>,
     next: Instant,
-    /// What the current one has taken so far.
+    /// When the last one ended.
+    ended: Option<Instant>,
+    /// What the current one has taken so far, or the last one took.
     spent: Duration,
 }
 
+/// What a scan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum For {
+    /// The first account, or ports that nobody has told of.
+    Completeness,
+    /// An account that is wrong until then.
+    Loss,
+}
+
 impl Scans {
-    /// Gives up the current one and tries again later.
-    fn failed(&mut self) {
-        self.current = None;
-        self.is_wanted = true;
-        self.next = Instant::now() + RETRY;
+    fn want(&mut self, what: For) {
+        self.wanted = self.wanted.max(Some(what));
+    }
+
+    /// It is time for the next one.
+    fn is_due(&self, now: Instant) -> bool {
+        let cost = match self.wanted {
+            None => return false,
+            Some(For::Completeness) => ROUND_COST,
+            Some(For::Loss) => LOSS_COST,
+        };
+        let pause = PAUSE.max(self.spent * cost);
+        now >= self.next && self.ended.is_none_or(|ended| now >= ended + pause)
     }
 }
 
@@ -89,22 +102,10 @@ impl Kernel {
     ) -> Self {
         let now = Instant::now();
         let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
-        let scans = Scans { current: None, is_wanted: false, next: now, spent: Duration::ZERO };
-        Self {
-            ring,
-            completion,
-            observed,
-            settings,
-            scans,
-            looks,
-            // Without a clock nothing is too early.
-            attached_ns: clock::now_boot_ns().unwrap_or(0),
-            losses_seen: now,
-            is_busy: false,
-            next_round: now,
-            logger,
-            attached,
-        }
+        let spent = Duration::ZERO;
+        let scans = Scans { current: None, wanted: None, next: now, ended: None, spent };
+        let intake = Intake::new(ring, settings, completion, observed);
+        Self { intake, scans, looks, losses_seen: now, next_round: now, logger, attached }
     }
 
     pub(super) fn attached(&self) -> &Attached {
@@ -113,13 +114,13 @@ impl Kernel {
 
     /// Settings, and the beginning of the first scan.
     pub(super) fn begin(&mut self, stream: &mut Stream) -> Result<()> {
-        self.scans.is_wanted = true;
+        self.scans.want(For::Completeness);
         self.look_after(stream)
     }
 
     /// Events, then what else is due.
     pub(super) fn drain(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let count = self.pass(limit, stream)?;
+        let count = self.intake.pass(limit, stream)?;
         self.look_after(stream)?;
         Ok(count)
     }
@@ -130,54 +131,30 @@ impl Kernel {
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let wait = if self.is_busy || self.scans.is_wanted { LOSSES } else { WAIT };
-        match tokio::time::timeout(wait, self.ring.wait()).await {
+        let wait = if self.intake.is_busy || self.scans.wanted.is_some() { LOSSES } else { WAIT };
+        match tokio::time::timeout(wait, self.intake.ring.wait()).await {
             Ok(ready) => ready,
             Err(_) => Ok(()),
         }
     }
 
-    /// From the ring buffer to the stream; returns how many events there were.
-    fn pass(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let Self { ring, completion, settings, observed, scans, attached_ns, .. } = self;
-        let mut result = Ok(());
-        let mut last = 0;
-        let count = ring.drain(limit, |mut event| {
-            let is_early = matches!(&event, Event::Socket(one) if one.time_ns < *attached_ns);
-            if is_early || result.is_err() {
-                return;
-            }
-            if let Event::Socket(socket) = &event
-                && socket.flow.netns != last
-            {
-                last = socket.flow.netns;
-                let told = settings.meet(last, socket.kind.task().map(|task| task.tid));
-                result = tell_settings(told, observed, scans, stream);
-            }
-            if let Some(completion) = completion {
-                completion.pass(&mut event);
-            }
-            result = std::mem::replace(&mut result, Ok(())).and_then(|()| stream.event(event));
-        });
-        self.is_busy |= count > 0;
-        result.map(|()| count)
-    }
-
     fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
-        let told = self.settings.poll();
-        tell_settings(told, &mut self.observed, &mut self.scans, stream)?;
-        let pause = if self.is_busy { LOSSES } else { QUIET_LOSSES };
+        self.intake.look_at_settings(stream)?;
+        let pause = if self.intake.is_busy { LOSSES } else { QUIET_LOSSES };
         if self.losses_seen.elapsed() >= pause {
             self.losses_seen = Instant::now();
-            self.is_busy = false;
-            for loss in self.ring.losses()? {
+            self.intake.is_busy = false;
+            for loss in self.intake.ring.losses()? {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
                 {
-                    self.scans.is_wanted = true;
+                    self.scans.want(For::Loss);
                 }
                 stream.event(loss)?;
             }
+        }
+        if std::mem::take(&mut self.intake.has_new_ports) {
+            self.scans.want(For::Completeness);
         }
         self.scan(stream)
     }
@@ -186,10 +163,10 @@ impl Kernel {
     fn scan(&mut self, stream: &mut Stream) -> Result<()> {
         let began = Instant::now();
         if self.scans.current.is_none() {
-            if !self.scans.is_wanted || began < self.scans.next {
+            if !self.scans.is_due(began) {
                 return Ok(());
             }
-            self.scans.is_wanted = false;
+            self.scans.wanted = None;
             self.scans.spent = Duration::ZERO;
             self.begin_scan(stream)?;
         }
@@ -198,43 +175,45 @@ impl Kernel {
         }
         self.scans.spent += began.elapsed();
         if self.scans.current.is_none() {
-            let pause = PAUSE.max(self.scans.spent * ROUND_COST);
-            self.scans.next = self.scans.next.max(Instant::now() + pause);
+            self.scans.ended = Some(Instant::now());
         }
         Ok(())
     }
 
     fn begin_scan(&mut self, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
+        self.intake.pass(usize::MAX, stream)?;
         stream.event(Event::ScanBegins)?;
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
             let Some((existing, looked)) = log_failure(found) else {
-                self.scans.failed();
-                return Ok(());
+                return self.give_up(stream);
             };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
-            self.observed.add(entries.map(|one| one.flow.local.port))?;
-            self.hand_over(existing, stream)?;
+            self.intake.observed.add(entries.map(|one| one.flow.local.port))?;
+            self.intake.hand_over(existing, stream)?;
             return self.end_scan(&looked, stream);
         };
-        let namespaces = self.settings.namespaces()?;
+        let namespaces = self.intake.settings.namespaces()?;
         let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
         self.scans.current = log_failure(scan);
-        if self.scans.current.is_none() {
-            self.scans.failed();
-        }
-        Ok(())
+        if self.scans.current.is_none() { self.give_up(stream) } else { Ok(()) }
+    }
+
+    /// Tries again later. Nothing is concluded from what the scan did not show.
+    fn give_up(&mut self, stream: &mut Stream) -> Result<()> {
+        self.scans.current = None;
+        self.scans.want(For::Completeness);
+        self.scans.next = Instant::now() + RETRY;
+        self.end_scan(&HashSet::new(), stream)
     }
 
     fn scan_on(&mut self, stream: &mut Stream) -> Result<()> {
         let Some(scan) = &mut self.scans.current else { return Ok(()) };
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return Ok(()) };
         match log_failure(scan.chunk(&mut iterators)) {
-            // Nothing is concluded from what it did not show.
-            None => self.scans.failed(),
-            Some(Some(existing)) => self.hand_over(existing, stream)?,
+            None => self.give_up(stream)?,
+            Some(Some(existing)) => self.intake.hand_over(existing, stream)?,
             Some(None) => {
                 let looked = scan.looked().clone();
                 self.scans.current = None;
@@ -244,21 +223,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// What was read is handed over after all that the programs told before.
-    fn hand_over(&mut self, existing: Vec<Existing>, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
-        for mut one in existing {
-            if let Some(completion) = &mut self.completion {
-                completion.pass_existing(&mut one);
-            }
-            stream.event(Event::Existing(Box::new(one)))?;
-        }
-        Ok(())
-    }
-
     fn end_scan(&mut self, looked: &HashSet<u32>, stream: &mut Stream) -> Result<()> {
-        self.pass(usize::MAX, stream)?;
-        let skipped = self.settings.inodes().filter(|netns| !looked.contains(netns)).collect();
+        self.intake.pass(usize::MAX, stream)?;
+        let skipped = self.intake.settings.unseen(looked);
         stream.event(Event::ScanEnded { skipped })
     }
 
@@ -267,20 +234,20 @@ impl Kernel {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        if self.completion.is_none() || Instant::now() < self.next_round {
+        if self.intake.completion.is_none() || Instant::now() < self.next_round {
             return Ok(());
         }
         let began = Instant::now();
         let time_ns = clock::now_boot_ns()?;
         let protocols = &self.looks.protocols;
         let lists = Lists {
-            time_waits: stream.ledger().holdings().time_waits().len() > 0,
+            time_waits: stream.ledger().holdings().time_waits().len(),
             udp: protocols.is_empty() || protocols.contains(&Protocol::Udp),
         };
-        let round = Round::look(time_ns, self.settings.namespaces()?.iter(), lists);
+        let round = Round::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
         // What the programs told before the look comes first: else it would be found twice.
-        self.pass(usize::MAX, stream)?;
-        if let Some(completion) = &mut self.completion {
+        self.intake.pass(usize::MAX, stream)?;
+        if let Some(completion) = &mut self.intake.completion {
             for event in complete(completion, &round, stream) {
                 stream.event(event)?;
             }
@@ -291,39 +258,11 @@ impl Kernel {
 
     /// Detaches, and hands over what is left. A scan under way concludes nothing.
     pub(super) fn finish(self, stream: &mut Stream) -> Result<()> {
-        let Self { mut ring, mut completion, attached, .. } = self;
+        let Self { mut intake, attached, .. } = self;
         drop(attached);
-        let mut result = Ok(());
-        while ring.drain(usize::MAX, |mut event| {
-            if let Some(completion) = &mut completion {
-                completion.pass(&mut event);
-            }
-            if result.is_ok() {
-                result = stream.event(event);
-            }
-        }) > 0
-        {}
-        result?;
-        ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
+        while intake.pass(usize::MAX, stream)? > 0 {}
+        intake.ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
     }
-}
-
-/// Settings go to the stream, and the ports of their ranges to the programs.
-fn tell_settings(
-    events: Vec<Event>,
-    observed: &mut Observed,
-    scans: &mut Scans,
-    stream: &mut Stream,
-) -> Result<()> {
-    for event in events {
-        if let Event::Namespace(settings) = &event {
-            let range = settings.ports.ephemeral;
-            // Who holds one of the new ports was of no interest so far.
-            scans.is_wanted |= observed.add(range.min..=range.max)?;
-        }
-        stream.event(event)?;
-    }
-    Ok(())
 }
 
 fn log_failure<T>(result: Result<T>) -> Option<T> {

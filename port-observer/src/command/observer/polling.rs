@@ -1,7 +1,5 @@
 //! The backend without kernel programs at work.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -13,9 +11,6 @@ use crate::{
         settings::Settings,
     },
 };
-
-/// How often settings are looked at.
-const SETTINGS: Duration = Duration::from_millis(100);
 
 pub(super) struct Polling {
     poll: Poll,
@@ -42,7 +37,7 @@ impl Polling {
             stream.event(Event::Existing(Box::new(one)))?;
         }
         let looked = self.poll.looked();
-        let skipped = self.settings.inodes().filter(|netns| !looked.contains(netns)).collect();
+        let skipped = self.settings.unseen(&looked);
         stream.event(Event::ScanEnded { skipped })
     }
 
@@ -69,10 +64,8 @@ impl Polling {
     }
 
     pub(super) async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.round.tick() => self.is_due = true,
-            () = tokio::time::sleep(SETTINGS) => {}
-        }
+        self.round.tick().await;
+        self.is_due = true;
     }
 
     fn look_at_settings(&mut self, stream: &mut Stream) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::{
     report::{Holding, Port, Snapshot},
     source::{
         poll::{Limits, OTHERS_ARE_HIDDEN, Poll, Scope},
-        settings,
+        settings, unseen,
     },
 };
 
@@ -48,7 +48,7 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
             Err(error) => unset.push((namespace.inode, format!("{error:#}"))),
         }
     }
-    let mut poll = Poll::new(Scope::Given(namespaces), &config.protocols);
+    let mut poll = Poll::new(Scope::Given(namespaces), &config.protocols).with_iterator();
     let existing = poll.baseline().context("the sockets that are there can't be listed")?;
     let sockets: Vec<SocketId> = existing.iter().filter_map(|one| one.socket).collect();
     let looked = poll.looked();
@@ -71,6 +71,7 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
         host: name.nodename().to_string_lossy().into_owned(),
         kernel: name.release().to_string_lossy().into_owned(),
         missing,
+        sources: unseen::sources(poll.limits().fallback.is_some(), poll.limits().way),
         summary: ledger.summary(time_ns, config.top, &|_| true, &|_| true),
         holdings: config.holdings.then(|| holdings(&ledger, &poll, &sockets, config)),
         asked: config.asked(),
@@ -92,24 +93,16 @@ fn namespaces(config: &SnapshotConfig) -> Result<(Vec<Namespace>, Vec<String>)> 
 fn limits(limits: &Limits, existing: &[Existing], config: &SnapshotConfig) -> Vec<String> {
     let mut missing = limits.unreadable.clone();
     let has_tcp = config.protocols.is_empty() || config.protocols.contains(&Protocol::Tcp);
-    if let Some(reason) = &limits.fallback {
-        missing.push(format!(
-            "sockets that are only bound: /proc/net stands in for socket diagnostics ({reason})"
-        ));
-    } else if has_tcp && diag::lists_bound_sockets() == Some(false) {
-        missing.push("TCP sockets that are only bound: this kernel lists none".to_owned());
-    }
+    let fallback = limits.fallback.as_deref();
+    let lists_bound = !has_tcp || fallback.is_some() || diag::lists_bound_sockets() != Some(false);
+    missing.extend(unseen::sockets(has_tcp, fallback, lists_bound));
     if limits.malformed > 0 {
         missing.push(format!("{} sockets: their records made no sense", limits.malformed));
     }
     let (entries, sockets): (Vec<&Existing>, Vec<&Existing>) =
         existing.iter().partition(|one| one.state == TcpState::TIME_WAIT);
     if limits.hidden_processes > 0 && sockets.iter().any(|one| one.task.is_none()) {
-        missing.push(format!(
-            "the processes of some sockets: the open files of {} processes may not be read, which \
-             takes root",
-            limits.hidden_processes
-        ));
+        missing.push(unseen::processes(limits.hidden_processes));
     }
     if !entries.is_empty() {
         missing.push("whose a TIME_WAIT was: only `live`, started before, tells".to_owned());
@@ -135,13 +128,13 @@ fn holdings(
         .filter_map(|&socket| {
             let holding = all.get(all.find(socket)?);
             let listed = poll.socket(socket)?;
-            let flow = holding.flow;
+            let flow = holding.flow();
             let port = Port {
                 netns: flow.netns,
                 protocol: flow.protocol,
                 local: Some(flow.local),
                 remote: flow.remote,
-                caller: holding.caller.clone(),
+                caller: holding.caller(),
             };
             let inode = (listed.inode != 0).then_some(listed.inode);
             config.asks_for(flow.local.port).then_some(Holding { port, state: listed.state, inode })

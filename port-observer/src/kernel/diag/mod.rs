@@ -9,11 +9,13 @@ mod netlink;
 mod proc_net;
 mod wire;
 
+use std::fs;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 
 use anyhow::Context;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+use nix::sys::utsname::uname;
 
 use crate::event::{Flow, Protocol, TcpState};
 use crate::kernel::netns::own_inode;
@@ -64,6 +66,11 @@ pub struct States(u32);
 impl States {
     /// All, with those that are only bound (reported from 6.8).
     pub const ALL: Self = Self(0x3ffe);
+
+    /// Those that the kernel keeps apart from connections: listening and only bound.
+    pub const NOT_CONNECTED: Self = Self(1 << 10 | 1 << 13);
+    /// All others.
+    pub const CONNECTED: Self = Self(Self::ALL.0 & !Self::NOT_CONNECTED.0);
 
     /// These states.
     pub fn of(states: &[TcpState]) -> Self {
@@ -148,10 +155,25 @@ pub fn dump(request: &Request) -> anyhow::Result<Dump> {
     Ok(dump)
 }
 
-/// Whether this kernel lists TCP sockets that are only bound (6.8 and later). It tries: a socket is
-/// bound to a free port of 127.0.0.1 for a moment and looked for. `None` when there was no port to
-/// try with or no answer.
+/// Whether this kernel lists TCP sockets that are only bound. From Linux 6.8 on it does
+/// (`inet_diag_dump_icsk`); of older kernels, to which distributions may have brought it, one is
+/// tried: a socket is bound to a free port of 127.0.0.1 for a moment and looked for, which goes over
+/// all sockets. `None` when there was no port to try with or no answer.
 pub fn lists_bound_sockets() -> Option<bool> {
+    let release = uname().ok().and_then(|name| version(name.release().to_str()?));
+    if release.is_some_and(|release| release >= (6, 8)) {
+        return Some(true);
+    }
+    lists_one_that_is_bound()
+}
+
+/// `6.1.0-13-amd64`: (6, 1).
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|other: char| !other.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn lists_one_that_is_bound() -> Option<bool> {
     let address = SockaddrIn::new(127, 0, 0, 1, 0);
     let flags = SockFlag::SOCK_CLOEXEC;
     let probe = socket(AddressFamily::Inet, SockType::Stream, flags, None).ok()?;
@@ -165,6 +187,21 @@ pub fn lists_bound_sockets() -> Option<bool> {
     let mut found = false;
     for_each(&request, |socket| found |= socket.flow.local.port == port).ok()?;
     Some(found)
+}
+
+/// About how many TCP sockets and TIME_WAIT entries there are in the calling thread's namespace; the
+/// kernel keeps count of them (`sockstat_seq_show`, net/ipv4/proc.c).
+pub fn estimate_tcp() -> usize {
+    let read = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+        text.lines().find(|line| line.starts_with("TCP")).map_or(0, |line| {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let after = |label| words.iter().skip_while(|word| **word != label).nth(1);
+            let numbers = ["inuse", "tw"].map(|label| after(label)?.parse::<usize>().ok());
+            numbers.into_iter().flatten().sum()
+        })
+    };
+    read("sockstat") + read("sockstat6")
 }
 
 /// Calls `each` for every socket, without keeping a list: for counting hundreds of thousands. A
@@ -191,7 +228,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, other: Self) {
+    /// Of both together.
+    pub fn add(&mut self, other: Self) {
         self.interrupted |= other.interrupted;
         self.malformed += other.malformed;
     }

@@ -367,3 +367,23 @@ fn the_fallback_shows_what_netlink_shows() {
         assert_eq!(mine(&netlink).len(), 8);
     });
 }
+
+#[test]
+fn a_kernels_version_is_read_off_its_release() {
+    assert_eq!(super::version("6.1.0-13-amd64"), Some((6, 1)));
+    assert_eq!(super::version("6.18.44-fc-v669"), Some((6, 18)));
+    assert_eq!(super::version("7.2-rc1"), Some((7, 2)));
+    assert_eq!((super::version("six"), super::version("")), (None, None));
+}
+
+#[test]
+fn the_kernels_own_count_is_near_what_it_lists() {
+    in_fresh_namespace(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let _held: Vec<_> = (0..10)
+            .map(|_| (std::net::TcpStream::connect(to).unwrap(), listener.accept()))
+            .collect();
+        assert!(super::estimate_tcp() >= 20, "{}", super::estimate_tcp());
+    });
+}

@@ -1,7 +1,7 @@
 //! What a scan finds, joined with what events told.
 
 use super::*;
-use crate::event::Existing;
+use crate::event::{Existing, LossPlace};
 
 /// The time of scans: after whatever was told before.
 const LATER: u64 = 1_000_000;
@@ -28,6 +28,17 @@ impl Book {
     fn finds(&mut self, socket: SocketId, flow: Flow, state: TcpState) -> Vec<String> {
         self.now_ns = LATER;
         self.apply(Event::Existing(Box::new(existing(Some(socket), flow, state))))
+    }
+
+    /// How many found no room since the last call.
+    fn unaccounted(&mut self) -> u64 {
+        let mut out = Vec::new();
+        self.ledger.tick(self.now_ns, &mut out);
+        let lost = out.iter().map(|report| match report.body {
+            Body::Lost { count, place: LossPlace::Ledger, .. } => count,
+            _ => 0,
+        });
+        lost.sum()
     }
 
     fn scan_ends(&mut self) -> Vec<String> {
@@ -201,4 +212,40 @@ fn what_was_found_at_an_address_before_its_socket_took_another_port_is_old() {
     assert_eq!(book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED), NO_LINES);
     assert_eq!(book.scan_ends(), NO_LINES);
     assert_eq!(book.ledger.holdings().len(), 1);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted_once() {
+    let mut book = Book::with(Options { max_holdings: 1, ..Options::default() });
+    let (early, third) = (SocketId(31), SocketId(33));
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(early, to_web(40003), connect("curl"));
+    book.scan_begins();
+    book.tell(OTHER, to_web(40001), connect("curl"));
+    assert_eq!(book.finds(early, to_web(40003), TcpState::ESTABLISHED), NO_LINES);
+    assert_eq!(book.finds(OTHER, to_web(40001), TcpState::ESTABLISHED), NO_LINES);
+    let said = book.finds(third, to_web(40002), TcpState::ESTABLISHED);
+    assert_eq!(said, ["existing 40002>10.0.0.9:80 old"]);
+    book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.unaccounted(), 3);
+
+    book.scan_begins();
+    for (socket, port) in [(SOCKET, 40000), (OTHER, 40001), (third, 40002)] {
+        assert_eq!(book.finds(socket, to_web(port), TcpState::ESTABLISHED), NO_LINES);
+    }
+    assert_eq!(book.scan_ends(), NO_LINES);
+    assert_eq!(book.unaccounted(), 0);
+}
+
+#[test]
+fn all_is_known_once_a_scan_has_ended() {
+    let mut book = Book::new();
+    assert!(!book.ledger.knows_all());
+    book.scan_begins();
+    book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    assert!(!book.ledger.knows_all());
+    book.scan_ends();
+    book.scan_begins();
+    assert!(book.ledger.knows_all());
 }

@@ -46,7 +46,7 @@ fn counted(book: &Book, key: &SpaceKey, bound: &dyn Fn(u16) -> bool) -> u32 {
     let settings = holdings.namespaces[&NETNS].settings.as_ref().unwrap();
     let is_used = |port: u16| {
         let on_it: Vec<&Holding> =
-            holdings.iter().filter(|holding| holding.flow.local.port == port).collect();
+            holdings.iter().filter(|holding| holding.flow().local.port == port).collect();
         match key.kind {
             SpaceKind::Bind { address } => on_it.iter().any(|h| rules::overlaps(address, h)),
             SpaceKind::Connect { source, destination } => {
@@ -62,8 +62,8 @@ fn counted(book: &Book, key: &SpaceKey, bound: &dyn Fn(u16) -> bool) -> u32 {
                         && rules::may_reuse(settings.tw_reuse, source, destination.address)
                 };
                 let is_there = |holding: &&Holding| {
-                    holding.flow.local.address == source
-                        && holding.flow.remote == Some(destination)
+                    holding.flow().local.address == source
+                        && holding.flow().remote == Some(destination)
                         && !is_old(holding)
                 };
                 is_blocked || on_it.iter().any(is_there)
@@ -299,7 +299,10 @@ fn an_exhausted_call_has_the_whole_story() {
         .collect();
     assert_eq!(holders, [("curl", 1, 6), ("wget", 3, 0)]);
     let cause = story.cause.as_ref().unwrap();
-    assert_eq!((cause.kind.name(), cause.time_wait, cause.established), ("churn", 6, 4));
+    assert_eq!(
+        (cause.kind.name(), cause.evidence.time_wait, cause.evidence.established),
+        ("churn", 6, 4)
+    );
 }
 
 #[test]
@@ -317,9 +320,7 @@ fn a_conflict_names_who_has_the_port() {
 
 #[test]
 fn a_full_ledger_says_how_many_ports_it_does_not_account() {
-    let options = Options { max_holdings: 2, ..Options::default() };
-    let ledger = Ledger::new(Named::default(), options);
-    let mut book = Book { ledger, now_ns: 0 };
+    let mut book = Book::with(Options { max_holdings: 2, ..Options::default() });
     for index in 0..5u16 {
         let socket = SocketId(u64::from(index) + 1);
         let said = book.tell(socket, to_web(40000 + index), connect("curl"));

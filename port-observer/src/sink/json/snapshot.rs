@@ -9,7 +9,7 @@ use super::processes::{Objects, Processes};
 use super::summary::Summary;
 use super::to_json;
 use super::types::{Place, SCHEMA};
-use crate::report;
+use crate::report::{self, Sources};
 use crate::sink::clock::UtcClock;
 
 #[derive(Serialize)]
@@ -19,6 +19,7 @@ struct Snapshot<'a> {
     host: &'a str,
     kernel: &'a str,
     missing: &'a [String],
+    sources: Sources,
     #[serde(flatten)]
     summary: Summary<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +55,7 @@ pub fn write(mut out: impl Write, snapshot: &report::Snapshot, offset_ns: i64) -
         host: &snapshot.host,
         kernel: &snapshot.kernel,
         missing: &snapshot.missing,
+        sources: snapshot.sources,
         summary: Summary::new(&snapshot.summary, &largest),
         holdings: snapshot.holdings.as_ref().map(|all| all_of(all, &owners)),
     };

@@ -136,17 +136,17 @@ struct Evidence {
 
 impl Serialize for Cause<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let cause = self.0;
+        let report::Cause { kind, evidence } = self.0;
         CauseFields {
-            kind: cause.kind.name(),
+            kind: kind.name(),
             evidence: Evidence {
-                capacity: cause.capacity,
-                time_wait: cause.time_wait,
-                established: cause.established,
-                bound: cause.bound,
-                closed_per_second: cause.closed_per_second.and_then(rounded),
-                median_age_seconds: cause.median_age_seconds.and_then(rounded),
-                growth_per_second: cause.growth_per_second.and_then(rounded),
+                capacity: evidence.capacity,
+                time_wait: evidence.time_wait,
+                established: evidence.established,
+                bound: evidence.bound,
+                closed_per_second: evidence.growth.and_then(|g| rounded(g.closed_per_second)),
+                median_age_seconds: evidence.median_age_seconds.and_then(rounded),
+                growth_per_second: evidence.growth.and_then(|g| rounded(g.used_per_second)),
             },
         }
         .serialize(serializer)

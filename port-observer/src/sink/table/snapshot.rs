@@ -9,7 +9,7 @@ use super::block::{self, Align};
 use super::figures::holder;
 use super::overview::{self, View};
 use super::words::standing;
-use crate::report::{Holding, Snapshot};
+use crate::report::{Holding, Snapshot, Sources};
 use crate::sink::Sink as _;
 use crate::sink::escape::escape;
 
@@ -25,6 +25,9 @@ impl<W: Write + Send> Table<W> {
         let time = self.clock.format(snapshot.time_ns).to_owned();
         let (host, kernel) = (escape(&snapshot.host), escape(&snapshot.kernel));
         self.plain_line(&format!("{host} (Linux {kernel}) at {time}"), Style::new())?;
+        let Sources { sockets, processes } = snapshot.sources;
+        let processes = processes.map_or_else(String::new, |from| format!(", processes {from}"));
+        self.plain_line(&format!("  from: sockets {sockets}{processes}"), Style::new())?;
         for missing in &snapshot.missing {
             self.plain_line(&format!("  missing: {}", escape(missing)), Style::new())?;
         }

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use super::figures::{age, ends, holder_name, outlook, rate};
 use crate::event::Protocol;
-use crate::report::{Cause, CauseKind, Holder, Space, SpaceKind, Story};
+use crate::report::{Cause, CauseKind, Evidence, Holder, Space, SpaceKind, Story};
 
 /// Holders that are shown.
 const HOLDERS_SHOWN: usize = 5;
@@ -59,20 +59,22 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
 
 /// The cause and the numbers that say so.
 fn evidence(cause: &Cause) -> String {
-    let &Cause { kind, capacity, time_wait, established, bound, .. } = cause;
+    let Evidence { capacity, time_wait, established, bound, median_age_seconds, growth, .. } =
+        cause.evidence;
     let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
-    match kind {
+    match cause.kind {
         CauseKind::Churn => {
-            let closed = finite(cause.closed_per_second).map_or_else(String::new, |closed| {
-                format!(", connections close at {}", rate(closed))
-            });
+            let closed = finite(growth.map(|growth| growth.closed_per_second))
+                .map_or_else(String::new, |closed| {
+                    format!(", connections close at {}", rate(closed))
+                });
             format!("churn, {time_wait} of {capacity} ports wait in TIME_WAIT{closed}")
         }
         CauseKind::Leak => {
-            let age = finite(cause.median_age_seconds).map_or_else(String::new, |seconds| {
+            let age = finite(median_age_seconds).map_or_else(String::new, |seconds| {
                 format!(", half of them for {} or more", age(seconds))
             });
-            let growth = finite(cause.growth_per_second)
+            let growth = finite(growth.map(|growth| growth.used_per_second))
                 .filter(|growth| *growth > 0.0)
                 .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
             format!("leak, connections hold {established} of {capacity} ports{age}{growth}")

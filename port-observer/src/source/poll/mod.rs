@@ -18,6 +18,7 @@ use crate::kernel::diag::{self, Origin, Request};
 use crate::kernel::netns::{self, Namespace};
 use crate::process::ProcFs;
 
+use super::owners::{self, Way};
 use compare::{Change, Held, Round, Snapshot, compare};
 
 /// Which namespaces to look at.
@@ -54,6 +55,8 @@ pub struct Limits {
     pub malformed: u64,
     /// Processes whose files may not be seen: their sockets have no process.
     pub hidden_processes: usize,
+    /// How the processes were found, if any was looked for.
+    pub way: Option<Way>,
 }
 
 /// Compares rounds.
@@ -62,6 +65,8 @@ pub struct Poll {
     scope: Scope,
     request: Request,
     proc_fs: ProcFs,
+    /// Whether a BPF iterator may find the processes.
+    may_iterate: bool,
     /// The round before; `None` until the first.
     previous: Option<Snapshot>,
     limits: Limits,
@@ -78,9 +83,15 @@ impl Poll {
             scope,
             request,
             proc_fs: ProcFs::default(),
+            may_iterate: false,
             previous: None,
             limits: Limits::default(),
         }
+    }
+
+    /// Lets a BPF iterator find the processes, where it may be loaded and is worth it.
+    pub fn with_iterator(self) -> Self {
+        Self { may_iterate: true, ..self }
     }
 
     /// The first round: what is held already, listeners first. Later rounds compare with it.
@@ -209,7 +220,13 @@ impl Poll {
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let owners = self.proc_fs.socket_owners(&wanted).context("cannot list /proc")?;
+        let found = if self.may_iterate {
+            owners::socket_owners(&self.proc_fs, &wanted)
+        } else {
+            self.proc_fs.socket_owners(&wanted).map(|owners| (owners, Way::Proc))
+        };
+        let (owners, way) = found.context("cannot list /proc")?;
+        self.limits.way = Some(way);
         self.limits.hidden_processes = owners.hidden_processes;
         let pids: HashSet<u32> = owners.pids.values().copied().collect();
         let tasks: HashMap<u32, Task> =

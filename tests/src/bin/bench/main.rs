@@ -7,6 +7,7 @@ mod machine;
 mod memory;
 mod programs;
 mod rate;
+mod scan;
 mod statistics;
 mod tracer;
 mod traffic;
@@ -40,16 +41,19 @@ enum Part {
     Latency,
     /// How many events a second.
     Rate,
+    /// One look at very many sockets.
+    Scan,
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("cost", Self::Cost),
         ("time_wait", Self::TimeWait),
         ("programs", Self::Programs),
         ("memory", Self::Memory),
         ("latency", Self::Latency),
         ("rate", Self::Rate),
+        ("scan", Self::Scan),
     ];
 }
 
@@ -81,6 +85,8 @@ fn main() -> Result<()> {
     let (mut rounds, mut slice, mut bpftrace) = (5, Duration::from_millis(600), None);
     let mut limit = 150;
     let mut parts = Part::ALL.map(|(_, part)| part).to_vec();
+    // Not about observing: it is measured when it is asked for.
+    parts.retain(|part| *part != Part::Scan);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let Some(value) = arguments.next() else { bail!("{USAGE}") };
@@ -135,6 +141,9 @@ fn measure(setup: &Setup, part: Part) -> Result<Value> {
     if Instant::now() > setup.deadline {
         bail!("left out: no time left (--limit)");
     }
+    if part == Part::Scan {
+        return scan::measure(setup);
+    }
     traffic::prepare_namespace();
     setup.place.pin_traffic()?;
     let server = Server::listen()?;
@@ -145,5 +154,6 @@ fn measure(setup: &Setup, part: Part) -> Result<Value> {
         Part::Memory => memory::measure(setup, &server),
         Part::Latency => latency::measure(setup, &server),
         Part::Rate => rate::measure(setup, &server),
+        Part::Scan => bail!("it has no traffic"),
     }
 }

@@ -7,7 +7,6 @@ use tests::lines::{Body, Exhausted, Line};
 use tests::net::{Net, SERVER, Server, ephemeral_range, in_namespace, scenario, sysctl};
 use tests::observer::Observer;
 use tests::socket::{ANY, Held, local, tcp};
-use tests::system::patience;
 
 use super::fill::{exhausted, fill};
 
@@ -150,8 +149,6 @@ fn what_does_not_fit_into_the_ledger_is_told_and_counted() {
         let netns = inode.to_string();
         let room = ROOM.to_string();
         let observer = Observer::own(&["--netns", &netns, "--max-holdings", &room])?;
-        // What the first scan finds and has no room for would be counted a second time.
-        thread::sleep(patience() / 40);
         let held: Vec<Held> = (0..PORTS).map(|n| tcp().bind(local(2000 + n))).collect();
         let ended = observer.interrupted();
         let mut lost = 0;

@@ -4,6 +4,7 @@
 mod attribution;
 mod cause;
 mod check;
+mod check_failures;
 mod existing;
 mod fill;
 mod forecast;

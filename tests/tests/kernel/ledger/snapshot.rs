@@ -6,12 +6,13 @@ use std::process::Command;
 
 use serde::Deserialize;
 use tests::lines::{Endpoint, Namespace, Process, ProcessUse, Space};
-use tests::net::{
-    FIN_WAIT2, SERVER, TIME_WAIT, ephemeral_range, in_namespace, tcp_state, tcp_states,
-};
+use tests::net::{FIN_WAIT2, SERVER, ephemeral_range, in_namespace, tcp_state, tcp_states};
 use tests::observer::until;
 use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
 use tests::system;
+
+use super::check::leave_in_time_wait;
+use super::fill::fill;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,10 +22,19 @@ struct Snapshot {
     host: String,
     kernel: String,
     missing: Vec<String>,
+    sources: Sources,
     namespaces: Vec<Namespace>,
     spaces: Vec<Space>,
     processes: Vec<ProcessUse>,
     holdings: Option<Vec<Holding>>,
+}
+
+/// Where it comes from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sources {
+    sockets: String,
+    processes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,14 +122,7 @@ fn build() -> Vec<Held> {
     child.read_to_the_end();
     until("closed by one side", || tcp_state(client.local, SERVER) == Some(FIN_WAIT2));
     held.push(child);
-    for _ in 0..3 {
-        let mut client = tcp().connect(SERVER);
-        let mut child = held[0].accept();
-        client.close();
-        child.read_to_the_end();
-        child.close();
-        until("closed by both", || tcp_state(client.local, SERVER) == Some(TIME_WAIT));
-    }
+    leave_in_time_wait(&held[0], 3);
     held
 }
 
@@ -131,6 +134,9 @@ fn a_snapshot_has_the_numbers_of_the_kernels_own_lists() {
         let seen = snapshot(&["--holdings", "--netns", &inode.to_string()]);
         assert_eq!(listed(), before, "the namespace was not quiet");
         assert_eq!(seen.schema, 1);
+        assert_eq!(seen.sources.sockets, "sock_diag");
+        let ways = [Some("bpf_iterator"), Some("proc")];
+        assert!(ways.contains(&seen.sources.processes.as_deref()), "{:?}", seen.sources);
         assert!(!seen.host.is_empty() && !seen.kernel.is_empty());
         assert!(seen.time.duration_until(jiff::Timestamp::now()).as_secs() < 600);
 
@@ -183,16 +189,9 @@ fn a_space_has_as_much_headroom_as_connects_then_succeed() {
         let space = seen.spaces.iter().find(is_server).expect("the space to the server");
         assert!(seen.spaces.iter().all(|one| one.used <= space.used), "the fullest is first");
         assert!(seen.spaces.len() <= 3, "accepted connections are no space: {:?}", seen.spaces);
-        let mut connects = 0;
-        let refused = loop {
-            let mut next = tcp();
-            match next.try_connect(SERVER) {
-                Ok(()) => connects += 1,
-                Err(errno) => break errno,
-            }
-            held.push(next);
-        };
-        assert_eq!(refused, nix::errno::Errno::EADDRNOTAVAIL);
+        let more = fill();
+        let connects = more.len() as u32;
+        held.extend(more);
         // A port that is only bound is not seen by a kernel that does not list it, and TIME_WAIT may
         // have grown old enough in between.
         let grown = space.headroom + 3;

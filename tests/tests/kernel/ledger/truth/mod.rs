@@ -31,7 +31,8 @@ const SETTLED: Duration = Duration::from_millis(2100);
 /// How many states that were stated wrongly are shown with their story.
 const SHOWN: usize = 3;
 /// More than the lines that an observer may need.
-const ARGUMENTS: [&str; 3] = ["--spaces", "--events", "start,acquire,exhausted,lost,stop"];
+const ARGUMENTS: [&str; 5] =
+    ["--spaces", "--summary", "500ms", "--events", "start,acquire,exhausted,summary,lost,stop"];
 
 fn seeds() -> Vec<u64> {
     let number = |text: &str| text.trim().parse().unwrap_or_else(|e| panic!("seed {text:?}: {e}"));
@@ -77,7 +78,10 @@ fn as_many_calls_succeed_as_the_headroom_says_of_sockets_from_before() {
     let ask = |seeds: &[u64]| {
         in_threads(seeds, &|seeds| {
             let worlds = make(seeds);
-            Observer::own(&ARGUMENTS).map_or_else(Vec::new, |observer| all(&observer, worlds))
+            Observer::own(&ARGUMENTS).map_or_else(Vec::new, |observer| {
+                knows_all(&observer);
+                all(&observer, worlds)
+            })
         })
     };
     // Others than those that are asked of while the observer watches.
@@ -112,6 +116,13 @@ fn make(seeds: &[u64]) -> Vec<World> {
     let mut worlds: Vec<World> = seeds.iter().map(|seed| World::new(*seed)).collect();
     worlds.iter_mut().for_each(World::fill);
     worlds
+}
+
+/// Waits until the observer has listed what was there before it: then it begins to summarize.
+fn knows_all(observer: &Observer) {
+    let is_summary = |line: &Line| matches!(line.body, Body::Summary(_));
+    let known = observer.wait_lines(0, |lines| lines.iter().any(is_summary).then_some(()));
+    known.unwrap_or_else(|error| panic!("wait for the first summary: {error:#}"));
 }
 
 /// Waits, then asks everything and compares.

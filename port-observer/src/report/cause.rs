@@ -1,8 +1,5 @@
 //! Why a space ran out of ports.
 
-use super::history::Growth;
-use crate::report::{Cause, CauseKind};
-
 /// A range with fewer ports than this is small: the kernel's own default has 28,232.
 const SMALL_CAPACITY: u32 = 1_000;
 /// Connections that are younger than this at the median are not held for long.
@@ -10,39 +7,85 @@ const LONG_HELD_SECONDS: f64 = 10.0;
 /// Of connections that leak, at most this part of the growth is closed.
 const LEAK_CLOSED: f64 = 0.1;
 
-/// What keeps the ports of a space.
+/// Why a space ran out of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CauseKind {
+    /// Mostly TIME_WAIT: connections come and go fast.
+    Churn,
+    /// Connections are held for long and grow in number.
+    Leak,
+    /// Ports are held by bind(), which connect() can't share.
+    BindHeld,
+    /// Many connections in real use.
+    Concurrency,
+    /// The range is small.
+    SmallRange,
+}
+
+impl CauseKind {
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Leak => "leak",
+            Self::BindHeld => "bind_held",
+            Self::Concurrency => "concurrency",
+            Self::SmallRange => "small_range",
+        }
+    }
+}
+
+/// What happened in a space over the last minute, or since it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Growth {
+    /// By how much `used` grew per second; negative when it shrank.
+    pub used_per_second: f64,
+    /// How many connections were closed per second.
+    pub closed_per_second: f64,
+}
+
+/// What keeps the ports of a space, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// The ports there are.
+    /// Ports that the call could have had, reserved ones left out.
     pub capacity: u32,
-    /// Kept by TIME_WAIT.
+    /// Of these, kept by TIME_WAIT.
     pub time_wait: u32,
-    /// Of these, old enough to be taken over, if `tcp_tw_reuse` allows it.
+    /// Of these, old enough to be taken over, if `tcp_tw_reuse` allowed it.
     pub reusable: u32,
-    /// Kept by connections.
+    /// Kept by connections in use.
     pub established: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.
     pub bound: u32,
-    /// The median age of the connections.
+    /// The median age of the connections in use, if known.
     pub median_age_seconds: Option<f64>,
-    /// How the space changed.
+    /// How the space changed over the last minute, if known.
     pub growth: Option<Growth>,
+}
+
+/// Why, and the numbers that say so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// Why.
+    pub kind: CauseKind,
+    /// What it was concluded from.
+    pub evidence: Evidence,
 }
 
 impl Evidence {
     /// The cause that the numbers show.
     pub fn cause(self) -> Cause {
-        Cause {
-            kind: self.kind(),
-            capacity: self.capacity,
-            time_wait: self.time_wait,
-            reusable: self.reusable,
-            established: self.established,
-            bound: self.bound,
-            closed_per_second: self.growth.map(|growth| growth.closed_per_second),
-            median_age_seconds: self.median_age_seconds,
-            growth_per_second: self.growth.map(|growth| growth.used_per_second),
-        }
+        Cause { kind: self.kind(), evidence: self }
+    }
+
+    /// How many connections were closed per second, if known.
+    pub fn closed_per_second(&self) -> Option<f64> {
+        self.growth.map(|growth| growth.closed_per_second)
+    }
+
+    /// By how much `used` grew per second, if known.
+    pub fn growth_per_second(&self) -> Option<f64> {
+        self.growth.map(|growth| growth.used_per_second)
     }
 
     fn kind(&self) -> CauseKind {

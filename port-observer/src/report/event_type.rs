@@ -1,0 +1,66 @@
+//! The `type` of a line.
+
+/// The `type` of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventType {
+    /// First line.
+    Start,
+    /// A port that was held when observing began.
+    Existing,
+    /// A local port was taken.
+    Acquire,
+    /// TIME_WAIT keeps the port.
+    TimeWait,
+    /// The port is free again.
+    Release,
+    /// The kernel had no port to give.
+    Exhausted,
+    /// A fixed port was not to be had.
+    Conflict,
+    /// A space crossed a threshold.
+    Threshold,
+    /// A TCP state change.
+    State,
+    /// Namespaces, spaces and processes at one moment.
+    Summary,
+    /// Events were lost.
+    Lost,
+    /// Last line.
+    Stop,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Start,
+        Self::Existing,
+        Self::Acquire,
+        Self::TimeWait,
+        Self::Release,
+        Self::Exhausted,
+        Self::Conflict,
+        Self::Threshold,
+        Self::State,
+        Self::Summary,
+        Self::Lost,
+        Self::Stop,
+    ];
+
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Existing => "existing",
+            Self::Acquire => "acquire",
+            Self::TimeWait => "time_wait",
+            Self::Release => "release",
+            Self::Exhausted => "exhausted",
+            Self::Conflict => "conflict",
+            Self::Threshold => "threshold",
+            Self::State => "state",
+            Self::Summary => "summary",
+            Self::Lost => "lost",
+            Self::Stop => "stop",
+        }
+    }
+}

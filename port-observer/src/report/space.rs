@@ -1,0 +1,118 @@
+//! A set of ports to choose from, how full it is, and who fills it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::Cause;
+use crate::{
+    event::{Endpoint, Protocol},
+    process::Process,
+};
+
+/// What a space is the choice of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpaceKind {
+    /// connect() without a port of its own.
+    Connect {
+        /// The local address.
+        source: IpAddr,
+        /// Where to.
+        destination: Endpoint,
+    },
+    /// bind() to port 0, and UDP's automatic bind.
+    Bind {
+        /// The local address.
+        address: IpAddr,
+    },
+}
+
+/// The set of ports that one allocation chooses from, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Space {
+    /// Of which call.
+    pub kind: SpaceKind,
+    /// The inode number of the network namespace.
+    pub netns: u32,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Ports in the ephemeral range, reserved ones left out.
+    pub capacity: u32,
+    /// How many of them the call can't get.
+    pub used: u32,
+    /// How many such calls would succeed now.
+    pub headroom: u32,
+    /// How `used` grew per second, over the last minute or what is known of it.
+    pub growth_per_second: Option<f64>,
+    /// When it will be full at that rate; absent when it does not grow.
+    pub seconds_to_exhaustion: Option<f64>,
+}
+
+impl Space {
+    /// How much of the capacity is used, in percent; of an empty range, 100.
+    pub fn used_percent(&self) -> f64 {
+        used_percent(self.used, self.capacity)
+    }
+}
+
+/// How much of a capacity is used, in percent, at most 100; of an empty one, 100.
+pub fn used_percent(used: u32, capacity: u32) -> f64 {
+    if capacity == 0 {
+        return 100.0;
+    }
+    f64::from(used.min(capacity)) * 100.0 / f64::from(capacity)
+}
+
+/// A process and how many ports of a space, or on a host, it holds, by what holds them.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Who took them; `None`: those of whom nothing is known.
+    pub process: Option<Arc<Process>>,
+    /// By connections.
+    pub established: u32,
+    /// By TIME_WAIT.
+    pub time_wait: u32,
+    /// By bind(), neither connected nor listening, and by listeners.
+    pub bound: u32,
+    /// By sockets in any other state.
+    pub other: u32,
+}
+
+impl Holder {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.established + self.time_wait + self.bound + self.other
+    }
+}
+
+/// The whole story of a call that found no port.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What was full.
+    pub space: Space,
+    /// Who filled it: the ten largest.
+    pub holders: Vec<Holder>,
+    /// Why.
+    pub cause: Option<Cause>,
+}
+
+/// How full a space is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Below the thresholds.
+    #[default]
+    Ok,
+    /// Above `--warning`.
+    Warning,
+    /// Above `--critical`.
+    Critical,
+}
+
+impl Level {
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What a look at the kernel's lists could not show, in the same words wherever it is told; and where
+//! the lists came from.
+
+use super::owners::Way;
+use crate::report::Sources;
+
+/// Where it comes from. `is_fallback`: `/proc/net` was read. `way`: how the processes were found.
+pub fn sources(is_fallback: bool, way: Option<Way>) -> Sources {
+    let sockets = if is_fallback { "proc_net" } else { "sock_diag" };
+    Sources { sockets, processes: way.map(Way::name) }
+}
+
+/// Of sockets, if there are any that the list lacks. `fallback`: why `/proc/net` was read.
+/// `lists_bound`: this kernel's diagnostics list TCP sockets that are only bound.
+pub fn sockets(has_tcp: bool, fallback: Option<&str>, lists_bound: bool) -> Option<String> {
+    let unseen = if has_tcp { "TCP sockets that are only bound: " } else { "" };
+    match fallback {
+        Some(reason) => {
+            Some(format!("{unseen}/proc/net stands in for socket diagnostics ({reason})"))
+        }
+        None if has_tcp && !lists_bound => Some(format!("{unseen}this kernel lists none")),
+        None => None,
+    }
+}
+
+/// Of processes, whose files could not be read.
+pub fn processes(hidden: usize) -> String {
+    format!(
+        "the processes of some sockets: the open files of {hidden} processes may not be read, which \
+         takes root"
+    )
+}
