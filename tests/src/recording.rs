@@ -40,6 +40,8 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        // Something may be mounted there.
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
         let _ = fs::remove_dir_all(&self.0);
     }
 }

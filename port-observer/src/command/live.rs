@@ -1,6 +1,10 @@
 //! `live`: streams events as they happen. `record`, into a file.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -63,6 +67,10 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
         stream.is_silent();
     }
     if let Some(recording) = recording {
+        if is_silent && std::io::stderr().is_terminal() {
+            let path = recording.path.display();
+            let _ = writeln!(std::io::stderr(), "recording into {path}; Ctrl-C ends it");
+        }
         stream.record_into(Recorder::open(recording, sticky)?);
     }
     stream.end_after(config.duration);

@@ -2,7 +2,7 @@
 //!
 //! `PORT_OBSERVER` is the program (else the one that Cargo built), `PORT_OBSERVER_BACKEND` the
 //! backend (else `tracepoint`, and what does not load is skipped), `PORT_OBSERVER_CONNECTS` the
-//! size of the load.
+//! size of the load, `PORT_OBSERVER_KILLS` how often a recorder is killed.
 
 mod bind;
 mod connect;

@@ -241,6 +241,7 @@ fn a_full_disk_pauses_the_recording_until_there_is_room() {
         });
         let missing: Vec<u16> = (0..50).map(|_| server.touch()).collect();
         let held = tcp().connect(SERVER);
+        let _child = server.listener.accept();
         drop(filled);
         fs::remove_file(&ballast).expect("make room");
         until("the recording goes on", || recorder.errors().contains("goes on; "));
