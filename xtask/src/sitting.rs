@@ -2,29 +2,46 @@
 
 use std::collections::BTreeSet;
 
-/// These make dozens of namespaces and observers of their own, which slow down all that other tests
-/// wait for.
-const LEDGER: &str = "ledger::";
+/// A group: how its tests' names begin, and how many run at a time.
+struct Group {
+    prefix: &'static str,
+    threads: u32,
+}
+
+/// A test is of the first that its name fits.
+const GROUPS: [Group; 3] = [
+    // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
+    Group { prefix: "ledger::truth::", threads: 2 },
+    // Make dozens of namespaces and observers of their own, which slow down what others wait for.
+    Group { prefix: "ledger::", threads: 4 },
+    Group { prefix: "", threads: 16 },
+];
 
 /// What the test program is called with to run these tests out of all that it has, one call after
 /// the other. Short, since each line about a port has the command line of who took it.
 pub fn sittings(filter: &[String], tests: &BTreeSet<String>) -> Vec<Vec<String>> {
-    let (ledger, others): (Vec<&String>, Vec<&String>) =
-        tests.iter().partition(|name| name.starts_with(LEDGER));
     let mut sittings = Vec::new();
-    if !others.is_empty() {
-        let filter = filter.iter().map(String::as_str);
-        sittings.push(arguments(16, ["--skip", LEDGER].into_iter().chain(filter)));
-    }
-    match ledger[..] {
-        [] => {}
-        _ if filter.is_empty() => sittings.push(arguments(4, [LEDGER].into_iter())),
-        // A test's name must have all of one filter, not one of several.
-        _ => {
-            let names = ledger.into_iter().map(String::as_str);
-            sittings.push(arguments(4, ["--exact"].into_iter().chain(names)));
+    for (index, group) in GROUPS.iter().enumerate() {
+        let before: Vec<&str> = GROUPS[..index].iter().map(|group| group.prefix).collect();
+        let is_mine = |name: &&str| {
+            name.starts_with(group.prefix) && !before.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let names: Vec<&str> = tests.iter().map(String::as_str).filter(is_mine).collect();
+        if names.is_empty() {
+            continue;
         }
+        let mut which: Vec<&str> = before.iter().flat_map(|prefix| ["--skip", prefix]).collect();
+        if group.prefix.is_empty() {
+            which.extend(filter.iter().map(String::as_str));
+        } else if filter.is_empty() {
+            which.push(group.prefix);
+        } else {
+            // A test's name must have all of one filter, not one of several.
+            which = ["--exact"].into_iter().chain(names).collect();
+        }
+        sittings.push(arguments(group.threads, which.into_iter()));
     }
+    sittings.reverse();
     sittings
 }
 
@@ -50,9 +67,14 @@ mod tests {
 
     #[test]
     fn tests_of_the_ledger_run_after_the_others() {
-        let [others, ledger] = &of(&[], &["bind::a", "ledger::b"])[..] else { panic!() };
-        ends_with(others, &["--skip", "ledger::"]);
-        ends_with(ledger, &["ledger::"]);
+        let names = ["bind::a", "ledger::b", "ledger::truth::c"];
+        let [others, ledger, truth] = &of(&[], &names)[..] else { panic!() };
+        ends_with(
+            others,
+            &["--test-threads=16", "--skip", "ledger::truth::", "--skip", "ledger::"],
+        );
+        ends_with(ledger, &["--test-threads=4", "--skip", "ledger::truth::", "ledger::"]);
+        ends_with(truth, &["--test-threads=2", "ledger::truth::"]);
     }
 
     #[test]
