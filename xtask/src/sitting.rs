@@ -13,7 +13,7 @@ const GROUPS: [Group; 3] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Make dozens of namespaces and observers of their own, which slow down what others wait for.
-    Group { prefix: "ledger::", threads: 4 },
+    Group { prefix: "ledger::", threads: 6 },
     Group { prefix: "", threads: 16 },
 ];
 
@@ -45,6 +45,11 @@ pub fn sittings(filter: &[String], tests: &BTreeSet<String>) -> Vec<Vec<String>>
     sittings
 }
 
+/// Whether a test looks at what the ledger makes of events, and not at the events.
+pub fn is_of_the_account(test: &str) -> bool {
+    test.starts_with("ledger::") && !test.starts_with("ledger::truth::")
+}
+
 fn arguments<'a>(threads: u32, which: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut arguments = vec!["--show-output".to_owned(), format!("--test-threads={threads}")];
     arguments.extend(which.map(str::to_owned));
@@ -73,7 +78,7 @@ mod tests {
             others,
             &["--test-threads=16", "--skip", "ledger::truth::", "--skip", "ledger::"],
         );
-        ends_with(ledger, &["--test-threads=4", "--skip", "ledger::truth::", "ledger::"]);
+        ends_with(ledger, &["--test-threads=6", "--skip", "ledger::truth::", "ledger::"]);
         ends_with(truth, &["--test-threads=2", "ledger::truth::"]);
     }
 
@@ -82,6 +87,13 @@ mod tests {
         let [others, ledger] = &of(&["ab"], &["bind::ab", "ledger::ab"])[..] else { panic!() };
         ends_with(others, &["--skip", "ledger::", "ab"]);
         ends_with(ledger, &["--exact", "ledger::ab"]);
+    }
+
+    #[test]
+    fn the_truth_is_asked_of_every_backend() {
+        assert!(is_of_the_account("ledger::cause::a"));
+        assert!(!is_of_the_account("ledger::truth::a"));
+        assert!(!is_of_the_account("bind::ledger"));
     }
 
     #[test]
