@@ -200,13 +200,17 @@ impl<W: Who> Ledger<W> {
             holding.reuse = reuse;
         }
         let holds = holds(&found);
-        let is_moved = holding.flow() != found.flow;
+        // A refused connect() leaves the peer's address without its port.
+        let is_left_over = found.flow.remote.is_some_and(|remote| remote.port == 0);
+        let is_moved = holding.flow() != found.flow && !is_left_over;
         let is_shared = holding.sharing.connect_bind;
         let is_shared_now = if sticky { is_shared } else { found.sharing.connect_bind };
         let knows_sharing = found.blocked.is_some();
         if is_moved || (knows_sharing && is_shared != is_shared_now) {
             self.holdings.correct(index, |holding| {
-                holding.place = Place::from(&found.flow);
+                if is_moved {
+                    holding.place = Place::from(&found.flow);
+                }
                 holding.sharing.connect_bind = is_shared_now;
                 holding.holds = holds;
             });

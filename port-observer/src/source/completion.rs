@@ -153,8 +153,10 @@ impl Completion {
     }
 
     /// Takes note of what a scan found, on its way to the ledger, which knows a TIME_WAIT entry by
-    /// its 4-tuple and what only diagnostics showed by another identity.
-    pub fn pass_existing(&mut self, existing: &mut Existing) {
+    /// its 4-tuple and what only diagnostics showed by another identity. Returns `false` for what the
+    /// next comparison is to tell as taken: it was not there when observing began.
+    #[must_use]
+    pub fn pass_existing(&mut self, existing: &mut Existing) -> bool {
         if existing.state == TcpState::TIME_WAIT {
             existing.socket = None;
             if existing.reuse.is_some_and(|reuse| reuse.fin_wait2) {
@@ -165,11 +167,13 @@ impl Completion {
             let port = (existing.flow.netns, existing.flow.local.port);
             match self.found.get(&port) {
                 Some((found, _)) => existing.socket = Some(*found),
+                None if self.has_begun && !self.told.contains_key(&port) => return false,
                 None => {
                     self.told.entry(port).or_insert(1);
                 }
             }
         }
+        true
     }
 
     /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
@@ -366,6 +370,28 @@ mod tests {
         completion.pass(&mut event);
         assert!(matches!(event, Event::Socket(SocketEvent { socket: SocketId(99), .. })));
         assert_eq!(completion.compare(&round(4, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+    }
+
+    #[test]
+    fn a_udp_port_that_a_later_scan_finds_first_is_left_to_the_comparison() {
+        let mut completion = Completion::default();
+        let none = || std::iter::empty::<(Flow, u64)>();
+        let scanned = |local: &str| Existing {
+            time_ns: 1,
+            socket: Some(SocketId(7)),
+            flow: flow(Protocol::Udp, local, None),
+            state: TcpState::CLOSE,
+            reuse: None,
+            sharing: Sharing::default(),
+            blocked: None,
+            task: None,
+        };
+        assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "held before");
+        completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None);
+        assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "known");
+        assert!(!completion.pass_existing(&mut scanned("0.0.0.0:4000")), "taken since");
+        let told = completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
+        assert!(matches!(kinds(&told)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
     }
 
     #[test]

@@ -82,10 +82,10 @@ impl Intake {
     pub(super) fn hand_over(&mut self, existing: Vec<Existing>, stream: &mut Stream) -> Result<()> {
         self.pass(usize::MAX, stream)?;
         for mut one in existing {
-            if let Some(completion) = &mut self.completion {
-                completion.pass_existing(&mut one);
+            let completion = self.completion.as_mut();
+            if completion.is_none_or(|completion| completion.pass_existing(&mut one)) {
+                stream.event(Event::Existing(Box::new(one)))?;
             }
-            stream.event(Event::Existing(Box::new(one)))?;
         }
         Ok(())
     }

@@ -249,3 +249,15 @@ fn all_is_known_once_a_scan_has_ended() {
     book.scan_begins();
     assert!(book.ledger.knows_all());
 }
+
+#[test]
+fn a_refused_connect_leaves_the_peer_that_it_was_for() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(4000), bind("curl"));
+    book.scan_begins();
+    let left = Flow { remote: Some(endpoint("10.0.0.9:0")), ..to_web(4000) };
+    assert_eq!(book.finds(SOCKET, left, TcpState::CLOSE), NO_LINES);
+    book.scan_ends();
+    let said = book.tell(SOCKET, left, CLOSED);
+    assert!(said[0].starts_with("release closed 4000>10.0.0.9:80 curl"), "{said:?}");
+}
