@@ -14,7 +14,7 @@ use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{is_of_the_account, sittings};
+use crate::sitting::{Place, is_left_out, sittings};
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -24,7 +24,15 @@ pub fn run(args: &Args) -> Result<Vec<Run>> {
     let kernels = if args.kernel.is_empty() { KERNELS.to_vec() } else { args.kernel.clone() };
     let programs = Programs::build(true, args.object.as_deref())?;
     let mut list = command(programs.tests()?, ["--list", "--format=terse"]);
-    let tests = listed(&output(list.args(&args.filter))?);
+    let mut tests = listed(&output(list.args(&args.filter))?);
+    if args.filter.is_empty() {
+        let all = tests.len();
+        tests.retain(|test| !is_left_out(test, Place::Machine));
+        let left_out = all - tests.len();
+        println!(
+            "skipped {left_out} tests of the ledger in virtual machines: cargo xtask vm --filter ledger"
+        );
+    }
     if tests.is_empty() {
         bail!("no test's name contains {}", args.filter.join(" or "));
     }
@@ -125,7 +133,6 @@ impl Matrix<'_> {
         printed: &[String],
         outcome: &Outcome,
     ) -> Run {
-        let tests = tests_with(backend, self.args, &self.tests);
         let backend = backend.name();
         let prefix = format!("[{backend}] ");
         let own: Vec<&str> =
@@ -133,7 +140,7 @@ impl Matrix<'_> {
         let mut run = Run {
             kernel: kernel.name.to_owned(),
             backend: backend.to_owned(),
-            tests: parse(&own, &tests),
+            tests: parse(&own, &self.tests),
             problems: Vec::new(),
         };
         let exit = format!("end {backend} ");
@@ -161,14 +168,6 @@ impl Matrix<'_> {
     }
 }
 
-/// What runs with a backend: of a kernel's second one, not what depends on what is seen and not on
-/// how. An emulated processor takes minutes for it.
-fn tests_with(backend: Backend, args: &Args, tests: &BTreeSet<String>) -> BTreeSet<String> {
-    let is_first = args.backend.first() == Some(&backend);
-    let runs = |name: &&String| is_first || !args.filter.is_empty() || !is_of_the_account(name);
-    tests.iter().filter(runs).cloned().collect()
-}
-
 /// The shell commands that run the tests with each backend.
 fn job(args: &Args, tests: &BTreeSet<String>) -> String {
     // Each line gets its backend's name, so that runs at the same time can be told apart.
@@ -183,8 +182,7 @@ fn job(args: &Args, tests: &BTreeSet<String>) -> String {
          }\n"
     .to_owned();
     for backend in &args.backend {
-        let tests = tests_with(*backend, args, tests);
-        let calls = sittings(&args.filter, &tests).into_iter().map(|sitting| {
+        let calls = sittings(&args.filter, tests).into_iter().map(|sitting| {
             let arguments: Vec<String> = sitting.iter().map(|argument| quoted(argument)).collect();
             format!("{TESTS} {} 9>&- </dev/null 2>&1 || code=$?\n", arguments.join(" "))
         });
