@@ -30,12 +30,13 @@ pub fn sittings(filter: &[String], tests: &BTreeSet<String>) -> Vec<Vec<String>>
         if names.is_empty() {
             continue;
         }
-        let mut which: Vec<&str> = before.iter().flat_map(|prefix| ["--skip", prefix]).collect();
-        if group.prefix.is_empty() {
-            which.extend(filter.iter().map(String::as_str));
+        let which: Vec<&str> = if group.prefix.is_empty() {
+            // Short: each line about a port has the command line of who took it.
+            let skipped = before.iter().flat_map(|prefix| ["--skip", prefix]);
+            skipped.chain(filter.iter().map(String::as_str)).collect()
         } else {
-            which = ["--exact"].into_iter().chain(names).collect();
-        }
+            ["--exact"].into_iter().chain(names).collect()
+        };
         sittings.push(arguments(group.threads, which.into_iter()));
     }
     sittings.reverse();
