@@ -4,11 +4,13 @@ mod check;
 mod record;
 mod replay;
 mod snapshot;
+mod top;
 
 pub use check::CheckConfig;
 pub use record::RecordConfig;
 pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
+pub use top::TopConfig;
 
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -18,6 +20,7 @@ use anyhow::Context;
 
 use crate::cli;
 use crate::filter::Filter;
+use crate::ledger;
 use crate::probe::Backend;
 use crate::report::EventType;
 
@@ -111,6 +114,24 @@ impl LiveConfig {
 }
 
 impl Lines {
+    /// Everything that is accounted, with the usual thresholds.
+    pub fn everything(output: Output) -> Self {
+        let ledger::Options { warning, critical, max_holdings, .. } = ledger::Options::default();
+        Self {
+            count: None,
+            states: false,
+            existing: true,
+            spaces: false,
+            summary: None,
+            top: 10,
+            warning,
+            critical,
+            max_holdings,
+            filter: Filter::default(),
+            output,
+        }
+    }
+
     /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
     ///
     /// # Errors

@@ -12,9 +12,8 @@ use super::{processes::Processes, recorded::Recorded, replay::window, stream::St
 use crate::{
     cli::{Color, ReportArgs},
     config::{Format, Lines, Output},
-    filter::Filter,
     forensics::{self, Collector},
-    ledger,
+    ledger::Held,
     recording::{Reader, Run},
     report::{Holding, Port, Snapshot, Sources},
     sink,
@@ -99,20 +98,7 @@ fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> S
     let summary = ledger.summary(time_ns, args.top.get(), &|_| true, &|_| true);
     let holdings = args.holdings.then(|| {
         let held = ledger.holdings().checkpoint().held;
-        let mut holdings: Vec<Holding> = held
-            .into_iter()
-            .map(|held| Holding {
-                state: held.state(),
-                port: Port {
-                    netns: held.flow.netns,
-                    protocol: held.flow.protocol,
-                    local: Some(held.flow.local),
-                    remote: held.flow.remote,
-                    caller: held.caller,
-                },
-                inode: None,
-            })
-            .collect();
+        let mut holdings: Vec<Holding> = held.into_iter().map(Held::report).collect();
         holdings.sort_by_key(|one| {
             let Port { netns, protocol, local, remote, .. } = &one.port;
             (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)
@@ -132,20 +118,12 @@ fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> S
 }
 
 fn lines(output: Output) -> Lines {
-    let ledger::Options { warning, critical, .. } = ledger::Options::default();
     Lines {
-        count: None,
-        states: false,
         existing: false,
-        spaces: false,
-        summary: None,
         top: 1,
-        warning,
-        critical,
         // What was recorded fitted into a ledger.
         max_holdings: usize::try_from(u32::MAX).unwrap_or(usize::MAX),
-        filter: Filter::default(),
-        output,
+        ..Lines::everything(output)
     }
 }
 

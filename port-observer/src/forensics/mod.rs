@@ -17,7 +17,7 @@ use crate::{
     report::{Cause, Space, Start, Stop, Story},
 };
 
-pub use collect::{Collector, SAMPLE, SPACES};
+pub use collect::{Collector, SAMPLE, SPACES, of_call};
 
 /// All that is told of a recording. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, Default)]

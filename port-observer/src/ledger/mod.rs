@@ -5,6 +5,7 @@ mod acquire;
 mod checkpoint;
 mod fill;
 mod history;
+mod holders;
 mod holding;
 mod holdings;
 mod lists;
@@ -26,6 +27,7 @@ use crate::{
     report::{Body, Caller, Port, Report, Stop},
 };
 pub use checkpoint::{Checkpoint, Held};
+pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
 pub use spaces::SpaceKey;
@@ -134,6 +136,11 @@ impl<W: Who> Ledger<W> {
     /// The holdings, for comparison with the kernel's own list.
     pub fn holdings(&self) -> &Holdings {
         &self.holdings
+    }
+
+    /// Time has gone by: what is asked for now is to be of this moment.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.holdings.advance(now_ns);
     }
 
     /// Takes in one event and hands out what it means, in order. `now_ns` (`CLOCK_BOOTTIME`) is the

@@ -1,10 +1,13 @@
 //! Who keeps the ports of a space, and why there is none left.
 
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
 use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
 use crate::{
     event::{Flow, Via},
+    process::Process,
     report::{Cause, Evidence, Holder, SpaceKind, Story},
 };
 
@@ -32,7 +35,27 @@ pub(super) struct Tally {
 impl Tally {
     /// One more port.
     pub(super) fn add(&mut self, holding: &Holding) {
-        let process = holding.process();
+        *count_of(self.holder(holding.process()), holding.holds) += 1;
+    }
+
+    /// One less, of those that [`Tally::add_all`] will add.
+    pub(super) fn take_away(&mut self, holding: &Holding) {
+        let count = count_of(self.holder(holding.process()), holding.holds);
+        *count = count.wrapping_sub(1);
+    }
+
+    /// All of another.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for from in &other.holders {
+            let to = self.holder(from.process.as_ref());
+            to.established = to.established.wrapping_add(from.established);
+            to.time_wait = to.time_wait.wrapping_add(from.time_wait);
+            to.bound = to.bound.wrapping_add(from.bound);
+            to.other = to.other.wrapping_add(from.other);
+        }
+    }
+
+    fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
             self.holders.push(Holder {
@@ -44,13 +67,7 @@ impl Tally {
             });
             self.holders.len() - 1
         });
-        let holder = &mut self.holders[at];
-        *match holding.holds {
-            Holds::Connected => &mut holder.established,
-            Holds::TimeWait => &mut holder.time_wait,
-            Holds::Bound | Holds::Listening => &mut holder.bound,
-            Holds::Other => &mut holder.other,
-        } += 1;
+        &mut self.holders[at]
     }
 
     /// The largest.
@@ -59,6 +76,15 @@ impl Tally {
         self.holders.sort_by_key(|holder| (std::cmp::Reverse(holder.total()), pid(holder)));
         self.holders.truncate(count);
         self.holders
+    }
+}
+
+fn count_of(holder: &mut Holder, holds: Holds) -> &mut u32 {
+    match holds {
+        Holds::Connected => &mut holder.established,
+        Holds::TimeWait => &mut holder.time_wait,
+        Holds::Bound | Holds::Listening => &mut holder.bound,
+        Holds::Other => &mut holder.other,
     }
 }
 
@@ -81,21 +107,17 @@ impl Holdings {
                     } else {
                         on_it().find(|(_, holding)| holding.space == space)
                     };
-                    let blocks = || {
-                        let unshared = on_it().find(|(_, h)| !h.sharing.connect_bind);
-                        unshared.or_else(|| on_it().next())
-                    };
                     match own {
-                        Some(own) => (Some(own), true),
-                        None if bucket.is_blocked(self.sticky) => (blocks(), false),
-                        None => (None, false),
+                        Some((_, own)) => (Some(own), true),
+                        None => (self.blocker(bucket), false),
                     }
                 }
                 SpaceKind::Bind { address } => {
-                    (on_it().find(|(_, holding)| overlaps(address, holding)), true)
+                    let found = on_it().find(|(_, holding)| overlaps(address, holding));
+                    (found.map(|(_, holding)| holding), true)
                 }
             };
-            if let Some((_, holding)) = found {
+            if let Some(holding) = found {
                 each(holding, is_own);
             }
         }
@@ -105,7 +127,11 @@ impl Holdings {
 impl<W: Who> Ledger<W> {
     /// The story of a call that found no port.
     pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        let key = SpaceKey::asked(via, flow)?;
+        self.story_of(SpaceKey::asked(via, flow)?)
+    }
+
+    /// The story of a space as it is now: its holders, and if it is full, why.
+    pub fn story_of(&mut self, key: SpaceKey) -> Option<Box<Story>> {
         let space = self.holdings.space(&key)?;
         let now_ns = self.holdings.now_ns;
         let index = self.holdings.spaces.find(&key);

@@ -2,6 +2,7 @@
 //! moment can be worked out again. `docs/recording.md` describes the file.
 
 mod entry;
+mod failures;
 mod insert;
 mod moment;
 mod reader;
@@ -12,6 +13,7 @@ pub mod schema;
 mod writer;
 
 pub use entry::{Entry, Input};
+pub use failures::failures;
 pub use moment::Moment;
 pub use reader::{Item, Reader, Run};
 pub use recorder::{Options, Recorder, RunStart};
