@@ -85,7 +85,7 @@ impl Top {
             _ => None,
         };
         let state = State::new(config.view, netns);
-        let screen = Screen::open(config.look).context("can't take the terminal")?;
+        let screen = Screen::open(config.look.clone()).context("can't take the terminal")?;
         Ok(Self { screen, state, feed, asked: Instant::now(), failed: 0 })
     }
 

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use jiff::tz::TimeZone;
+
 use super::{Format, Lines, LiveConfig, Output, resolve_netns, uses_color};
 use crate::{
     cli,
@@ -43,7 +45,11 @@ impl TopConfig {
         Ok(Self {
             every: args.every,
             view: args.view,
-            look: Look { color: output.color, unicode: is_utf8(variable) },
+            look: Look {
+                color: output.color,
+                unicode: is_utf8(variable),
+                time_zone: TimeZone::system(),
+            },
             replay: args.replay.map(|path| (path, args.from)),
             live: LiveConfig {
                 backend: args.backend.0,

@@ -59,12 +59,14 @@ struct AskedConnect {
     may_reuse: bool,
     /// The last port that was counted.
     last: Option<u16>,
+    /// Who blocks ports on which it has a connection: these are counted already.
+    counted: Tally,
 }
 
 impl Holdings {
-    /// The largest holder of each of these spaces, by the ports that a call can't have: all of them in
-    /// one go over the ports of their namespaces.
-    pub fn largest_holders(&self, keys: &[SpaceKey]) -> Vec<Option<Holder>> {
+    /// The largest holders of each of these spaces, at most `count`, by the ports that a call can't
+    /// have: all spaces in one go over the ports of their namespaces.
+    pub fn largest_holders(&self, keys: &[SpaceKey], count: usize) -> Vec<Vec<Holder>> {
         let mut asked: HashMap<(u32, Protocol), Asked> = HashMap::new();
         for (at, key) in keys.iter().enumerate() {
             let of = asked
@@ -76,7 +78,10 @@ impl Holdings {
                         let settings = self.settings_of(key.netns);
                         let may_reuse = settings
                             .is_some_and(|s| may_reuse(s.tw_reuse, source, destination.address));
-                        of.connect.insert(space, AskedConnect { at, may_reuse, last: None });
+                        of.connect.insert(
+                            space,
+                            AskedConnect { at, may_reuse, last: None, counted: Tally::default() },
+                        );
                     }
                 }
                 SpaceKind::Bind { address } => of.bind.push((address, at)),
@@ -86,7 +91,7 @@ impl Holdings {
         for ((netns, protocol), of) in &mut asked {
             self.tally(*netns, *protocol, of, &mut tallies);
         }
-        tallies.into_iter().map(|tally| tally.largest(1).pop()).collect()
+        tallies.into_iter().map(|tally| tally.largest(count)).collect()
     }
 
     fn settings_of(&self, netns: u32) -> Option<&NamespaceSettings> {
@@ -123,12 +128,12 @@ impl Holdings {
                 }
                 tallies[asked.at].add(holding);
                 if let Some(blocker) = blocker {
-                    tallies[asked.at].take_away(blocker);
+                    asked.counted.add(blocker);
                 }
             }
         }
         for asked in of.connect.values() {
-            tallies[asked.at].add_all(&of_all);
+            tallies[asked.at].add_all(&of_all, &asked.counted);
         }
     }
 

@@ -38,20 +38,21 @@ impl Tally {
         *count_of(self.holder(holding.process()), holding.holds) += 1;
     }
 
-    /// One less, of those that [`Tally::add_all`] will add.
-    pub(super) fn take_away(&mut self, holding: &Holding) {
-        let count = count_of(self.holder(holding.process()), holding.holds);
-        *count = count.wrapping_sub(1);
-    }
-
-    /// All of another.
-    pub(super) fn add_all(&mut self, other: &Self) {
-        for from in &other.holders {
+    /// All of another, less some of these.
+    pub(super) fn add_all(&mut self, of: &Self, less: &Self) {
+        for from in &of.holders {
             let to = self.holder(from.process.as_ref());
-            to.established = to.established.wrapping_add(from.established);
-            to.time_wait = to.time_wait.wrapping_add(from.time_wait);
-            to.bound = to.bound.wrapping_add(from.bound);
-            to.other = to.other.wrapping_add(from.other);
+            to.established += from.established;
+            to.time_wait += from.time_wait;
+            to.bound += from.bound;
+            to.other += from.other;
+        }
+        for from in &less.holders {
+            let to = self.holder(from.process.as_ref());
+            to.established -= from.established;
+            to.time_wait -= from.time_wait;
+            to.bound -= from.bound;
+            to.other -= from.other;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     event::NamespaceSettings,
     ledger::{Holding, Holds, rules},
     ports::{PortRange, Ports, ReservedPorts},
-    report::{Level, Space, SpaceKind},
+    report::{Holder, Level, Space, SpaceKind},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -189,9 +189,17 @@ proptest! {
             let connects = SOURCES[..2].iter().flat_map(|source| {
                 DESTINATIONS.iter().map(|to| connect_space(source, to))
             });
-            for key in connects.chain(SOURCES.iter().map(|address| bind_space(address))) {
+            let keys: Vec<SpaceKey> =
+                connects.chain(SOURCES.iter().map(|address| bind_space(address))).collect();
+            let holders = book.ledger.holdings().largest_holders(&keys, usize::MAX);
+            for (key, holders) in keys.into_iter().zip(holders) {
                 let expected = counted(&book, &key, &|port| bound.contains(&port));
                 prop_assert_eq!(book.ledger.holdings().used(&key), Some(expected), "{:?}", key);
+                // Somebody holds each of them; of a space without members none is counted.
+                let held: u32 = holders.iter().map(Holder::total).sum();
+                let is_kept = book.ledger.holdings().spaces.find(&key).is_some();
+                let is_bind = matches!(key.kind, SpaceKind::Bind { .. });
+                prop_assert_eq!(held, if is_kept || is_bind { expected } else { 0 }, "{:?}", key);
             }
         }
     }

@@ -162,10 +162,10 @@ impl<W: Who> Ask<'_, W> {
 
     fn destinations(&self, spaces: Vec<Space>) -> Vec<SpaceRow> {
         let keys: Vec<SpaceKey> = spaces.iter().map(key).collect();
-        let largest = self.ledger.holdings().largest_holders(&keys);
+        let largest = self.ledger.holdings().largest_holders(&keys, 1);
         let mut rows: Vec<SpaceRow> = spaces.into_iter().map(|space| self.space(space)).collect();
         for (row, largest) in rows.iter_mut().zip(largest) {
-            row.largest = largest;
+            row.largest = largest.into_iter().next();
         }
         rows
     }

@@ -70,7 +70,7 @@ impl Screen {
     /// # Errors
     /// When it can't be written.
     pub fn draw(&mut self, state: &mut State) -> io::Result<()> {
-        let (look, places) = (self.look, &mut self.places);
+        let (look, places) = (&self.look, &mut self.places);
         let mut room = None;
         // One that does not know these passes over them.
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;

@@ -11,13 +11,14 @@ use super::{
     Places,
     header::level,
     look::Look,
+    place::{first_fitting, places},
     table::{self, Column, Row, Table},
 };
 use crate::{
     report::Space,
     sink::{
         table::{
-            figures::{age, ends, holder_name, percent, rate},
+            figures::{age, holder_name, percent, rate},
             words::duration,
         },
         top::state::{Room, SpaceColumn, SpaceRow, State, View},
@@ -26,6 +27,8 @@ use crate::{
 
 /// From this width on a row is one line.
 const WIDE: u16 = 140;
+/// How wide the bar is.
+const BAR: usize = 10;
 /// The mark of a search that found no port of the first parity.
 pub const SECOND_PARITY: &str = "2nd";
 
@@ -34,45 +37,61 @@ pub fn draw(
     buffer: &mut Buffer,
     area: Rect,
     state: &State,
-    look: Look,
-    places: &mut Places,
+    look: &Look,
+    on_screen: &mut Places,
 ) -> Room {
     let (rows, at, sort) = state.spaces();
     let sorted = |column: Column, by: SpaceColumn| column.sorted(sort.by == by, sort.is_reversed);
     let is_double = area.width < WIDE;
     let mut columns = vec![
         sorted(Column::number("USED%", 6), SpaceColumn::Used),
-        Column::text("", if is_double { 10 } else { 20 }),
+        Column::text("", BAR),
         Column::number("USED", 6),
         sorted(Column::number("LEFT", 6), SpaceColumn::Headroom),
         sorted(Column::number("GROWTH", 9), SpaceColumn::Growth),
         sorted(Column::number("FULL IN", 9), SpaceColumn::TimeLeft),
         sorted(Column::text("SEARCH", 11), SpaceColumn::Search),
     ];
-    if is_double {
-        columns.push(sorted(Column::number("FAILED", 7), SpaceColumn::Failures));
-    } else {
-        columns.push(sorted(Column::number("FAILED", 7), SpaceColumn::Failures));
-        let left = usize::from(area.width).saturating_sub(table::width(&columns) + 4);
-        columns.push(Column::text("SPACE", left * 3 / 5));
-        columns.push(Column::text("HELD MOST BY", left * 2 / 5));
+    columns.push(sorted(Column::number("FAILED", 7), SpaceColumn::Failures));
+    if !is_double {
+        let left = table::left(&columns, area);
+        columns.push(Column::text("SPACE", left * 2 / 3));
+        columns.push(Column::text("HELD MOST BY", table::left(&columns, area)));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double };
-    let offset = &mut places.offsets[View::Destinations.number()];
-    let netns = state.netns();
+    let offset = &mut on_screen.offsets[View::Destinations.number()];
+    let names_netns = state.netns().is_none() && state.picture.namespaces.len() > 1;
     table.draw(buffer, area, look, offset, |number| {
-        row(rows[number], netns, columns[1].width, is_double, look)
+        let (of, netns) = (rows[number], names_netns.then_some(rows[number].space.netns));
+        let mut cells = cells(of, look);
+        if is_double {
+            let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
+            let below = format!("  {}", below(of, netns, room, look));
+            return Row { cells, below: Some(Line::from(below)) };
+        }
+        let room = columns[columns.len() - 2].width;
+        let place = first_fitting(places_in(&of.space, netns), room, look);
+        cells.extend([Span::raw(place), Span::raw(look.text(&largest(of)))]);
+        Row { cells, below: None }
     });
-    places.of_table(area, View::Destinations, is_double);
+    on_screen.of_table(area, View::Destinations, is_double);
     Room { rows: table.room(area), ..Room::default() }
 }
 
-/// Where a space is; its namespace too, where more than one is shown.
-fn place(space: &Space, netns: Option<u32>) -> String {
-    match netns {
-        Some(_) => ends(space),
-        None => format!("{}  netns {}", ends(space), space.netns),
-    }
+/// Where a space is; with its namespace, where there is more than one.
+fn places_in(space: &Space, netns: Option<u32>) -> Vec<String> {
+    let with = |place: &String| netns.map(|netns| format!("{place}  netns {netns}"));
+    let places = places(space);
+    places.iter().filter_map(with).chain(places.clone()).collect()
+}
+
+/// The second line of a row.
+fn below(of: &SpaceRow, netns: Option<u32>, room: usize, look: &Look) -> String {
+    let largest = largest(of);
+    let held = if largest.is_empty() { largest } else { format!("  most {largest}") };
+    let places = places_in(&of.space, netns);
+    let texts = places.iter().map(|place| format!("{place}{held}"));
+    first_fitting(texts.chain(places.last().cloned()), room, look)
 }
 
 /// The largest holder.
@@ -108,27 +127,20 @@ pub fn full_in(space: &Space) -> String {
     }
 }
 
-fn row(of: &SpaceRow, netns: Option<u32>, bar: usize, is_double: bool, look: Look) -> Row<'static> {
+fn cells(of: &SpaceRow, look: &Look) -> Vec<Span<'static>> {
     let space = &of.space;
     let level = look.level(level(space.used_percent()));
     let growth = space.growth_per_second.filter(|growth| growth.is_finite());
     let failed = if of.failures > 0 { look.alarm() } else { Style::new() };
     let searched = if of.is_second_parity { look.warning() } else { Style::new() };
-    let mut cells = vec![
+    vec![
         Span::styled(percent(space), level),
-        Span::styled(look.bar(bar, space.used_percent() / 100.0), level),
+        Span::styled(look.bar(BAR, space.used_percent() / 100.0), level),
         Span::raw(space.used.to_string()),
         Span::styled(space.headroom.to_string(), level),
         Span::raw(growth.map_or_else(|| "-".to_owned(), rate)),
         Span::styled(full_in(space), level),
         Span::styled(look.text(&search(of)), searched),
         Span::styled(of.failures.to_string(), failed),
-    ];
-    let (place, largest) = (look.text(&place(space, netns)), look.text(&largest(of)));
-    if is_double {
-        let held = if largest.is_empty() { largest } else { format!("  most {largest}") };
-        return Row { cells, below: Some(Line::from(format!("  {place}{held}"))) };
-    }
-    cells.extend([Span::raw(place), Span::raw(largest)]);
-    Row { cells, below: None }
+    ]
 }

@@ -9,8 +9,7 @@ use ratatui::{
 
 use super::{
     Places,
-    clock::time_of_day,
-    destinations::{full_in, search},
+    destinations::{SECOND_PARITY, full_in, search},
     failures::asked,
     header::namespace_name,
     look::Look,
@@ -42,7 +41,7 @@ struct Text {
 }
 
 /// What is looked at closely; `from`: the first line that is shown.
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: Look, from: usize) -> Room {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look, from: usize) -> Room {
     let offset_ns = state.picture.offset_ns;
     let lines = match &state.picture.detail {
         None => vec![plain(0, "it is not there any more".to_owned())],
@@ -59,7 +58,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: Look, from: us
 }
 
 /// All keys.
-pub fn help(buffer: &mut Buffer, area: Rect, state: &State, look: Look, from: usize) -> Room {
+pub fn help(buffer: &mut Buffer, area: Rect, state: &State, look: &Look, from: usize) -> Room {
     let mut lines = vec![title("Keys", look)];
     for binding in bindings(state.replay.is_some()) {
         lines.push(plain(2, format!("{:14} {}", binding.label, binding.text)));
@@ -88,7 +87,7 @@ pub fn namespaces(
     buffer: &mut Buffer,
     area: Rect,
     state: &State,
-    look: Look,
+    look: &Look,
     places: &mut Places,
     at: usize,
 ) -> Room {
@@ -125,11 +124,11 @@ fn plain(indent: usize, text: String) -> Text {
     Text { indent, text, style: Style::new() }
 }
 
-fn title(text: &str, look: Look) -> Text {
+fn title(text: &str, look: &Look) -> Text {
     Text { indent: 0, text: text.to_owned(), style: look.title() }
 }
 
-fn text(buffer: &mut Buffer, area: Rect, lines: &[Text], look: Look, from: usize) -> Room {
+fn text(buffer: &mut Buffer, area: Rect, lines: &[Text], look: &Look, from: usize) -> Room {
     let width = usize::from(area.width).max(20);
     let mut wrapped = Vec::new();
     for Text { indent, text, style } in lines {
@@ -147,7 +146,7 @@ fn text(buffer: &mut Buffer, area: Rect, lines: &[Text], look: Look, from: usize
     Room { rows: area.height.into(), hidden_lines, ..Room::default() }
 }
 
-fn process(row: &ProcessRow, places: &[PlaceUse], look: Look) -> Vec<Text> {
+fn process(row: &ProcessRow, places: &[PlaceUse], look: &Look) -> Vec<Text> {
     let used = &row.used;
     let mut lines = vec![title(&holder_name(used.process.as_deref()), look)];
     if let Some(process) = &used.process {
@@ -158,7 +157,10 @@ fn process(row: &ProcessRow, places: &[PlaceUse], look: Look) -> Vec<Text> {
         "{} ports of TCP, {} of UDP: {} established, {} TIME_WAIT, {} bound, {} listening, {} other",
         tcp.ports, used.udp_ports, tcp.established, tcp.time_wait, tcp.bound, tcp.listening, tcp.other
     )));
-    lines.push(plain(2, format!("takes {}, {} calls failed", rate(row.per_second), row.failures)));
+    lines.push(plain(
+        2,
+        format!("takes ports at {}, {} calls failed", rate(row.per_second), row.failures),
+    ));
     if !places.is_empty() {
         lines.push(title("Where to", look));
     }
@@ -185,9 +187,13 @@ fn about(process: &Process) -> Vec<Text> {
     known.map(|(what, value)| plain(2, format!("{what}: {}", escape(&value)))).collect()
 }
 
-fn space(row: &SpaceRow, story: Option<&Story>, look: Look) -> Vec<Text> {
+fn space(row: &SpaceRow, story: Option<&Story>, look: &Look) -> Vec<Text> {
     let space = &row.space;
     let growth = space.growth_per_second.map_or_else(|| "not known".to_owned(), rate);
+    let full = match space.headroom {
+        0 => "full now".to_owned(),
+        _ => format!("full in {}", full_in(space)),
+    };
     let mut lines = vec![
         title(&format!("{}, netns {}", ends(space), space.netns), look),
         plain(
@@ -200,9 +206,13 @@ fn space(row: &SpaceRow, story: Option<&Story>, look: Look) -> Vec<Text> {
                 space.headroom
             ),
         ),
-        plain(2, format!("growth {growth}, full in {}", full_in(space))),
+        plain(2, format!("growth {growth}, {full}")),
         plain(2, format!("search {}, {} calls failed", search(row), row.failures)),
     ];
+    if row.is_second_parity {
+        let text = "the half of the range that connect() looks through first is full";
+        lines.push(plain(2, format!("{SECOND_PARITY}: {text}")));
+    }
     lines.extend(story.map_or_else(Vec::new, |story| told(story, look)));
     if let Some(cause) = story.and_then(|story| story.cause.as_ref()) {
         lines.push(title("What helps", look));
@@ -212,7 +222,7 @@ fn space(row: &SpaceRow, story: Option<&Story>, look: Look) -> Vec<Text> {
 }
 
 /// Why, and the holders.
-fn told(story: &Story, look: Look) -> Vec<Text> {
+fn told(story: &Story, look: &Look) -> Vec<Text> {
     let mut lines = Vec::new();
     if let Some(cause) = &story.cause {
         lines.push(title("Why", look));
@@ -238,18 +248,19 @@ fn failure(
     call: &FailedCall,
     incident: Option<&Incident>,
     offset_ns: i64,
-    look: Look,
+    look: &Look,
 ) -> Vec<Text> {
     let caller = call.port.caller.as_ref().map(|caller| &*caller.process);
-    let at = |time_ns| time_of_day(time_ns, offset_ns);
+    let at = |time_ns| look.time_of_day(time_ns, offset_ns);
     let times = if call.count == 1 {
         format!("at {}", at(call.time_ns))
     } else {
         format!("{} times, from {} to {}", call.count, at(call.began_ns), at(call.time_ns))
     };
+    let asked = asked(call).into_iter().next().unwrap_or_default();
     let mut lines = vec![
         title(&format!("{} was refused a port, {times}", holder_name(caller)), look),
-        plain(2, format!("{}, netns {}", asked(call), call.port.netns)),
+        plain(2, format!("{asked}, netns {}", call.port.netns)),
         Text { indent: 2, text: error(call.errno), style: look.alarm() },
     ];
     if let Some(caller) = caller {
@@ -278,7 +289,7 @@ fn failure(
     lines
 }
 
-fn ports((first, last): (u16, u16), rows: &[Holding], more: usize, look: Look) -> Vec<Text> {
+fn ports((first, last): (u16, u16), rows: &[Holding], more: usize, look: &Look) -> Vec<Text> {
     let name =
         if first == last { format!("Port {first}") } else { format!("Ports {first}-{last}") };
     let mut lines = vec![title(&format!("{name}: {} holders", rows.len() + more), look)];

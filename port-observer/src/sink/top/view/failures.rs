@@ -8,15 +8,15 @@ use ratatui::{
 
 use super::{
     Places,
-    clock::time_of_day,
     look::Look,
+    place::{first_fitting, places},
     table::{self, Column, Row, Table},
 };
 use crate::{
     report::Port,
     sink::{
         table::{
-            figures::{ends, holder},
+            figures::holder,
             words::{call, error_name},
         },
         top::state::{FailedCall, FailureColumn, Room, State, View},
@@ -31,8 +31,8 @@ pub fn draw(
     buffer: &mut Buffer,
     area: Rect,
     state: &State,
-    look: Look,
-    places: &mut Places,
+    look: &Look,
+    on_screen: &mut Places,
 ) -> Room {
     let (rows, at, sort) = state.failures();
     let sorted = |column: Column, by: FailureColumn| column.sorted(sort.by == by, sort.is_reversed);
@@ -46,18 +46,28 @@ pub fn draw(
         Column::text("CAUSE", 12),
     ];
     if !is_double {
-        let left = usize::from(area.width).saturating_sub(table::width(&columns) + 2);
-        columns.push(Column::text("CALL", left));
+        columns.push(Column::text("CALL", table::left(&columns, area)));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double };
-    let offset = &mut places.offsets[View::Failures.number()];
+    let offset = &mut on_screen.offsets[View::Failures.number()];
     let offset_ns = state.picture.offset_ns;
-    table.draw(buffer, area, look, offset, |number| row(rows[number], offset_ns, is_double, look));
-    places.of_table(area, View::Failures, is_double);
+    table.draw(buffer, area, look, offset, |number| {
+        let of = rows[number];
+        let mut cells = cells(of, offset_ns, look);
+        if is_double {
+            let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
+            let below = format!("  {}", first_fitting(asked(of), room, look));
+            return Row { cells, below: Some(Line::from(below)) };
+        }
+        let room = columns.last().map_or(0, |column| column.width);
+        cells.push(Span::raw(first_fitting(asked(of), room, look)));
+        Row { cells, below: None }
+    });
+    on_screen.of_table(area, View::Failures, is_double);
     if rows.is_empty() {
         let since = state.picture.since.saturating_mul(1_000_000_000);
         let text = match state.picture.failed {
-            0 => format!("no call was refused a port since {}", time_of_day(since, offset_ns)),
+            0 => format!("no call was refused a port since {}", look.time_of_day(since, offset_ns)),
             _ => "none that the filter lets through".to_owned(),
         };
         let at = Rect { y: area.y + 1, height: area.height.saturating_sub(1).min(1), ..area };
@@ -68,23 +78,17 @@ pub fn draw(
     Room { rows: table.room(area), ..Room::default() }
 }
 
-fn row(of: &FailedCall, offset_ns: i64, is_double: bool, look: Look) -> Row<'static> {
+fn cells(of: &FailedCall, offset_ns: i64, look: &Look) -> Vec<Span<'static>> {
     let process = of.port.caller.as_ref().map(|caller| &*caller.process);
     let (pid, name) = holder(process);
-    let mut cells = vec![
-        Span::raw(time_of_day(of.time_ns, offset_ns)),
+    vec![
+        Span::raw(look.time_of_day(of.time_ns, offset_ns)),
         Span::raw(of.count.to_string()),
         Span::raw(pid),
         Span::raw(look.text(&name)),
         Span::styled(error_name(of.errno), look.alarm()),
         Span::raw(cause(of)),
-    ];
-    let asked = look.text(&asked(of));
-    if is_double {
-        return Row { cells, below: Some(Line::from(format!("  {asked}"))) };
-    }
-    cells.push(Span::raw(asked));
-    Row { cells, below: None }
+    ]
 }
 
 /// Why, in a word.
@@ -97,19 +101,16 @@ fn cause(of: &FailedCall) -> String {
     }
 }
 
-/// What was called, and for which ports.
-pub fn asked(of: &FailedCall) -> String {
+/// What was called, and for which ports; the last is the shortest.
+pub fn asked(of: &FailedCall) -> Vec<String> {
     let FailedCall { port, via, story, .. } = of;
     let Port { local, remote, .. } = port;
     if let Some(story) = story {
-        return format!("{} {}", call(*via, Some(0)), ends(&story.space));
+        let call = call(*via, Some(0));
+        return places(&story.space).map(|place| format!("{call} {place}")).to_vec();
     }
-    let mut text = call(*via, local.map(|local| local.port));
-    if let Some(local) = local {
-        text.push_str(&format!(" {}", local.address));
-    }
-    if let Some(remote) = remote {
-        text.push_str(&format!(" → {remote}"));
-    }
-    text
+    let call = call(*via, local.map(|local| local.port));
+    let to = remote.map_or_else(String::new, |remote| format!(" → {remote}"));
+    let from = local.map_or_else(String::new, |local| format!(" {}", local.address));
+    vec![format!("{call}{from}{to}"), format!("{call}{to}")]
 }

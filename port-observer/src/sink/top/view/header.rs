@@ -3,18 +3,20 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
+    style::Style,
     text::{Line, Span},
 };
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    clock::{date_and_time, time_of_day},
     look::Look,
+    place::{first_fitting, places},
 };
 use crate::{
     report::{Level, NamespaceUse, Space, used_percent},
     sink::{
         escape::escape,
-        table::figures::{age, ends, percent, rate},
+        table::figures::{age, percent, rate},
         top::state::{Header, Mode, Replay, State, View, bindings},
     },
 };
@@ -24,6 +26,9 @@ pub const LINES: u16 = 4;
 /// How full is a warning, and how full an alarm, in percent: the defaults of `--warning` and
 /// `--critical`.
 const LEVELS: (f64, f64) = (70.0, 85.0);
+
+/// What there is of the gauge at least, however long the namespace's name is.
+const LEAST_BAR: usize = 5;
 
 /// How full something is, by a percentage.
 pub fn level(percent: f64) -> Level {
@@ -35,15 +40,16 @@ pub fn level(percent: f64) -> Level {
 }
 
 /// Draws it; returns where the names of the views are.
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: Look) -> [Rect; 4] {
-    let lines = [host(state, look), gauge(state, look, area.width), forecast(state, look)];
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> [Rect; 4] {
+    let lines =
+        [host(state, look), gauge(state, look, area.width), forecast(state, look, area.width)];
     for (y, line) in (area.y..).zip(lines) {
         buffer.set_line(area.x, y, &line, area.width);
     }
     views(buffer, Rect { y: area.y + LINES - 1, height: 1, ..area }, state, look)
 }
 
-fn host(state: &State, look: Look) -> Line<'static> {
+fn host(state: &State, look: &Look) -> Line<'static> {
     let Header { host, backend, exact, events_per_second, lost, .. } = &state.picture.header;
     let exact = if *exact { "exact" } else { "not exact" };
     let mut spans = vec![
@@ -56,7 +62,7 @@ fn host(state: &State, look: Look) -> Line<'static> {
     });
     match &state.replay {
         None => {
-            let time = time_of_day(state.picture.time_ns, state.picture.offset_ns);
+            let time = look.time_of_day(state.picture.time_ns, state.picture.offset_ns);
             spans.push(Span::raw(format!("  {time}")));
             if state.is_paused() {
                 spans.push(Span::styled("  PAUSED", look.warning()));
@@ -68,7 +74,7 @@ fn host(state: &State, look: Look) -> Line<'static> {
                 _ if state.is_paused() => "REPLAY",
                 _ => "PLAYING",
             };
-            let text = format!("  {which} {}", date_and_time(replay.at_ns));
+            let text = format!("  {which} {}", look.date_and_time(replay.at_ns));
             spans.push(Span::styled(text, look.warning()));
         }
     }
@@ -84,7 +90,7 @@ pub fn namespace_name(namespace: &NamespaceUse) -> String {
     }
 }
 
-fn gauge(state: &State, look: Look, width: u16) -> Line<'static> {
+fn gauge(state: &State, look: &Look, width: u16) -> Line<'static> {
     let Some(namespace) = state.focus() else {
         return Line::from("no network namespace is known yet");
     };
@@ -102,7 +108,9 @@ fn gauge(state: &State, look: Look, width: u16) -> Line<'static> {
     let range = format!("  {}-{}  ", ports.ephemeral.min, ports.ephemeral.max);
     let left = capacity.saturating_sub(used);
     let numbers = format!(" {used} of {capacity} used ({percent:.1}%), {left} free");
-    let room = usize::from(width).saturating_sub(name.len() + range.len() + numbers.len());
+    let room = usize::from(width).saturating_sub(range.len() + numbers.len());
+    let name = first_fitting([name], room.saturating_sub(LEAST_BAR), look);
+    let room = room.saturating_sub(name.width());
     let bar = look.bar(room.min(40), percent / 100.0);
     Line::from(vec![
         Span::raw(name + &range),
@@ -111,37 +119,37 @@ fn gauge(state: &State, look: Look, width: u16) -> Line<'static> {
     ])
 }
 
-fn forecast(state: &State, look: Look) -> Line<'static> {
+fn forecast(state: &State, look: &Look, width: u16) -> Line<'static> {
     let Header { fullest, full, first_full, knows_all, .. } = &state.picture.header;
     if !knows_all {
         return Line::styled("looking for what is held already", look.quiet());
     }
-    let told = |space: &Space| look.text(&ends(space));
+    let line = |text: String, space: &Space, style: Style| {
+        let room = usize::from(width).saturating_sub(text.len());
+        Line::styled(text + &first_fitting(places(space), room, look), style)
+    };
     let level = |space: &Space| look.level(level(space.used_percent()));
     match (fullest, first_full) {
         (Some(first), _) if *full > 0 => {
             let more = if *full > 1 { format!(" and {} more", full - 1) } else { String::new() };
-            let text = format!("FULL NOW: {}{more}, none of {} left", told(first), first.capacity);
-            Line::styled(text, look.alarm())
+            let text = format!("FULL NOW{more}, none of {} left: ", first.capacity);
+            line(text, first, look.alarm())
         }
         (_, Some(next)) => {
             let seconds = next.seconds_to_exhaustion.unwrap_or(f64::INFINITY);
             let growth = rate(next.growth_per_second.unwrap_or(0.0));
-            let (place, left) = (told(next), next.headroom);
-            let text = format!("full in {}: {place}, {left} left, growing {growth}", age(seconds));
-            Line::styled(text, level(next))
+            let (age, left) = (age(seconds), next.headroom);
+            line(format!("full in {age}, {left} left, growing {growth}: "), next, level(next))
         }
         (Some(first), None) => {
-            let (place, left) = (told(first), first.headroom);
-            let text =
-                format!("fullest: {place}, {left} left ({} used), no growth", percent(first));
-            Line::styled(text, level(first))
+            let (percent, left) = (percent(first), first.headroom);
+            line(format!("fullest {percent}, {left} left, no growth: "), first, level(first))
         }
         (None, None) => Line::styled("no call has taken an ephemeral port yet", look.quiet()),
     }
 }
 
-fn views(buffer: &mut Buffer, area: Rect, state: &State, look: Look) -> [Rect; 4] {
+fn views(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> [Rect; 4] {
     let mut x = area.x;
     View::ALL.map(|view| {
         let number = View::ALL.iter().position(|other| *other == view).unwrap_or(0) + 1;
@@ -163,7 +171,7 @@ fn views(buffer: &mut Buffer, area: Rect, state: &State, look: Look) -> [Rect; 4
 }
 
 /// Draws the line of keys, or what is typed.
-pub fn footer(buffer: &mut Buffer, area: Rect, state: &State, look: Look) {
+pub fn footer(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) {
     let line = match (state.mode(), &state.notice) {
         (Mode::Filter(_), _) => Line::from(vec![
             Span::styled("filter: ", look.title()),
@@ -177,7 +185,7 @@ pub fn footer(buffer: &mut Buffer, area: Rect, state: &State, look: Look) {
     buffer.set_line(area.x, area.y, &line, area.width);
 }
 
-fn keys(state: &State, look: Look) -> Line<'static> {
+fn keys(state: &State, look: &Look) -> Line<'static> {
     let mut spans = Vec::new();
     if !state.filter().is_empty() {
         let text = format!("filter: {}  ", escape(state.filter()));

@@ -1,16 +1,19 @@
 //! What the terminal can show: colours, and characters beyond ASCII. Nothing is told by colour alone.
 
+use jiff::{Timestamp, tz::TimeZone};
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::{forensics::text::sparkline, ledger::Holds, report::Level};
 
 /// What may be drawn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// Colours, the sixteen that every terminal has.
     pub color: bool,
     /// Characters beyond ASCII.
     pub unicode: bool,
+    /// Of the times shown.
+    pub time_zone: TimeZone,
 }
 
 /// What the port at a place is.
@@ -48,12 +51,12 @@ impl PortState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Free => "free",
-            Self::Established => "established",
+            Self::Established => "estab",
             Self::TimeWait => "TIME_WAIT",
             Self::Bound => "bound",
             Self::Other => "other",
             Self::Reserved => "reserved",
-            Self::FilteredOut => "filtered out",
+            Self::FilteredOut => "rest",
         }
     }
 
@@ -83,37 +86,37 @@ impl From<Holds> for PortState {
 }
 
 impl Look {
-    fn colored(self, color: Color) -> Style {
+    fn colored(&self, color: Color) -> Style {
         if self.color { Style::new().fg(color) } else { Style::new() }
     }
 
     /// What is of less weight.
-    pub fn quiet(self) -> Style {
+    pub fn quiet(&self) -> Style {
         self.colored(Color::DarkGray)
     }
 
     /// Titles.
-    pub fn title(self) -> Style {
+    pub fn title(&self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
     /// The row that the cursor is on, and the view that is shown.
-    pub fn selected(self) -> Style {
+    pub fn selected(&self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
     /// What must not be overlooked.
-    pub fn alarm(self) -> Style {
+    pub fn alarm(&self) -> Style {
         self.colored(Color::Red).add_modifier(Modifier::BOLD)
     }
 
     /// What is about to be one.
-    pub fn warning(self) -> Style {
+    pub fn warning(&self) -> Style {
         self.colored(Color::Yellow).add_modifier(Modifier::BOLD)
     }
 
     /// How full something is.
-    pub fn level(self, level: Level) -> Style {
+    pub fn level(&self, level: Level) -> Style {
         match level {
             Level::Ok => self.colored(Color::Green),
             Level::Warning => self.warning(),
@@ -122,7 +125,7 @@ impl Look {
     }
 
     /// What holds a port.
-    pub fn port(self, state: PortState) -> Style {
+    pub fn port(&self, state: PortState) -> Style {
         match state {
             PortState::Free | PortState::FilteredOut => self.quiet(),
             PortState::Established => self.colored(Color::Green),
@@ -134,7 +137,7 @@ impl Look {
     }
 
     /// A bar so many cells wide, so full.
-    pub fn bar(self, width: usize, part: f64) -> String {
+    pub fn bar(&self, width: usize, part: f64) -> String {
         const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
         let part = part.clamp(0.0, 1.0);
         let steps = if self.unicode { 8 } else { 1 };
@@ -146,7 +149,7 @@ impl Look {
         )]
         // Full only when it is, and something when there is something.
         let filled = match (part * (width * steps) as f64) as usize {
-            0 if part > 0.0 => 1,
+            0 if part > 0.0 && width > 0 => 1,
             filled => filled,
         };
         let (full, empty) = if self.unicode { ('█', '░') } else { ('#', '.') };
@@ -160,20 +163,36 @@ impl Look {
     }
 
     /// Heights beside each other, the highest of them as high as can be.
-    pub fn sparkline(self, bars: &[u32]) -> String {
+    pub fn sparkline(&self, bars: &[u32]) -> String {
         let most = bars.iter().copied().max().unwrap_or(0);
         let samples: Vec<Option<u32>> = bars.iter().map(|bar| Some(*bar)).collect();
         self.text(&sparkline(&samples, most))
     }
 
+    /// The time of day, to the second, of a time since boot.
+    pub fn time_of_day(&self, time_ns: u64, offset_ns: i64) -> String {
+        self.time(i128::from(time_ns) + i128::from(offset_ns), "%H:%M:%S")
+    }
+
+    /// The date and time, to the second, of a time since 1970.
+    pub fn date_and_time(&self, time_ns: i64) -> String {
+        self.time(time_ns.into(), "%Y-%m-%d %H:%M:%S")
+    }
+
+    fn time(&self, time_ns: i128, format: &str) -> String {
+        let time = Timestamp::from_nanosecond(time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
+        time.to_zoned(self.time_zone.clone()).strftime(format).to_string()
+    }
+
     /// Our own words, with what this terminal has in place of characters that it has not.
-    pub fn text(self, text: &str) -> String {
+    pub fn text(&self, text: &str) -> String {
         if self.unicode || text.is_ascii() {
             return text.to_owned();
         }
         let plain = |c: char| match c {
             '→' => "->".to_owned(),
             '…' => "~".to_owned(),
+            '×' => "x".to_owned(),
             'µ' => "u".to_owned(),
             '·' => " ".to_owned(),
             '▁' => "_".to_owned(),
@@ -195,8 +214,8 @@ impl Look {
 mod tests {
     use super::*;
 
-    const PLAIN: Look = Look { color: false, unicode: false };
-    const RICH: Look = Look { color: true, unicode: true };
+    const PLAIN: Look = Look { color: false, unicode: false, time_zone: TimeZone::UTC };
+    const RICH: Look = Look { color: true, unicode: true, time_zone: TimeZone::UTC };
 
     #[test]
     fn a_bar_is_full_only_when_all_is_used() {
@@ -207,6 +226,7 @@ mod tests {
         assert_eq!(RICH.bar(4, 0.5), "██░░");
         assert_eq!(RICH.bar(4, 0.999), "███▉");
         assert_eq!(RICH.bar(4, f64::NAN), "░░░░");
+        assert_eq!(RICH.bar(0, 0.5), "");
     }
 
     #[test]

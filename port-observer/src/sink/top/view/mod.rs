@@ -1,11 +1,11 @@
 //! How the state is drawn, and what of it is where on the screen.
 
-mod clock;
 mod destinations;
 mod detail;
 mod failures;
 mod header;
 mod look;
+mod place;
 mod ports;
 mod processes;
 mod table;
@@ -15,9 +15,13 @@ pub use look::{Look, PortState};
 use ratatui::{
     Frame,
     layout::{Position, Rect},
+    text::Line,
 };
 
 use super::state::{Key, Mode, Room, State, View};
+
+/// Columns and lines of the smallest terminal.
+const LEAST: (u16, u16) = (40, 10);
 
 /// What of the last frame the next one, and the mouse, are to know.
 #[derive(Clone, Debug, Default)]
@@ -73,12 +77,17 @@ impl Places {
 }
 
 /// Draws the state; returns what there is room for.
-pub fn draw(frame: &mut Frame, state: &State, look: Look, places: &mut Places) -> Room {
+pub fn draw(frame: &mut Frame, state: &State, look: &Look, places: &mut Places) -> Room {
     let area = frame.area();
     let buffer = frame.buffer_mut();
-    let head = Rect { height: header::LINES.min(area.height), ..area };
-    let foot = Rect { y: area.bottom().saturating_sub(1), height: 1.min(area.height), ..area };
-    let height = area.height.saturating_sub(head.height + foot.height);
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        let text = format!("too small: {} × {} are needed", LEAST.0, LEAST.1);
+        buffer.set_line(area.x, area.y, &Line::from(look.text(&text)), area.width);
+        return Room::default();
+    }
+    let head = Rect { height: header::LINES, ..area };
+    let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
+    let height = area.height - head.height - foot.height;
     let body = Rect { y: head.bottom(), height, ..area };
     places.views = header::draw(buffer, head, state, look);
     header::footer(buffer, foot, state, look);

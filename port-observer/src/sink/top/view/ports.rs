@@ -33,7 +33,7 @@ pub fn draw(
     buffer: &mut Buffer,
     area: Rect,
     state: &State,
-    look: Look,
+    look: &Look,
     places: &mut Places,
 ) -> Room {
     let map = &state.picture.ports;
@@ -66,11 +66,9 @@ pub fn draw(
         let style = if number == at { style.patch(look.selected()) } else { style };
         buffer.set_string(x, y, letter.to_string(), style);
     }
-    let legend = Rect { y: area_of_map.bottom(), height: 1, ..area };
-    buffer.set_line(legend.x, legend.y, &key(state, per_cell, look), area.width);
-    for (line, y) in
-        who(state, &slices, at, per_cell, look).into_iter().zip(legend.y + 1..area.bottom())
-    {
+    let [counts, held] = who(state, &slices, at, per_cell, look);
+    let below = [key(state, per_cell, look), counts, held];
+    for (line, y) in below.into_iter().zip(area_of_map.bottom()..area.bottom()) {
         buffer.set_line(area.x, y, &line, area.width);
     }
     places.of_map(Rect { x: area.x + MARGIN, width: columns, ..area_of_map });
@@ -121,7 +119,7 @@ fn slices(ports: &Ports, held: &[HeldPort], per_cell: u32, needle: &Needle) -> V
     slices
 }
 
-fn key(state: &State, per_cell: u32, look: Look) -> Line<'static> {
+fn key(state: &State, per_cell: u32, look: &Look) -> Line<'static> {
     let protocol = state.protocol().name().to_uppercase();
     let mut spans = vec![Span::styled(format!("{protocol} {per_cell}/cell"), look.title())];
     for of in PortState::ALL {
@@ -135,7 +133,7 @@ fn key(state: &State, per_cell: u32, look: Look) -> Line<'static> {
 }
 
 /// Who is in the cell that the cursor is on.
-fn who(state: &State, slices: &[Slice], at: u32, per_cell: u32, look: Look) -> [Line<'static>; 2] {
+fn who(state: &State, slices: &[Slice], at: u32, per_cell: u32, look: &Look) -> [Line<'static>; 2] {
     let Some(cell) = state.cell() else { return Default::default() };
     let slice = usize::try_from(at).ok().and_then(|at| slices.get(at));
     let counts: Vec<String> = slice.map_or_else(Vec::new, |slice| {

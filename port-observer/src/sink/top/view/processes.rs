@@ -20,7 +20,7 @@ pub fn draw(
     buffer: &mut Buffer,
     area: Rect,
     state: &State,
-    look: Look,
+    look: &Look,
     places: &mut Places,
 ) -> Room {
     let (rows, at, sort) = state.processes();
@@ -34,12 +34,10 @@ pub fn draw(
         Column::number("TIME_WAIT", 9).sorted(is(ProcessColumn::TimeWait), reversed),
         Column::number("BOUND", 6).sorted(is(ProcessColumn::Bound), reversed),
         Column::number("NEW/S", 7).sorted(is(ProcessColumn::PerSecond), reversed),
-        Column::number("FAILED", 7).sorted(is(ProcessColumn::Failures), reversed),
+        Column::number("FAILED", 6).sorted(is(ProcessColumn::Failures), reversed),
     ];
-    let left = usize::from(area.width).saturating_sub(table::width(&columns) + 2);
-    columns[1].width += (left / 3).min(NAME.1 - NAME.0);
-    let left = usize::from(area.width).saturating_sub(table::width(&columns) + 2);
-    let bars = left.min(BARS);
+    columns[1].width += (table::left(&columns, area) / 3).min(NAME.1 - NAME.0);
+    let bars = table::left(&columns, area).min(BARS);
     if bars >= 4 {
         columns.push(Column::text("TAKEN", bars));
     }
@@ -50,7 +48,7 @@ pub fn draw(
     Room { rows: table.room(area), ..Room::default() }
 }
 
-fn row(of: &ProcessRow, bars: usize, look: Look) -> Row<'static> {
+fn row(of: &ProcessRow, bars: usize, look: &Look) -> Row<'static> {
     let (pid, name) = holder(of.used.process.as_deref());
     let tcp = &of.used.tcp;
     let failed = if of.failures > 0 { look.alarm() } else { Style::new() };

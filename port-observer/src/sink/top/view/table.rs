@@ -3,7 +3,6 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::Style,
     text::{Line, Span},
 };
 use unicode_width::UnicodeWidthStr as _;
@@ -13,8 +12,8 @@ use crate::sink::table::render::cut;
 
 /// Before each row, where the cursor's mark stands.
 pub const MARGIN: usize = 2;
-/// Between two columns.
-const GAP: usize = 2;
+/// From this width on two spaces are between columns.
+const ROOMY: u16 = 100;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +46,14 @@ impl Column {
     }
 }
 
-/// How wide all of them are.
-pub fn width(columns: &[Column]) -> usize {
-    MARGIN + columns.iter().map(|column| column.width + GAP).sum::<usize>() - GAP
+fn gap(area: Rect) -> usize {
+    if area.width < ROOMY { 1 } else { 2 }
+}
+
+/// How much room there is for one more column.
+pub fn left(columns: &[Column], area: Rect) -> usize {
+    let used: usize = columns.iter().map(|column| column.width + gap(area)).sum();
+    usize::from(area.width).saturating_sub(MARGIN + used)
 }
 
 /// A row: its cells, and what stands in a line below them, if anything.
@@ -84,7 +88,7 @@ impl Table<'_> {
         &self,
         buffer: &mut Buffer,
         area: Rect,
-        look: Look,
+        look: &Look,
         offset: &mut usize,
         row: impl Fn(usize) -> Row<'a>,
     ) {
@@ -99,15 +103,17 @@ impl Table<'_> {
             };
             Span::styled(format!("{}{mark}", column.title), look.title())
         });
-        buffer.set_line(area.x, area.y, &self.line(titles.collect(), "", Style::new()), area.width);
+        let gap = gap(area);
+        let titles = self.line(titles.collect(), "", gap, look);
+        buffer.set_line(area.x, area.y, &titles, area.width);
         let height = if self.is_double { 2 } else { 1 };
         for (place, number) in (*offset..self.count.min(*offset + room)).enumerate() {
             let Ok(y) = u16::try_from(1 + place * height) else { break };
             let Row { cells, below } = row(number);
             let is_on = number == self.at;
-            let (mark, style) = if is_on { (">", look.selected()) } else { ("", Style::new()) };
+            let mark = if is_on { ">" } else { "" };
             let y = area.y + y;
-            buffer.set_line(area.x, y, &self.line(cells, mark, style), area.width);
+            buffer.set_line(area.x, y, &self.line(cells, mark, gap, look), area.width);
             if let Some(below) = below.filter(|_| self.is_double) {
                 let margin = Span::raw(" ".repeat(MARGIN));
                 let line = Line::from_iter(std::iter::once(margin).chain(below.spans));
@@ -115,18 +121,18 @@ impl Table<'_> {
             }
             if is_on {
                 let lines = Rect { y, height: u16::try_from(height).unwrap_or(1), ..area };
-                buffer.set_style(lines.intersection(area), style);
+                buffer.set_style(lines.intersection(area), look.selected());
             }
         }
     }
 
-    fn line<'a>(&self, cells: Vec<Span<'a>>, mark: &'static str, style: Style) -> Line<'a> {
-        let mut spans = vec![Span::styled(format!("{mark:MARGIN$}"), style)];
+    fn line<'a>(&self, cells: Vec<Span<'a>>, mark: &str, gap: usize, look: &Look) -> Line<'a> {
+        let mut spans = vec![Span::raw(format!("{mark:MARGIN$}"))];
         for (at, (column, cell)) in self.columns.iter().zip(cells).enumerate() {
-            let text = cut(&cell.content, Some(column.width));
+            let text = look.text(&cut(&cell.content, Some(column.width)));
             let pad = column.width.saturating_sub(text.width());
             let (before, after) = if column.is_right { (pad, 0) } else { (0, pad) };
-            let gap = if at + 1 < self.columns.len() { GAP } else { 0 };
+            let gap = if at + 1 < self.columns.len() { gap } else { 0 };
             spans.push(Span::raw(" ".repeat(before)));
             spans.push(Span::styled(text, cell.style));
             spans.push(Span::raw(" ".repeat(after + gap)));
