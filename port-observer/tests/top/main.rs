@@ -7,4 +7,6 @@ mod host;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod panic;
+#[cfg(test)]
 mod state;

@@ -41,6 +41,8 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
     let failures = Moments::look_for(path.clone(), config.every);
 
     let mut top = Top::open(config, feed.clone())?;
+    // A moment is what is looked for, so it stands still until it is told to go on.
+    top.state.set_paused(true);
     let mut action = Action::Ask;
     while action != Action::Quit {
         top.state.notice = None;

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     future::poll_fn,
     io::{self, BufWriter, IsTerminal as _, Read as _, Seek as _, Write as _},
+    mem::ManuallyDrop,
     os::fd::{AsFd as _, OwnedFd},
     panic,
     pin::Pin,
@@ -38,7 +39,8 @@ use crate::sink::unbuffered_output;
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
-    input: EventStream,
+    /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
+    input: ManuallyDrop<EventStream>,
     look: Look,
     places: Places,
 }
@@ -62,7 +64,8 @@ impl Screen {
         // From here on dropping gives it back.
         let terminal = Terminal::new(CrosstermBackend::new(out));
         let terminal = terminal.inspect_err(|_| give_back())?;
-        Ok(Self { terminal, input: EventStream::new(), look, places: Places::default() })
+        let input = ManuallyDrop::new(EventStream::new());
+        Ok(Self { terminal, input, look, places: Places::default() })
     }
 
     /// Draws what has changed, in one piece.
@@ -87,7 +90,9 @@ impl Screen {
     /// # Errors
     /// When it can't be written.
     pub fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `clear()`, which asks the terminal for its cursor and reads the answer off the keys.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// The terminal is somebody else's for a while.
@@ -111,7 +116,7 @@ impl Screen {
     /// # Errors
     /// When it can't be read, `UnexpectedEof` when there will be none any more.
     pub async fn key(&mut self) -> io::Result<Option<Key>> {
-        let event = poll_fn(|context| Pin::new(&mut self.input).poll_next(context)).await;
+        let event = poll_fn(|context| Pin::new(&mut *self.input).poll_next(context)).await;
         match event {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Err(error)) => Err(error),
