@@ -24,7 +24,7 @@ use crate::vm::{self, Backend, Kernel};
 const GRACE: u64 = 120;
 
 /// The parts that need no kernel: benchmarks of the program's own package.
-const BY_THEMSELVES: [&str; 2] = ["ledger", "record"];
+const BY_THEMSELVES: [&str; 3] = ["ledger", "record", "top"];
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger and record, which are
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, record and top, which are
     /// measured by themselves, and scan (`check` against ss), which is measured only when asked for
     #[arg(value_name = "PART")]
     only: Vec<String>,
@@ -116,7 +116,7 @@ fn here(args: &Args) -> Result<Vec<Value>> {
         let found = built.iter().find(|executable| executable.name == name);
         found.map(|executable| &executable.path).with_context(|| format!("cargo built no {name}"))
     };
-    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record");
+    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record,top");
     let parts: Vec<&str> = parts.split(',').collect();
     let (by_itself, parts): (Vec<&str>, Vec<&str>) =
         parts.into_iter().partition(|part| BY_THEMSELVES.contains(part));

@@ -47,6 +47,7 @@ pub fn render(run: &Value) -> String {
     }
     ledger(&mut text, &run["ledger"]);
     record(&mut text, &run["record"]);
+    top(&mut text, &run["top"]);
     targets(&mut text, &run["targets"]);
     text
 }
@@ -95,6 +96,16 @@ fn record(text: &mut String, part: &Value) {
         number(&part["observer_ns_per_event"]),
         number(&part["most_events_per_second"]),
     );
+}
+
+/// A frame of the full screen.
+fn top(text: &mut String, part: &Value) {
+    if !begins(text, "top by itself (100,000 holdings, 100 destinations), ms per frame", part) {
+        return;
+    }
+    for (view, time) in part["milliseconds_per_frame"].as_object().into_iter().flatten() {
+        *text += &format!("  {view:20} {:6.2}\n", number(time));
+    }
 }
 
 /// The ledger by itself.

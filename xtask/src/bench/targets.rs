@@ -85,6 +85,7 @@ const TARGETS: [Target; 19] = [
         )
     },
     at_most("events lost while 100,000 a second are recorded", "/record/lost", 0.0),
+    at_most("ms per frame of top, 100,000 holdings", "/top/most_milliseconds", 10.0),
     at_most("ms from connect() to its line, median", "/latency/p50_ms", 100.0),
     at_most("ms from connect() to its line, largest", "/latency/max_ms", 100.0),
     ratio("check, against ss, 28,000 sockets", "/scan/sizes/1/check/wall/median", 0.25),
