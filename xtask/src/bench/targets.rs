@@ -30,7 +30,7 @@ const fn ratio(figure: &'static str, pointer: &'static str, value: f64) -> Targe
     Target { is_ratio: true, ..at_most(figure, pointer, value) }
 }
 
-const TARGETS: [Target; 19] = [
+const TARGETS: [Target; 20] = [
     Target {
         is_ratio: true,
         ..at_most(
