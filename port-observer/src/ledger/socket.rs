@@ -214,6 +214,9 @@ impl<W: Who> Ledger<W> {
             return;
         }
         self.scan.passed_on(socket);
+        if self.holdings.is_servers(flow) {
+            return;
+        }
         self.totals.released += 1;
         let port = place(flow, None);
         out.push(Report { time_ns, body: Body::Release { port, reason, held_ns: None } });
