@@ -3,19 +3,19 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use foldhash::HashMap;
 
-use super::{Failed, Forensics, FullSpace, Incident, Loss, Run, remedy};
+use super::{Failed, Forensics, FullSpace, Incident, Loss, Run, remedy, timeline::Timelines};
 use crate::{
-    event::{LossPlace, Protocol, Via},
-    ledger::SpaceKey,
+    event::{LossPlace, Via},
+    ledger::{Census, SpaceKey},
     ports::PortRange,
     process::Process,
-    report::{Body, Cause, CauseKind, Port, Report, Space, Story, Summary},
+    report::{Body, Cause, CauseKind, Port, Report, Story, Summary},
     sink::Sink,
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub const SAMPLE: Duration = Duration::from_secs(10);
 /// How many spaces it is to have.
 pub const SPACES: usize = 64;
+/// How many holders stories are to have: pictures name others than the text.
+pub const HOLDERS: usize = 1_000;
 /// How many samples are shown: ten minutes.
 const SAMPLES: usize = 60;
 /// How many spaces' samples are kept.
@@ -33,8 +35,10 @@ const APART_NS: i64 = 60_000_000_000;
 const INCIDENTS: usize = 1_000;
 /// How many spaces and callers of an incident are kept apart.
 const KEPT: usize = 1_000;
-/// How many of these are told.
+/// How many of these, and of the holders of a space, are told.
 const TOLD: usize = 10;
+/// How many timelines are told.
+const TIMELINES: usize = 12;
 
 /// Takes reports; a clone sees the same.
 #[derive(Clone, Default)]
@@ -48,6 +52,7 @@ struct State {
     open: Vec<Open>,
     samples: HashMap<SpaceKey, VecDeque<(i64, u32)>>,
     namespaces: HashMap<u32, Namespace>,
+    timelines: Timelines,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,9 +75,28 @@ struct Open {
 }
 
 impl Collector {
+    /// How often [`Collector::add`] is to be called.
+    pub fn step(&self) -> Duration {
+        self.lock().timelines.step().min(SAMPLE)
+    }
+
+    /// Of which spaces a census is to be taken, beside the fullest.
+    pub fn followed(&self) -> Vec<SpaceKey> {
+        self.lock().timelines.followed()
+    }
+
+    /// How full spaces are at a moment, nanoseconds since 1970.
+    pub fn add(&self, now_ns: i64, census: &[Census]) {
+        self.lock().timelines.add(now_ns, census);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was found, when all has been taken in.
     pub fn finish(&self) -> Forensics {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         for open in std::mem::take(&mut state.open) {
             state.close(open);
         }
@@ -83,6 +107,7 @@ impl Collector {
             .iter()
             .map(|((place, kind), count)| Loss { place: *place, kind, count: *count })
             .collect();
+        told.timelines = std::mem::take(&mut state.timelines).finish(TIMELINES);
         told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind));
         told
     }
@@ -90,11 +115,11 @@ impl Collector {
 
 impl Sink for Collector {
     fn set_offset(&mut self, offset_ns: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).offset_ns = offset_ns;
+        self.lock().offset_ns = offset_ns;
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(report);
+        self.lock().take(report);
         Ok(())
     }
 
@@ -139,7 +164,7 @@ impl State {
             known.range = namespace.ports.as_ref().map(|ports| ports.ephemeral).or(known.range);
         }
         for space in &summary.spaces {
-            let samples = self.samples.entry(key(space)).or_default();
+            let samples = self.samples.entry(SpaceKey::from(space)).or_default();
             samples.push_back((now_ns, space.used));
             if samples.len() > SAMPLES {
                 samples.pop_front();
@@ -167,7 +192,10 @@ impl State {
             self.open.push(Open::new(now_ns, port, via, story));
             self.open.len() - 1
         });
-        let before = story.and_then(|story| self.samples.get(&key(&story.space)));
+        if let Some(story) = story {
+            self.timelines.refused(now_ns, story);
+        }
+        let before = story.and_then(|story| self.samples.get(&SpaceKey::from(&story.space)));
         self.open[at].add(now_ns, port, errno, story, before);
     }
 
@@ -200,7 +228,7 @@ impl Open {
                 worst_ns: now_ns,
                 spaces: Vec::new(),
                 failed: Vec::new(),
-                onset: story.cloned(),
+                onset: story.map(shortened),
                 worst: None,
                 cause: None,
                 before: Vec::new(),
@@ -228,7 +256,7 @@ impl Open {
         let second = now_ns.div_euclid(1_000_000_000);
         if second != self.second {
             self.end_second();
-            (self.second, self.in_second, self.story) = (second, 0, story.cloned());
+            (self.second, self.in_second, self.story) = (second, 0, story.map(shortened));
         }
         self.in_second += 1;
         self.incident.failures += 1;
@@ -240,7 +268,7 @@ impl Open {
             self.failed.entry(who).or_insert_with(new).count += 1;
         }
         let Some(story) = story else { return };
-        let key = key(&story.space);
+        let key = SpaceKey::from(&story.space);
         if self.spaces.len() < KEPT || self.spaces.contains_key(&key) {
             if let Some(before) = before
                 && !self.spaces.contains_key(&key)
@@ -287,7 +315,7 @@ impl Open {
             let pid = one.process.as_ref().map_or(0, |process| process.pid);
             (std::cmp::Reverse(one.count), pid)
         });
-        let first = incident.spaces.first().map(|full| key(&full.space));
+        let first = incident.spaces.first().map(|full| SpaceKey::from(&full.space));
         let samples = first.and_then(|key| before.get(&key)).map_or(&[][..], Vec::as_slice);
         incident.before = spread(samples, incident.began_ns);
         incident.remedies = remedy::remedies(&incident);
@@ -295,6 +323,13 @@ impl Open {
         incident.failed.truncate(TOLD);
         incident
     }
+}
+
+/// With as many holders as are told.
+fn shortened(story: &Story) -> Story {
+    let Story { space, holders, cause } = story;
+    let holders = holders.iter().take(TOLD).cloned().collect();
+    Story { space: space.clone(), holders, cause: cause.clone() }
 }
 
 fn span_ns() -> i64 {
@@ -312,9 +347,4 @@ fn spread(samples: &[(i64, u32)], end_ns: i64) -> Vec<Option<u32>> {
         }
     }
     spread
-}
-
-fn key(space: &Space) -> SpaceKey {
-    let (netns, protocol): (u32, Protocol) = (space.netns, space.protocol);
-    SpaceKey { netns, protocol, kind: space.kind }
 }

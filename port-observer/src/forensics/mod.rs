@@ -2,11 +2,14 @@
 //! ports, why, and what would have helped. Fed with the reports of a stream.
 
 mod collect;
+pub mod html;
 pub mod json;
 mod remedy;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod timeline;
+mod words;
 
 use std::sync::Arc;
 
@@ -17,7 +20,8 @@ use crate::{
     report::{Cause, Space, Start, Stop, Story},
 };
 
-pub use collect::{Collector, SAMPLE, SPACES};
+pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
+pub use timeline::{Held, Point, Series, Timeline};
 
 /// All that is told of a recording. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,8 @@ pub struct Forensics {
     pub incidents: Vec<Incident>,
     /// More incidents, which had fewer failures.
     pub left_out: usize,
+    /// How the spaces filled up in which most calls failed, and those that were fullest.
+    pub timelines: Vec<Timeline>,
 }
 
 /// One run of the recorder, as far as it was looked at.

@@ -1,0 +1,251 @@
+//! Gathers timelines in bounded memory, however long it takes: when there are too many buckets, two
+//! become one.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use foldhash::HashMap;
+
+use super::{Held, Point, Series, Timeline};
+use crate::{
+    ledger::{Census, SpaceKey},
+    process::Process,
+    report::{Holder, Space, Story},
+};
+
+/// How long a bucket is at first.
+const STEP_NS: i64 = 250_000_000;
+/// How many buckets there are at most.
+const BUCKETS: usize = 1_024;
+/// How many spaces are followed.
+const FOLLOWED: usize = 64;
+/// How many names are told apart; what holds ports beyond them is others'.
+const NAMES: usize = 4_096;
+/// How many names a bucket has.
+const IN_BUCKET: usize = 32;
+/// How many names a timeline has in the end.
+const SERIES: usize = 8;
+
+/// Gathers them.
+#[derive(Debug)]
+pub struct Timelines {
+    step_ns: i64,
+    lines: HashMap<SpaceKey, Line>,
+    names: Names,
+}
+
+impl Default for Timelines {
+    fn default() -> Self {
+        Self { step_ns: STEP_NS, lines: HashMap::default(), names: Names::default() }
+    }
+}
+
+/// Whose ports are one series.
+#[derive(Debug, Default)]
+struct Names {
+    by_name: HashMap<Option<(String, Option<String>)>, usize>,
+    /// One process of each, and whether there are more.
+    all: Vec<(Option<Arc<Process>>, bool)>,
+}
+
+/// One space.
+#[derive(Debug)]
+struct Line {
+    /// As it was at its fullest.
+    space: Space,
+    fullest_ns: i64,
+    refused: u64,
+    /// By number: time since 1970 by the length of a bucket.
+    buckets: BTreeMap<i64, Bucket>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    used: u32,
+    capacity: u32,
+    refused: u64,
+    /// By whom, the number of the name first.
+    held: Vec<(usize, Held)>,
+}
+
+impl Timelines {
+    /// How often a census is to be taken, so that each bucket has one.
+    pub fn step(&self) -> Duration {
+        Duration::from_nanos(self.step_ns.unsigned_abs())
+    }
+
+    /// The spaces that are followed.
+    pub fn followed(&self) -> Vec<SpaceKey> {
+        self.lines.keys().copied().collect()
+    }
+
+    /// How full spaces are now, and by whom. `now_ns`: nanoseconds since 1970.
+    pub fn add(&mut self, now_ns: i64, census: &[Census]) {
+        for Census { space, holders } in census {
+            self.look(now_ns, space, holders, 0);
+        }
+    }
+
+    /// A call found no port.
+    pub fn refused(&mut self, now_ns: i64, story: &Story) {
+        self.look(now_ns, &story.space, &story.holders, 1);
+    }
+
+    fn look(&mut self, now_ns: i64, space: &Space, holders: &[Holder], refused: u64) {
+        let Self { step_ns, lines, names } = self;
+        let number = now_ns.div_euclid(*step_ns);
+        let line = lines.entry(SpaceKey::from(space)).or_insert_with(|| Line {
+            space: space.clone(),
+            fullest_ns: now_ns,
+            refused: 0,
+            buckets: BTreeMap::new(),
+        });
+        line.refused += refused;
+        if thousandths(space) > thousandths(&line.space) {
+            (line.space, line.fullest_ns) = (space.clone(), now_ns);
+        }
+        let is_new = !line.buckets.contains_key(&number);
+        let bucket = line.buckets.entry(number).or_default();
+        bucket.refused += refused;
+        if is_new || space.used > bucket.used {
+            (bucket.used, bucket.capacity) = (space.used, space.capacity);
+            bucket.held = names.held(holders);
+        }
+        while is_new && self.are_too_many() {
+            self.coarsen();
+        }
+        if self.lines.len() > FOLLOWED {
+            let least = self.lines.iter().min_by_key(|(_, line)| line.rank()).map(|(key, _)| *key);
+            least.and_then(|key| self.lines.remove(&key));
+        }
+    }
+
+    fn are_too_many(&self) -> bool {
+        let ends = |line: &Line| {
+            Some((*line.buckets.first_key_value()?.0, *line.buckets.last_key_value()?.0))
+        };
+        let all = self.lines.values().filter_map(ends);
+        let both = all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        both.is_some_and(|(first, last)| last.abs_diff(first) >= BUCKETS as u64)
+    }
+
+    /// Two buckets become one.
+    fn coarsen(&mut self) {
+        self.step_ns = self.step_ns.saturating_mul(2);
+        for line in self.lines.values_mut() {
+            for (number, bucket) in std::mem::take(&mut line.buckets) {
+                let both = line.buckets.entry(number.div_euclid(2)).or_default();
+                let refused = both.refused + bucket.refused;
+                if both.capacity == 0 || bucket.used > both.used {
+                    *both = bucket;
+                }
+                both.refused = refused;
+            }
+        }
+    }
+
+    /// The most important, those with the most refused calls first, then the fullest.
+    pub fn finish(self, count: usize) -> Vec<Timeline> {
+        let Self { step_ns, lines, names } = self;
+        let mut lines: Vec<Line> = lines.into_values().collect();
+        lines.sort_by_key(|line| std::cmp::Reverse(line.rank()));
+        lines.truncate(count);
+        lines.into_iter().map(|line| line.finish(step_ns, &names)).collect()
+    }
+}
+
+impl Names {
+    /// By name, the largest.
+    fn held(&mut self, holders: &[Holder]) -> Vec<(usize, Held)> {
+        let mut held: HashMap<usize, Held> = HashMap::default();
+        for holder in holders {
+            let Some(number) = self.number(holder.process.as_ref()) else { continue };
+            let Holder { established, time_wait, bound, other, .. } = *holder;
+            *held.entry(number).or_default() +=
+                Held { in_use: established + bound + other, time_wait };
+        }
+        let mut held: Vec<(usize, Held)> = held.into_iter().collect();
+        held.sort_unstable_by_key(|(number, held)| (std::cmp::Reverse(held.total()), *number));
+        held.truncate(IN_BUCKET);
+        held
+    }
+
+    fn number(&mut self, process: Option<&Arc<Process>>) -> Option<usize> {
+        let key = process.map(|process| {
+            let container = process.container.as_ref().map(|container| container.id.clone());
+            (process.name.clone(), container)
+        });
+        if let Some(number) = self.by_name.get(&key) {
+            let (first, is_several) = &mut self.all[*number];
+            let pid = |process: &Arc<Process>| (process.pid, process.start_time_ns);
+            *is_several |= first.as_ref().map(pid) != process.map(pid);
+            return Some(*number);
+        }
+        if self.all.len() >= NAMES {
+            return None;
+        }
+        self.all.push((process.cloned(), false));
+        self.by_name.insert(key, self.all.len() - 1);
+        Some(self.all.len() - 1)
+    }
+}
+
+impl Line {
+    /// What is least important is least.
+    fn rank(&self) -> (u64, u32, u32) {
+        (self.refused, thousandths(&self.space), self.space.used)
+    }
+
+    fn finish(self, step_ns: i64, names: &Names) -> Timeline {
+        let first = self.buckets.first_key_value().map_or(0, |(number, _)| *number);
+        let mut totals: HashMap<usize, u64> = HashMap::default();
+        for (number, held) in self.buckets.values().flat_map(|bucket| &bucket.held) {
+            *totals.entry(*number).or_default() += u64::from(held.total());
+        }
+        let mut largest: Vec<(usize, u64)> = totals.into_iter().filter(|one| one.1 > 0).collect();
+        largest.sort_unstable_by_key(|(number, total)| (std::cmp::Reverse(*total), *number));
+        largest.truncate(SERIES);
+        let mut series: Vec<Series> = largest
+            .iter()
+            .filter_map(|(number, _)| names.all.get(*number))
+            .map(|(process, is_several)| Series {
+                process: process.clone(),
+                is_several: *is_several,
+                held: Vec::with_capacity(self.buckets.len()),
+            })
+            .collect();
+        let mut points = Vec::with_capacity(self.buckets.len());
+        for (number, bucket) in self.buckets {
+            let mut others: HashMap<usize, Held> = bucket.held.into_iter().collect();
+            let mut told = 0;
+            for ((name, _), series) in largest.iter().zip(&mut series) {
+                let held = others.remove(name).unwrap_or_default();
+                told += held.total();
+                series.held.push(held);
+            }
+            let time_wait = others.values().map(|held| held.time_wait).sum();
+            let rest = bucket.used.saturating_sub(told);
+            let time_wait = rest.min(time_wait);
+            points.push(Point {
+                bucket: number - first,
+                used: bucket.used,
+                capacity: bucket.capacity,
+                refused: bucket.refused,
+                others: Held { in_use: rest - time_wait, time_wait },
+            });
+        }
+        Timeline {
+            space: self.space,
+            fullest_ns: self.fullest_ns,
+            began_ns: first.saturating_mul(step_ns),
+            step_ns,
+            points,
+            series,
+        }
+    }
+}
+
+fn thousandths(space: &Space) -> u32 {
+    let used = u64::from(space.used.min(space.capacity)) * 1_000;
+    let thousandths = used.checked_div(space.capacity.into()).unwrap_or(1_000);
+    u32::try_from(thousandths).unwrap_or(1_000)
+}
