@@ -4,6 +4,7 @@
 mod collect;
 pub mod html;
 pub mod json;
+mod open;
 mod remedy;
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,9 @@ impl<W: Write> Text<'_, W> {
 
     fn incident(&mut self, title: &str, incident: &Incident) -> io::Result<()> {
         self.item(0, &format!("{title}: {}", self.words.headline(incident)))?;
-        for Fact { label, text } in self.words.facts(incident) {
+        let facts = self.words.facts(incident).into_iter();
+        let why = self.words.growth(incident).into_iter().chain(self.words.cause(incident));
+        for Fact { label, text } in facts.chain(why) {
             self.item(2, &format!("{label}: {text}"))?;
         }
         if incident.remedies.is_empty() {

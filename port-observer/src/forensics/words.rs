@@ -91,7 +91,7 @@ impl Words<'_> {
         format!("{began}, for {lasted}: {} {call} {calls} refused", incident.failures)
     }
 
-    /// All that is known of it.
+    /// Where, what was full, whose calls were refused, and who held the ports.
     pub fn facts(&self, incident: &Incident) -> Vec<Fact> {
         let names = match &incident.names[..] {
             [] => String::new(),
@@ -123,14 +123,20 @@ impl Words<'_> {
             let label = format!("held at its worst, {when}, {most} refused in a second");
             facts.push(fact(label, holders(worst)));
         }
-        if let Some(full) = incident.spaces.first()
-            && incident.before.iter().any(Option::is_some)
-        {
-            let line = sparkline(&incident.before, full.space.capacity);
-            facts.push(fact("the ten minutes before", line));
-        }
-        facts.extend(incident.cause.as_ref().map(|cause| fact("cause", because(cause))));
         facts
+    }
+
+    /// How the space grew that failed the most, in a line.
+    pub fn growth(&self, incident: &Incident) -> Option<Fact> {
+        let full = incident.spaces.first()?;
+        let is_known = incident.before.iter().any(Option::is_some);
+        let line = || sparkline(&incident.before, full.space.capacity);
+        is_known.then(|| fact("the ten minutes before", line()))
+    }
+
+    /// Why, and what says so.
+    pub fn cause(&self, incident: &Incident) -> Option<Fact> {
+        incident.cause.as_ref().map(|cause| fact("cause", because(cause)))
     }
 }
 

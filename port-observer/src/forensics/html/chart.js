@@ -1,4 +1,3 @@
-
 // The picture itself, drawn by uPlot.
 
 /** A colour of the theme that is in force. */
@@ -28,36 +27,28 @@ function striped(fill) {
   return context.createPattern(tile, "repeat");
 }
 
-/** A line from the top where calls were refused, and a mark on it. */
+/** Where calls were refused: a shade over it, and a mark on top. */
 function drawRefused(plot, timeline, times) {
   const { ctx: context, bbox } = plot;
-  const mark = 4 * devicePixelRatio;
+  const right = bbox.left + bbox.width;
   context.save();
-  context.beginPath();
-  context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  context.clip();
-  context.fillStyle = context.strokeStyle = color("refused");
-  context.lineWidth = devicePixelRatio;
+  context.fillStyle = color("refused");
   timeline.refused.forEach((count, at) => {
     if (count === 0) return;
-    const x = plot.valToPos(times[at] + timeline.step_seconds / 2, "x", true);
-    context.globalAlpha = 0.5;
-    context.beginPath();
-    context.moveTo(x, bbox.top);
-    context.lineTo(x, bbox.top + bbox.height);
-    context.stroke();
+    const ends = [times[at], times[at] + timeline.step_seconds];
+    const [from, to] = ends.map((time) => Math.round(plot.valToPos(time, "x", true)));
+    const [x, end] = [Math.max(from, bbox.left), Math.min(Math.max(to, from + 2), right)];
+    if (x >= end) return;
+    context.globalAlpha = 0.2;
+    context.fillRect(x, bbox.top, end - x, bbox.height);
     context.globalAlpha = 1;
-    context.beginPath();
-    context.moveTo(x - mark, bbox.top);
-    context.lineTo(x + mark, bbox.top);
-    context.lineTo(x, bbox.top + 2 * mark);
-    context.fill();
+    context.fillRect(x, bbox.top, end - x, 6 * devicePixelRatio);
   });
   context.restore();
 }
 
 /** What uPlot is told to draw. */
-function optionsOf({ timeline, series, layers, times, size, onMove }) {
+function optionsOf({ timeline, series, layers, times, size }) {
   const stepped = uPlot.paths.stepped({ align: 1 });
   const line = { paths: stepped, points: { show: false }, spanGaps: false };
   const axis = {
@@ -86,7 +77,7 @@ function optionsOf({ timeline, series, layers, times, size, onMove }) {
     ],
     bands: layers.slice(1).map((_, at) => ({ series: [at + 2, at + 1], fill: () => fills[at + 1] })),
     axes: [
-      { ...axis, values: axisTimes },
+      { ...axis, space: 80, values: axisTimes },
       { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) },
     ],
     cursor: {
@@ -96,7 +87,7 @@ function optionsOf({ timeline, series, layers, times, size, onMove }) {
       y: false,
     },
     legend: { show: false },
-    hooks: { draw: [(plot) => drawRefused(plot, timeline, times)], setCursor: [onMove] },
+    hooks: { draw: [(plot) => drawRefused(plot, timeline, times)] },
   };
 }
 

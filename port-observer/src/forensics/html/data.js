@@ -1,6 +1,3 @@
-
-"use strict";
-
 // From the columns of the report to what is drawn.
 
 /** What the report says, as `report --json` prints it. */
@@ -29,21 +26,28 @@ function timesOf(timeline) {
   return timeline.bucket.map((number) => began + number * timeline.step_seconds);
 }
 
+/** From when to when any of the pictures goes. */
+function spanOf(timelines) {
+  const firsts = timelines.map((timeline) => timesOf(timeline)[0]);
+  const lasts = timelines.map((timeline) => timesOf(timeline).at(-1) + timeline.step_seconds);
+  return { first: Math.min(...firsts), last: Math.max(...lasts) };
+}
+
 /**
- * The rows of the picture: those of the points, and one of nothing where nothing is known and at the
- * end, so that each point reaches to the end of its bucket. `at` is the number of the point.
+ * The rows of the picture: those of the points, and one of nothing where nothing is known, so that
+ * each point reaches to the end of its bucket and no farther. `at` is the number of the point.
  */
-function rowsOf(timeline) {
+function rowsOf(timeline, { first, last }) {
   const { bucket, step_seconds: step } = timeline;
   const times = timesOf(timeline);
-  const rows = [];
+  const rows = times[0] > first ? [{ time: first, at: undefined }] : [];
   bucket.forEach((number, at) => {
     rows.push({ time: times[at], at });
     if (bucket[at + 1] !== number + 1) {
       rows.push({ time: times[at] + step, at: undefined });
     }
   });
-  return rows;
+  return rows.at(-1).time < last ? [...rows, { time: last, at: undefined }] : rows;
 }
 
 /** The layers of what is shown, the lowest first: of each series, what is in use, and TIME_WAIT. */

@@ -1,4 +1,3 @@
-
 // The names and, of one moment, the numbers.
 
 /** Builds it. `toggle` is called with the number of a series. */
@@ -26,15 +25,14 @@ function buildLegend(timeline, series, toggle) {
     element("th", { scope: "col", textContent: "in use" }),
     element("th", { scope: "col", textContent: "TIME_WAIT" }),
   );
-  const foot = (name, cell) =>
-    element("tr", {}, element("th", { scope: "row", textContent: name }), cell);
+  const foot = (name, cell) => element("tr", {}, element("th", { scope: "row", textContent: name }), cell);
   const table = element(
     "table",
     { className: "legend" },
     caption,
     element("thead", {}, head),
     element("tbody", {}, ...rows.map(({ row }) => row)),
-    element("tfoot", {}, foot("Used (dashed: how many there are)", used), foot("Calls refused", refused)),
+    element("tfoot", {}, foot("Used", used), foot("Calls refused", refused)),
   );
   const times = timesOf(timeline);
   return {
@@ -49,7 +47,7 @@ function buildLegend(timeline, series, toggle) {
     /** The numbers of a point. */
     show(at, label) {
       const step = timeline.step_seconds;
-      caption.textContent = `${label}${timeText(times[at], step)}, the fullest moment of ${step} s`;
+      caption.textContent = `${label}${timeText(times[at], step)} (fullest moment of ${step} s)`;
       rows.forEach(({ values }, number) => {
         values[0].textContent = series[number].in_use[at].toLocaleString("en");
         values[1].textContent = series[number].time_wait[at].toLocaleString("en");

@@ -21,12 +21,13 @@ use crate::{
 };
 
 const STYLE: &str =
-    concat!(include_str!("../../../vendor/uplot/uPlot.min.css"), include_str!("report.css"));
+    concat!(include_str!("../../../vendor/uplot/uPlot.min.css"), "\n", include_str!("report.css"));
 const SCRIPT: &str = concat!(
-    "/*\n",
+    "\"use strict\";\n/*\n",
     include_str!("../../../vendor/uplot/LICENSE"),
     "*/\n",
     include_str!("../../../vendor/uplot/uPlot.iife.min.js"),
+    "\n",
     include_str!("data.js"),
     include_str!("chart.js"),
     include_str!("legend.js"),
@@ -124,11 +125,14 @@ fn zone_name(zone: &TimeZone, told: &Forensics) -> String {
 fn told(incident: &Incident, told: &Forensics, words: &Words<'_>) -> Told {
     let key = incident.spaces.first().map(|full| SpaceKey::from(&full.space));
     let is_of_it = |timeline: &Timeline| Some(SpaceKey::from(&timeline.space)) == key;
+    let picture = told.timelines.iter().position(is_of_it);
+    let mut facts = words.facts(incident);
+    facts.extend(words.cause(incident));
     Told {
         headline: words.headline(incident),
-        facts: words.facts(incident),
+        facts,
         remedies: incident.remedies.iter().map(|remedy| remedy.text.clone()).collect(),
-        picture: told.timelines.iter().position(is_of_it),
+        picture,
     }
 }
 
@@ -146,5 +150,33 @@ fn picture(timeline: &Timeline, words: &Words<'_>) -> Picture {
             space.capacity,
             percent(space)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vendored_files_are_those_that_their_note_names() {
+        let note = include_str!("../../../vendor/uplot/README.md");
+        let script = include_str!("../../../vendor/uplot/uPlot.iife.min.js");
+        assert!(script.contains("uPlot (v1.6.32)") && note.starts_with("# uPlot 1.6.32"));
+        for (name, text) in [
+            ("LICENSE", include_str!("../../../vendor/uplot/LICENSE")),
+            ("uPlot.iife.min.js", script),
+            ("uPlot.min.css", include_str!("../../../vendor/uplot/uPlot.min.css")),
+        ] {
+            let digest: String =
+                Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(note.contains(&format!("{digest}  {name}")), "{name}: {digest}");
+        }
+    }
+
+    #[test]
+    fn no_script_or_style_can_end_its_element() {
+        let ends = |text: &str| text.to_lowercase().contains("</");
+        assert!(!ends(SCRIPT) && !ends(STYLE));
+        assert!(!SCRIPT.contains("<!--"));
     }
 }

@@ -1,14 +1,14 @@
-
 // Each picture on its place in the page.
 
 const HEIGHT = 300;
+const span = spanOf(report.timelines);
 const pictures = report.timelines.map((timeline, number) =>
   buildPicture(timeline, document.getElementById(`picture-${number}`)),
 );
 
 function buildPicture(timeline, figure) {
   const series = seriesOf(timeline);
-  const rows = rowsOf(timeline);
+  const rows = rowsOf(timeline, span);
   const times = timesOf(timeline);
   const hidden = new Set();
   const isShown = (number) => !hidden.has(number);
@@ -19,6 +19,12 @@ function buildPicture(timeline, figure) {
   const fullest = timeline.used.indexOf(Math.max(...timeline.used));
   let plot;
 
+  const range = element("output", { className: "range" });
+  const tellRange = ({ scales: { x } }) => {
+    if (x.min == null) return;
+    const step = timeline.step_seconds;
+    range.textContent = `${timeText(x.min, step)} to ${timeText(x.max, step)}`;
+  };
   const legend = buildLegend(timeline, series, (number) => {
     if (!hidden.delete(number)) hidden.add(number);
     draw();
@@ -29,14 +35,17 @@ function buildPicture(timeline, figure) {
     else legend.show(at, "");
   };
   const draw = () => {
-    const range = plot && { min: plot.scales.x.min, max: plot.scales.x.max };
+    const shown = plot && { min: plot.scales.x.min, max: plot.scales.x.max };
     plot?.destroy();
     const layers = layersOf(series, isShown);
     const capacity = rows.map(({ at }) => (at === undefined ? null : timeline.capacity[at]));
     const data = [rows.map(({ time }) => time), ...stacked(layers, rows), capacity];
     const size = { width: place.clientWidth, height: HEIGHT };
-    plot = new uPlot(optionsOf({ timeline, series, layers, times, size, onMove: move }), data, place);
-    if (range) plot.setScale("x", range);
+    const options = optionsOf({ timeline, series, layers, times, size });
+    options.hooks.setCursor = [move];
+    options.hooks.setScale = [tellRange];
+    plot = new uPlot(options, data, place);
+    if (shown) plot.setScale("x", shown);
     legend.paint(isShown);
   };
   const zoom = (factor) => {
@@ -75,6 +84,7 @@ function buildPicture(timeline, figure) {
   const tools = element(
     "div",
     { className: "tools" },
+    range,
     tool("+", "Zoom in", () => zoom(0.5)),
     tool("−", "Zoom out", () => zoom(2)),
     tool("All", "Show all", () => zoom()),
@@ -85,7 +95,10 @@ function buildPicture(timeline, figure) {
   details.addEventListener("toggle", () => {
     if (details.open && values.firstChild === null) values.append(buildTable(timeline, series));
   });
-  figure.append(element("div", { className: "body" }, element("div", {}, tools, place), legend.table), details);
+  figure.append(
+    element("div", { className: "body" }, element("div", {}, tools, place), legend.table),
+    details,
+  );
   draw();
   legend.show(fullest, "At its fullest: ");
   new ResizeObserver(() => {

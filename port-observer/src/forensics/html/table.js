@@ -1,4 +1,3 @@
-
 // The numbers behind a picture.
 
 /** All of them, a row for each point. */

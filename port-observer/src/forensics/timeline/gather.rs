@@ -1,14 +1,13 @@
 //! Gathers timelines in bounded memory, however long it takes: when there are too many buckets, two
 //! become one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use foldhash::HashMap;
 
-use super::{Held, Point, Series, Timeline};
+use super::{Held, Point, Series, Share, Timeline, names::Names};
 use crate::{
     ledger::{Census, SpaceKey},
-    process::Process,
     report::{Holder, Space, Story},
 };
 
@@ -18,11 +17,11 @@ const STEP_NS: i64 = 250_000_000;
 const BUCKETS: usize = 1_024;
 /// How many spaces are followed.
 const FOLLOWED: usize = 64;
-/// How many names are told apart; what holds ports beyond them is others'.
-const NAMES: usize = 4_096;
-/// How many names a bucket has.
-const IN_BUCKET: usize = 32;
-/// How many names a timeline has in the end.
+/// From how many thousandths of its capacity on a space is worth a timeline.
+const FILLED: u32 = 100;
+/// How many spaces are worth one that were never that full.
+const FEW: usize = 2;
+/// How many series a timeline has.
 const SERIES: usize = 8;
 
 /// Gathers them.
@@ -37,14 +36,6 @@ impl Default for Timelines {
     fn default() -> Self {
         Self { step_ns: STEP_NS, lines: HashMap::default(), names: Names::default() }
     }
-}
-
-/// Whose ports are one series.
-#[derive(Debug, Default)]
-struct Names {
-    by_name: HashMap<Option<(String, Option<String>)>, usize>,
-    /// One process of each, and whether there are more.
-    all: Vec<(Option<Arc<Process>>, bool)>,
 }
 
 /// One space.
@@ -63,8 +54,8 @@ struct Bucket {
     used: u32,
     capacity: u32,
     refused: u64,
-    /// By whom, the number of the name first.
-    held: Vec<(usize, Held)>,
+    /// By whom, the largest of them.
+    shares: Vec<Share>,
 }
 
 impl Timelines {
@@ -108,7 +99,7 @@ impl Timelines {
         bucket.refused += refused;
         if is_new || space.used > bucket.used {
             (bucket.used, bucket.capacity) = (space.used, space.capacity);
-            bucket.held = names.held(holders);
+            bucket.shares = names.shares(holders);
         }
         while is_new && self.are_too_many() {
             self.coarsen();
@@ -143,49 +134,16 @@ impl Timelines {
         }
     }
 
-    /// The most important, those with the most refused calls first, then the fullest.
+    /// The most important, those with the most refused calls first, then the fullest; of spaces that
+    /// were nearly empty, only a few.
     pub fn finish(self, count: usize) -> Vec<Timeline> {
         let Self { step_ns, lines, names } = self;
         let mut lines: Vec<Line> = lines.into_values().collect();
         lines.sort_by_key(|line| std::cmp::Reverse(line.rank()));
-        lines.truncate(count);
+        let has_filled = |line: &Line| line.refused > 0 || thousandths(&line.space) >= FILLED;
+        let filled = lines.iter().filter(|line| has_filled(line)).count();
+        lines.truncate(filled.max(FEW).min(count));
         lines.into_iter().map(|line| line.finish(step_ns, &names)).collect()
-    }
-}
-
-impl Names {
-    /// By name, the largest.
-    fn held(&mut self, holders: &[Holder]) -> Vec<(usize, Held)> {
-        let mut held: HashMap<usize, Held> = HashMap::default();
-        for holder in holders {
-            let Some(number) = self.number(holder.process.as_ref()) else { continue };
-            let Holder { established, time_wait, bound, other, .. } = *holder;
-            *held.entry(number).or_default() +=
-                Held { in_use: established + bound + other, time_wait };
-        }
-        let mut held: Vec<(usize, Held)> = held.into_iter().collect();
-        held.sort_unstable_by_key(|(number, held)| (std::cmp::Reverse(held.total()), *number));
-        held.truncate(IN_BUCKET);
-        held
-    }
-
-    fn number(&mut self, process: Option<&Arc<Process>>) -> Option<usize> {
-        let key = process.map(|process| {
-            let container = process.container.as_ref().map(|container| container.id.clone());
-            (process.name.clone(), container)
-        });
-        if let Some(number) = self.by_name.get(&key) {
-            let (first, is_several) = &mut self.all[*number];
-            let pid = |process: &Arc<Process>| (process.pid, process.start_time_ns);
-            *is_several |= first.as_ref().map(pid) != process.map(pid);
-            return Some(*number);
-        }
-        if self.all.len() >= NAMES {
-            return None;
-        }
-        self.all.push((process.cloned(), false));
-        self.by_name.insert(key, self.all.len() - 1);
-        Some(self.all.len() - 1)
     }
 }
 
@@ -198,33 +156,40 @@ impl Line {
     fn finish(self, step_ns: i64, names: &Names) -> Timeline {
         let first = self.buckets.first_key_value().map_or(0, |(number, _)| *number);
         let mut totals: HashMap<usize, u64> = HashMap::default();
-        for (number, held) in self.buckets.values().flat_map(|bucket| &bucket.held) {
-            *totals.entry(*number).or_default() += u64::from(held.total());
+        for share in self.buckets.values().flat_map(|bucket| &bucket.shares) {
+            *totals.entry(share.number).or_default() += u64::from(share.held.total());
         }
-        let mut largest: Vec<(usize, u64)> = totals.into_iter().filter(|one| one.1 > 0).collect();
+        let merged = names.merged(&totals);
+        let mut by_series: HashMap<usize, u64> = HashMap::default();
+        for (number, total) in totals {
+            *by_series.entry(merged[&number]).or_default() += total;
+        }
+        let mut largest: Vec<(usize, u64)> =
+            by_series.into_iter().filter(|(_, total)| *total > 0).collect();
         largest.sort_unstable_by_key(|(number, total)| (std::cmp::Reverse(*total), *number));
         largest.truncate(SERIES);
         let mut series: Vec<Series> = largest
             .iter()
-            .filter_map(|(number, _)| names.all.get(*number))
-            .map(|(process, is_several)| Series {
-                process: process.clone(),
-                is_several: *is_several,
+            .map(|(number, _)| names.get(*number))
+            .map(|named| Series {
+                process: named.process.clone(),
+                is_several: named.is_several,
                 held: Vec::with_capacity(self.buckets.len()),
             })
             .collect();
         let mut points = Vec::with_capacity(self.buckets.len());
         for (number, bucket) in self.buckets {
-            let mut others: HashMap<usize, Held> = bucket.held.into_iter().collect();
-            let mut told = 0;
+            let mut held: HashMap<usize, Held> = HashMap::default();
+            for share in bucket.shares {
+                *held.entry(merged[&share.number]).or_default() += share.held;
+            }
+            let mut rest = bucket.used;
             for ((name, _), series) in largest.iter().zip(&mut series) {
-                let held = others.remove(name).unwrap_or_default();
-                told += held.total();
+                let held = held.remove(name).unwrap_or_default();
+                rest = rest.saturating_sub(held.total());
                 series.held.push(held);
             }
-            let time_wait = others.values().map(|held| held.time_wait).sum();
-            let rest = bucket.used.saturating_sub(told);
-            let time_wait = rest.min(time_wait);
+            let time_wait = held.values().map(|held| held.time_wait).sum::<u32>().min(rest);
             points.push(Point {
                 bucket: number - first,
                 used: bucket.used,

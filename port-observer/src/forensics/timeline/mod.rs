@@ -1,6 +1,7 @@
 //! How spaces filled up over time, and by whom.
 
 mod gather;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -42,12 +43,12 @@ pub struct Point {
     pub others: Held,
 }
 
-/// Who held ports: all processes of one name, in one container.
+/// Who held ports: a process, or all of one name in one container.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// One of them; `None`: those of whom nothing is known.
     pub process: Option<Arc<Process>>,
-    /// There were more of this name.
+    /// There were more.
     pub is_several: bool,
     /// How many, at each of the points.
     pub held: Vec<Held>,
@@ -74,4 +75,11 @@ impl std::ops::AddAssign for Held {
         self.in_use += other.in_use;
         self.time_wait += other.time_wait;
     }
+}
+
+/// What one of the names holds at a moment.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    number: usize,
+    held: Held,
 }

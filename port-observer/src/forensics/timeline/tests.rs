@@ -49,14 +49,29 @@ fn assert_sums(timeline: &Timeline) {
 }
 
 #[test]
-fn processes_of_one_name_are_one_series() {
+fn many_processes_of_one_name_are_one_series() {
     let mut timelines = Timelines::default();
-    let held = [holder(1, "curl", 1, 0), holder(2, "curl", 0, 2), holder(3, "mailer", 9, 0)];
+    let mut held: Vec<Holder> = (0..200).map(|pid| holder(pid, "curl", 1, 2)).collect();
+    held.push(holder(1_000, "mailer", 100, 0));
     timelines.add(SECOND, &census(80, &held));
     let [timeline] = &timelines.finish(9)[..] else { panic!("one timeline") };
-    assert_eq!(names(timeline), [("mailer".to_owned(), false), ("curl".to_owned(), true)]);
-    assert_eq!(timeline.series[1].held, [Held { in_use: 1, time_wait: 2 }]);
+    assert_eq!(names(timeline), [("curl".to_owned(), true), ("mailer".to_owned(), false)]);
+    assert_eq!(timeline.series[0].held, [Held { in_use: 200, time_wait: 400 }]);
     assert_eq!(timeline.points[0].others, Held::default());
+    assert_sums(timeline);
+}
+
+#[test]
+fn few_processes_of_one_name_are_shown_apart() {
+    let mut timelines = Timelines::default();
+    let mut held = vec![holder(1, "python3", 50, 0), holder(2, "python3", 0, 70)];
+    held.extend((10..40).map(|pid| holder(pid, "python3", 1, 0)));
+    timelines.add(SECOND, &census(80, &held));
+    let [timeline] = &timelines.finish(9)[..] else { panic!("one timeline") };
+    let python = "python3".to_owned();
+    assert_eq!(names(timeline), [(python.clone(), false), (python.clone(), false), (python, true)]);
+    assert_eq!(timeline.series[1].held, [Held { in_use: 50, time_wait: 0 }]);
+    assert_eq!(timeline.series[2].held, [Held { in_use: 30, time_wait: 0 }]);
     assert_sums(timeline);
 }
 
@@ -115,11 +130,11 @@ fn spaces_in_which_calls_failed_are_kept_however_many_are_fuller() {
     let story = Story { space: space(1, 5), holders: Vec::new(), cause: None };
     timelines.refused(SECOND, &story);
     for port in 2..2_000 {
-        timelines.add(SECOND, &census(port, &[holder(1, "curl", u32::from(port), 0)]));
+        timelines.add(SECOND, &census(port, &[holder(1, "curl", 10_000 + u32::from(port), 0)]));
     }
     assert_eq!(timelines.followed().len(), 64);
     let told = timelines.finish(3);
     let used: Vec<u32> = told.iter().map(|timeline| timeline.space.used).collect();
-    assert_eq!(used, [5, 1_999, 1_998]);
+    assert_eq!(used, [5, 11_999, 11_998]);
     assert_sums(&told[0]);
 }
