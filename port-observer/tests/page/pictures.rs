@@ -101,6 +101,21 @@ fn the_table_has_the_numbers_of_the_json() {
 }
 
 #[test]
+fn of_a_part_of_the_time_that_part_is_shown() {
+    let directory = Directory::make();
+    let (file, _) = page(&directory);
+    let (from, to) = ("2026-01-02T03:05:00Z", "2026-01-02T03:06:00Z");
+    let output = run(&["--json", "--from", from, "--to", to], &[&file]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let timeline = &report["timelines"][0];
+    assert_eq!(timeline["began"], "2026-01-02T03:05:00.000000000Z");
+    let buckets = timeline["bucket"].as_array().unwrap();
+    let last = buckets.last().unwrap().as_f64().unwrap();
+    let seconds = last * timeline["step_seconds"].as_f64().unwrap();
+    assert!((59.0..=60.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
 fn the_pointer_shows_the_numbers_of_its_moment() {
     let directory = Directory::make();
     let (_, page) = page(&directory);

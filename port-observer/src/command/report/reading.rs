@@ -18,6 +18,9 @@ use crate::{
     sink::Sink,
 };
 
+/// For how long at most nothing is recorded while a recorder runs.
+const GAP_NS: i64 = 10_000_000_000;
+
 /// What is told of a recording: all that is in it.
 pub(super) fn lines(output: Output) -> Lines {
     let ledger::Options { warning, critical, holders, .. } = ledger::Options::default();
@@ -43,14 +46,40 @@ pub(super) struct Reading {
     source: Recorded,
     stream: Stream,
     progress: Progress,
-    looks: Option<Looks>,
+    looks: Option<(Looks, Collector)>,
 }
 
-/// When it is looked how full spaces are, by nanoseconds since 1970.
+/// When it is looked how full spaces are, in nanoseconds since 1970.
 struct Looks {
-    collector: Collector,
+    from_ns: i64,
+    to_ns: i64,
     next_ns: i64,
-    last_ns: i64,
+}
+
+impl Looks {
+    /// When the next one is due, if that is before the next entry. Each second is an entry of its own:
+    /// nothing is known of a longer time without any, or the clock was set.
+    fn due(&mut self, entry_ns: i64) -> Option<i64> {
+        let ahead_ns = entry_ns.saturating_sub(self.next_ns);
+        if !(-2 * GAP_NS..=GAP_NS).contains(&ahead_ns) {
+            self.skip_to(entry_ns);
+        }
+        self.next().filter(|next_ns| *next_ns < entry_ns)
+    }
+
+    /// Up to where entries may be handed over before the next one.
+    fn next(&self) -> Option<i64> {
+        (self.next_ns <= self.to_ns).then_some(self.next_ns)
+    }
+
+    fn skip_to(&mut self, entry_ns: i64) {
+        self.next_ns = entry_ns.max(self.from_ns);
+    }
+
+    fn done(&mut self, step: Duration) {
+        let step_ns = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
+        self.next_ns = self.next_ns.saturating_add(step_ns);
+    }
 }
 
 impl Reading {
@@ -70,8 +99,9 @@ impl Reading {
 
     /// Says again and again how full spaces are, in this time.
     pub(super) fn look_into(&mut self, collector: &Collector, window: RangeInclusive<i64>) {
-        let (next_ns, last_ns) = window.into_inner();
-        self.looks = Some(Looks { collector: collector.clone(), next_ns, last_ns });
+        let (from_ns, to_ns) = window.into_inner();
+        let looks = Looks { from_ns, to_ns, next_ns: from_ns };
+        self.looks = Some((looks, collector.clone()));
     }
 
     /// Up to a moment, nanoseconds since 1970.
@@ -85,7 +115,8 @@ impl Reading {
                 self.progress.tell(next_ns.min(until_ns), until_ns);
                 self.look_before(next_ns);
             }
-            let stop_ns = self.looks.as_ref().map_or(until_ns, |looks| looks.next_ns.min(until_ns));
+            let next_ns = self.looks.as_ref().and_then(|(looks, _)| looks.next());
+            let stop_ns = next_ns.map_or(until_ns, |next_ns| next_ns.min(until_ns));
             self.source.drain(stop_ns, &mut self.stream)?;
         }
         self.progress.done();
@@ -94,21 +125,17 @@ impl Reading {
 
     /// Takes each census that is due before the next entry.
     fn look_before(&mut self, next_ns: i64) {
-        let Some(looks) = &mut self.looks else { return };
-        while looks.next_ns < next_ns && looks.next_ns <= looks.last_ns {
-            // What comes next is far away, or what is held is not known.
-            if self.source.run().is_none() || !self.stream.ledger().knows_all() {
-                looks.next_ns = next_ns;
+        let Some((looks, collector)) = &mut self.looks else { return };
+        while let Some(due_ns) = looks.due(next_ns) {
+            let ledger = self.stream.ledger();
+            if self.source.run().is_none() || !ledger.knows_all() {
+                looks.skip_to(next_ns);
                 return;
             }
-            let boot_ns = looks.next_ns.wrapping_sub(self.source.offset_ns());
-            let followed = looks.collector.followed();
-            let ledger = self.stream.ledger();
+            let boot_ns = due_ns.wrapping_sub(self.source.offset_ns());
             let now_ns = u64::try_from(boot_ns).unwrap_or(0);
-            let census = ledger.census(now_ns, forensics::SPACES, &followed);
-            looks.collector.add(looks.next_ns, &census);
-            let step_ns = i64::try_from(looks.collector.step().as_nanos()).unwrap_or(i64::MAX);
-            looks.next_ns = looks.next_ns.saturating_add(step_ns);
+            collector.add(due_ns, &ledger.census(now_ns, forensics::SPACES, &collector.followed()));
+            looks.done(collector.step());
         }
     }
 
@@ -170,5 +197,39 @@ impl Progress {
         if self.has_told {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// When it is looked, in seconds, as entries come.
+    fn looked(looks: &mut Looks, entries: impl IntoIterator<Item = i64>) -> Vec<i64> {
+        let mut looked = Vec::new();
+        for second in entries {
+            while let Some(due_ns) = looks.due(second * SECOND) {
+                looked.push(due_ns / SECOND);
+                looks.done(Duration::from_secs(4));
+            }
+        }
+        looked
+    }
+
+    #[test]
+    fn it_is_looked_in_steps_within_what_is_asked_for() {
+        let mut looks = Looks { from_ns: 100 * SECOND, to_ns: 110 * SECOND, next_ns: 100 * SECOND };
+        assert_eq!(looked(&mut looks, 0..200), [100, 104, 108]);
+        let mut all = Looks { from_ns: i64::MIN, to_ns: i64::MAX, next_ns: i64::MIN };
+        assert_eq!(looked(&mut all, 1_000..1_010), [1_000, 1_004, 1_008]);
+    }
+
+    #[test]
+    fn a_year_without_entries_is_passed_over_and_a_clock_that_is_set_back_is_followed() {
+        let mut looks = Looks { from_ns: i64::MIN, to_ns: i64::MAX, next_ns: i64::MIN };
+        assert_eq!(looked(&mut looks, [10, 12, 31_536_000, 31_536_001]), [10, 31_536_000]);
+        assert_eq!(looked(&mut looks, [31_536_000, 500, 501, 505]), [500, 504]);
     }
 }

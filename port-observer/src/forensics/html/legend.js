@@ -3,7 +3,7 @@
 /** Builds it. `toggle` is called with the number of a series. */
 function buildLegend(timeline, series, toggle) {
   const cells = () => [element("td"), element("td")];
-  const caption = element("caption");
+  const caption = element("caption", { ariaLive: "polite" });
   const rows = series.map((one, number) => {
     const swatch = element("span", { className: "swatch" });
     const name = element("bdi", { textContent: nameOf(one) });

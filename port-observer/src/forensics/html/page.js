@@ -13,7 +13,7 @@ function buildPicture(timeline, figure) {
   const hidden = new Set();
   const isShown = (number) => !hidden.has(number);
   const title = figure.querySelector("h3").textContent;
-  const place = element("div", { className: "plot", tabIndex: 0, role: "img" });
+  const place = element("div", { className: "plot", tabIndex: 0, role: "application" });
   place.setAttribute("aria-label", `${title}: used ports over time; the numbers are in the table below`);
   place.setAttribute("aria-describedby", "help");
   const fullest = timeline.used.indexOf(Math.max(...timeline.used));

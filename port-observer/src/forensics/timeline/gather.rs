@@ -28,19 +28,21 @@ const SERIES: usize = 8;
 #[derive(Debug)]
 pub struct Timelines {
     step_ns: i64,
-    lines: HashMap<SpaceKey, Line>,
+    /// Not many, and in the order in which they came.
+    lines: Vec<Line>,
     names: Names,
 }
 
 impl Default for Timelines {
     fn default() -> Self {
-        Self { step_ns: STEP_NS, lines: HashMap::default(), names: Names::default() }
+        Self { step_ns: STEP_NS, lines: Vec::new(), names: Names::default() }
     }
 }
 
 /// One space.
 #[derive(Debug)]
 struct Line {
+    key: SpaceKey,
     /// As it was at its fullest.
     space: Space,
     fullest_ns: i64,
@@ -66,7 +68,7 @@ impl Timelines {
 
     /// The spaces that are followed.
     pub fn followed(&self) -> Vec<SpaceKey> {
-        self.lines.keys().copied().collect()
+        self.lines.iter().map(|line| line.key).collect()
     }
 
     /// How full spaces are now, and by whom. `now_ns`: nanoseconds since 1970.
@@ -84,12 +86,18 @@ impl Timelines {
     fn look(&mut self, now_ns: i64, space: &Space, holders: &[Holder], refused: u64) {
         let Self { step_ns, lines, names } = self;
         let number = now_ns.div_euclid(*step_ns);
-        let line = lines.entry(SpaceKey::from(space)).or_insert_with(|| Line {
-            space: space.clone(),
-            fullest_ns: now_ns,
-            refused: 0,
-            buckets: BTreeMap::new(),
+        let key = SpaceKey::from(space);
+        let at = lines.iter().position(|line| line.key == key).unwrap_or_else(|| {
+            lines.push(Line {
+                key,
+                space: space.clone(),
+                fullest_ns: now_ns,
+                refused: 0,
+                buckets: BTreeMap::new(),
+            });
+            lines.len() - 1
         });
+        let line = &mut lines[at];
         line.refused += refused;
         if thousandths(space) > thousandths(&line.space) {
             (line.space, line.fullest_ns) = (space.clone(), now_ns);
@@ -105,8 +113,9 @@ impl Timelines {
             self.coarsen();
         }
         if self.lines.len() > FOLLOWED {
-            let least = self.lines.iter().min_by_key(|(_, line)| line.rank()).map(|(key, _)| *key);
-            least.and_then(|key| self.lines.remove(&key));
+            let lines = self.lines.iter().enumerate();
+            let least = lines.min_by_key(|(_, line)| line.rank()).map(|(at, _)| at);
+            least.map(|at| self.lines.remove(at));
         }
     }
 
@@ -114,7 +123,7 @@ impl Timelines {
         let ends = |line: &Line| {
             Some((*line.buckets.first_key_value()?.0, *line.buckets.last_key_value()?.0))
         };
-        let all = self.lines.values().filter_map(ends);
+        let all = self.lines.iter().filter_map(ends);
         let both = all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         both.is_some_and(|(first, last)| last.abs_diff(first) >= BUCKETS as u64)
     }
@@ -122,7 +131,7 @@ impl Timelines {
     /// Two buckets become one.
     fn coarsen(&mut self) {
         self.step_ns = self.step_ns.saturating_mul(2);
-        for line in self.lines.values_mut() {
+        for line in &mut self.lines {
             for (number, bucket) in std::mem::take(&mut line.buckets) {
                 let both = line.buckets.entry(number.div_euclid(2)).or_default();
                 let refused = both.refused + bucket.refused;
@@ -137,8 +146,7 @@ impl Timelines {
     /// The most important, those with the most refused calls first, then the fullest; of spaces that
     /// were nearly empty, only a few.
     pub fn finish(self, count: usize) -> Vec<Timeline> {
-        let Self { step_ns, lines, names } = self;
-        let mut lines: Vec<Line> = lines.into_values().collect();
+        let Self { step_ns, mut lines, names } = self;
         lines.sort_by_key(|line| std::cmp::Reverse(line.rank()));
         let has_filled = |line: &Line| line.refused > 0 || thousandths(&line.space) >= FILLED;
         let filled = lines.iter().filter(|line| has_filled(line)).count();

@@ -9,10 +9,12 @@ use crate::{process::Process, report::Holder};
 
 /// How many names, and how many processes, are told apart; what is held beyond them is others'.
 const KNOWN: usize = 4_096;
-/// How many of each a bucket has.
+/// How many processes a bucket has by themselves, and how many names beside them.
 const IN_BUCKET: usize = 16;
-/// A process is looked at by itself that holds this part of what is used.
+/// A process is looked at by itself that holds this part of what is used,
 const LARGE: u32 = 100;
+/// and so many ports.
+const LEAST: u32 = 3;
 /// The processes of a name are shown apart if so many of them hold half of all.
 const APART: usize = 4;
 
@@ -46,12 +48,13 @@ enum Key {
 }
 
 impl Names {
-    /// The largest, by number.
+    /// By number; of `holders`, the largest come first.
     pub fn shares(&mut self, holders: &[Holder]) -> Vec<Share> {
         let used: u32 = holders.iter().map(Holder::total).sum();
         let mut shares: HashMap<usize, Held> = HashMap::default();
-        for holder in holders {
-            let is_large = holder.total().saturating_mul(LARGE) >= used;
+        for (at, holder) in holders.iter().enumerate() {
+            let total = holder.total();
+            let is_large = at < IN_BUCKET && total >= LEAST && total.saturating_mul(LARGE) >= used;
             let Some(number) = self.number(holder.process.as_ref(), is_large) else { continue };
             let Holder { established, time_wait, bound, other, .. } = *holder;
             *shares.entry(number).or_default() +=
@@ -60,14 +63,7 @@ impl Names {
         let mut shares: Vec<Share> =
             shares.into_iter().map(|(number, held)| Share { number, held }).collect();
         shares.sort_unstable_by_key(|share| (std::cmp::Reverse(share.held.total()), share.number));
-        let mut left = [IN_BUCKET; 2];
-        shares.retain(|share| {
-            let is_one = self.all[share.number].name != share.number;
-            let left = &mut left[usize::from(is_one)];
-            let has_room = *left > 0;
-            *left = left.saturating_sub(1);
-            has_room
-        });
+        shares.truncate(2 * IN_BUCKET);
         shares
     }
 

@@ -62,6 +62,19 @@ fn many_processes_of_one_name_are_one_series() {
 }
 
 #[test]
+fn so_are_they_while_each_holds_a_large_part_of_little() {
+    let mut timelines = Timelines::default();
+    for count in 1..60 {
+        let held: Vec<Holder> = (0..count).map(|pid| holder(pid, "curl", 0, 4)).collect();
+        timelines.add(i64::from(count) * SECOND, &census(80, &held));
+    }
+    let [timeline] = &timelines.finish(9)[..] else { panic!("one timeline") };
+    assert_eq!(names(timeline), [("curl".to_owned(), true)]);
+    assert!(timeline.points.iter().all(|point| point.others == Held::default()));
+    assert_sums(timeline);
+}
+
+#[test]
 fn few_processes_of_one_name_are_shown_apart() {
     let mut timelines = Timelines::default();
     let mut held = vec![holder(1, "python3", 50, 0), holder(2, "python3", 0, 70)];
