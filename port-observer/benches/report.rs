@@ -45,12 +45,8 @@ fn host() -> Host {
 }
 
 fn main() -> Result<()> {
-    let directory =
-        std::env::temp_dir().join(format!("port-observer-bench-report-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).context("make a directory")?;
-    let measured = measure(&directory);
-    let _ = std::fs::remove_dir_all(&directory);
-    println!("{}", measured?);
+    let directory = tempfile::tempdir().context("make a directory")?;
+    println!("{}", measure(directory.path())?);
     Ok(())
 }
 

@@ -15,8 +15,7 @@ use fantoccini::{
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-
-use super::Directory;
+use tempfile::TempDir;
 
 /// How long something on a page may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Browser {
     client: Client,
     driver: Driver,
-    _profile: Directory,
+    _profile: TempDir,
 }
 
 struct Driver(Child);
@@ -80,7 +79,7 @@ impl Browser {
                 port.trim_end_matches('.').parse::<u16>().ok()
             })
             .expect("chromedriver says its port");
-        let profile = Directory::make();
+        let profile = TempDir::new().expect("a directory");
         let arguments = [
             "--headless".to_owned(),
             "--no-sandbox".to_owned(),

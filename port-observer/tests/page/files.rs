@@ -2,14 +2,16 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use super::{Directory, page, record, run};
+use tempfile::TempDir;
+
+use super::{page, record, run};
 
 fn html(file: &Path, out: &Path) -> (Option<i32>, String) {
     let output = run(&["--html", out.to_str().unwrap()], &[file]);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn names(directory: &Directory) -> Vec<String> {
+fn names(directory: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(directory.path()).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -20,7 +22,7 @@ fn names(directory: &Directory) -> Vec<String> {
 
 #[test]
 fn a_page_is_there_whole_under_its_name_alone_and_others_may_read_it() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     assert_eq!(names(&directory), ["ports.db", "report.html"]);
     let text = fs::read_to_string(&page).unwrap();
@@ -32,7 +34,7 @@ fn a_page_is_there_whole_under_its_name_alone_and_others_may_read_it() {
 
 #[test]
 fn nothing_is_replaced_that_is_no_page() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let file = directory.path().join("ports.db");
     record(&file);
     let before = fs::read(&file).unwrap();
@@ -51,7 +53,7 @@ fn nothing_is_replaced_that_is_no_page() {
 
 #[test]
 fn a_link_leads_to_the_page_and_what_is_no_file_is_written_to() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (file, page) = page(&directory);
     let text = fs::read(&page).unwrap();
     fs::write(&page, "old").unwrap();

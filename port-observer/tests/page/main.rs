@@ -11,36 +11,12 @@ mod synthetic;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use port_observer::{ports::PortRange, process::Process};
 use synthetic::{Client, Host};
-
-/// A directory that goes when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("port-observer-page-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use tempfile::TempDir;
 
 /// What tries to be more than a name.
 const HOSTILE: &str = "</script><img/src=x onerror=document.title='run'><!--<script>";
@@ -79,7 +55,7 @@ fn run(arguments: &[&str], paths: &[&Path]) -> Output {
 }
 
 /// The page of a recording, which is made first.
-fn page(directory: &Directory) -> (PathBuf, PathBuf) {
+fn page(directory: &TempDir) -> (PathBuf, PathBuf) {
     let (file, page) = (directory.path().join("ports.db"), directory.path().join("report.html"));
     record(&file);
     let output = run(&["--html", page.to_str().unwrap()], &[&file]);

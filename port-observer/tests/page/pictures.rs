@@ -1,9 +1,10 @@
 //! What is on the page, and what it does.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{
-    Directory, HOSTILE,
+    HOSTILE,
     browser::{Browser, in_browser},
     page, run,
 };
@@ -41,7 +42,7 @@ fn report(file: &std::path::Path) -> Value {
 
 #[test]
 fn the_page_loads_nothing_and_runs_nothing_but_its_own() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     let html = std::fs::read_to_string(&page).unwrap();
     assert!(!html.contains(HOSTILE));
@@ -68,7 +69,7 @@ fn the_page_loads_nothing_and_runs_nothing_but_its_own() {
 
 #[test]
 fn the_table_has_the_numbers_of_the_json() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (file, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let rows = table(browser).await;
@@ -102,7 +103,7 @@ fn the_table_has_the_numbers_of_the_json() {
 
 #[test]
 fn of_a_part_of_the_time_that_part_is_shown() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (file, _) = page(&directory);
     let (from, to) = ("2026-01-02T03:05:00Z", "2026-01-02T03:06:00Z");
     let output = run(&["--json", "--from", from, "--to", to], &[&file]);
@@ -117,7 +118,7 @@ fn of_a_part_of_the_time_that_part_is_shown() {
 
 #[test]
 fn the_pointer_shows_the_numbers_of_its_moment() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let rows = table(browser).await;
@@ -145,7 +146,7 @@ fn the_pointer_shows_the_numbers_of_its_moment() {
 
 #[test]
 fn a_drag_zooms_all_pictures_and_a_double_click_shows_all() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let (all, image) = (browser.script(RANGE).await, browser.script(IMAGE).await);
@@ -167,7 +168,7 @@ fn a_drag_zooms_all_pictures_and_a_double_click_shows_all() {
 
 #[test]
 fn the_keyboard_does_what_the_pointer_does() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let all = browser.script(RANGE).await;
@@ -186,7 +187,7 @@ fn the_keyboard_does_what_the_pointer_does() {
 
 #[test]
 fn a_click_on_a_name_hides_it_and_another_shows_it_again() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let image = browser.script(IMAGE).await;
@@ -202,7 +203,7 @@ fn a_click_on_a_name_hides_it_and_another_shows_it_again() {
 
 #[test]
 fn it_is_readable_in_light_and_dark_on_paper_and_on_a_small_screen() {
-    let directory = Directory::make();
+    let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     in_browser(&page, (400, 800), async |browser: &Browser| {
         let width = "return [document.documentElement.scrollWidth, innerWidth]";
