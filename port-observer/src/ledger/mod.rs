@@ -18,6 +18,7 @@ mod spaces;
 mod story;
 mod summary;
 mod threshold;
+mod untold;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 
-fn settings(min: u16, max: u16, reserved: u16, tw_reuse: u8) -> Event {
+pub(super) fn settings(min: u16, max: u16, reserved: u16, tw_reuse: u8) -> Event {
     let reserved = vec![PortRange { min: reserved, max: reserved }];
     Event::Namespace(Box::new(NamespaceSettings {
         netns: NETNS,
