@@ -17,9 +17,6 @@ use crate::vm::Programs;
 const TIMEOUT: Duration = Duration::from_secs(400);
 /// Many connections in a row, none of which may be lost.
 const LOAD: &str = "load::every_one_of_many_connections_has_its_acquire_and_its_release";
-/// A recorder that is killed again and again.
-const KILLS: &str =
-    "ledger::record::a_recorder_that_is_killed_under_load_leaves_all_but_the_last_second";
 /// How many of the last lines are shown of a sitting that has failed for no test's reason.
 const SHOWN: usize = 30;
 
@@ -77,34 +74,24 @@ impl<'a> Native<'a> {
             _ if has_failed => None,
             _ => Some(format!("the test program ended with {status}")),
         }));
-        // Beside other tests, what reads the lines of all of them at the same time would be the limit.
-        let connects = ("PORT_OBSERVER_CONNECTS", "200000");
-        run.problems.extend(self.by_itself("load", LOAD, connects, &expected)?);
-        if all {
-            let kills = ("PORT_OBSERVER_KILLS", "100");
-            run.problems.extend(self.by_itself("kills", KILLS, kills, &expected)?);
-        }
+        run.problems.extend(self.full_load(&expected)?);
         Ok(run)
     }
 
-    /// A test once more, by itself and with more to do. The problem, if there is one.
-    fn by_itself(
-        &self,
-        name: &str,
-        test: &str,
-        (variable, value): (&str, &str),
-        tests: &BTreeSet<String>,
-    ) -> Result<Option<String>> {
-        if !tests.contains(test) {
-            bail!("there is no test {test}");
+    /// The load test once more, by itself and with 200,000 connections: beside other tests, what
+    /// reads the lines of all of them at the same time would be the limit. The problem, if there is
+    /// one.
+    fn full_load(&self, tests: &BTreeSet<String>) -> Result<Option<String>> {
+        if !tests.contains(LOAD) {
+            bail!("there is no test {LOAD}");
         }
-        let name = format!("{}-{name}", self.backend);
-        let arguments = ["--show-output", "--exact", test].map(str::to_owned);
-        let sat = self.sit(&name, &arguments, &[(variable, value)], TIMEOUT)?;
+        let name = format!("{}-load", self.backend);
+        let arguments = ["--show-output", "--exact", LOAD].map(str::to_owned);
+        let sat = self.sit(&name, &arguments, &[("PORT_OBSERVER_CONNECTS", "200000")], TIMEOUT)?;
         let last: Vec<&str> = sat.text.lines().rev().take(SHOWN).collect();
         let last: String = last.iter().rev().map(|line| format!("\n{line}")).collect();
         let failed = !sat.status.success();
-        Ok(failed.then(|| format!("{test} by itself, {variable}={value}: {}{last}", sat.status)))
+        Ok(failed.then(|| format!("200,000 connections by themselves: {}{last}", sat.status)))
     }
 
     /// Calls the test program once.
