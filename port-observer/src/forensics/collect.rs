@@ -26,8 +26,8 @@ use crate::{
 pub const SAMPLE: Duration = Duration::from_secs(10);
 /// How many spaces it is to have.
 pub const SPACES: usize = 64;
-/// How many holders stories are to have: pictures name others than the text.
-pub const HOLDERS: usize = 1_000;
+/// How many holders stories are to have: all, of which many may be of one name.
+pub const HOLDERS: usize = usize::MAX;
 /// How many samples are kept of each: ten minutes.
 pub(super) const SAMPLES: usize = 60;
 /// How many spaces' samples are kept.

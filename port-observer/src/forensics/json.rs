@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Forensics, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Timeline};
+use super::{Forensics, Group, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Timeline};
 use crate::{
     process::{Container, Process},
-    report::{Cause, Holder, Space, SpaceKind, Story},
+    report::{Cause, Space, SpaceKind},
     sink::{escape::SafeJson, table::words::error_name},
 };
 
@@ -76,6 +76,7 @@ fn incident(incident: &Incident) -> Value {
     let failed = incident.failed.iter().map(|failed| {
         object([
             ("process", failed.process.as_deref().map(process).into()),
+            ("processes", several(failed.processes)),
             ("errno", error_name(failed.errno).into()),
             ("count", failed.count.into()),
         ])
@@ -97,8 +98,8 @@ fn incident(incident: &Incident) -> Value {
         ("worst_failures_per_second", incident.worst_per_second.into()),
         ("spaces", spaces.collect()),
         ("failed", failed.collect()),
-        ("holders_at_onset", incident.onset.as_ref().map(holders).into()),
-        ("holders_at_worst", incident.worst.as_ref().map(holders).into()),
+        ("holders_at_onset", incident.onset.as_deref().map(holders).into()),
+        ("holders_at_worst", incident.worst.as_deref().map(holders).into()),
         ("used_before", samples.collect()),
         ("cause", incident.cause.as_ref().map(cause).into()),
         ("ephemeral_range", incident.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
@@ -151,6 +152,11 @@ fn remedy(remedy: &Remedy) -> Value {
     ])
 }
 
+/// How many processes there are of the name, if there is more than that one.
+fn several(processes: u32) -> Value {
+    (processes > 1).then_some(processes).into()
+}
+
 fn process(process: &Process) -> Value {
     let command_line = &process.command_line;
     object([
@@ -196,10 +202,11 @@ fn space(space: &Space) -> Value {
     ])
 }
 
-fn holders(story: &Story) -> Vec<Value> {
-    let holder = |holder: &Holder| {
+fn holders(groups: &[Group]) -> Vec<Value> {
+    let group = |Group { holder, processes }: &Group| {
         object([
             ("process", holder.process.as_deref().map(process).into()),
+            ("processes", several(*processes)),
             ("established", holder.established.into()),
             ("time_wait", holder.time_wait.into()),
             ("bound", holder.bound.into()),
@@ -207,7 +214,7 @@ fn holders(story: &Story) -> Vec<Value> {
             ("total", holder.total().into()),
         ])
     };
-    story.holders.iter().map(holder).collect()
+    groups.iter().map(group).collect()
 }
 
 fn cause(cause: &Cause) -> Value {

@@ -2,6 +2,7 @@
 //! ports, why, and what would have helped. Fed with the reports of a stream.
 
 mod collect;
+mod group;
 pub mod html;
 pub mod json;
 mod open;
@@ -18,7 +19,7 @@ use crate::{
     event::{LossPlace, Protocol, Via},
     ports::PortRange,
     process::Process,
-    report::{Cause, Space, Start, Stop, Story},
+    report::{Cause, Holder, Space, Start, Stop},
 };
 
 pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
@@ -88,10 +89,10 @@ pub struct Incident {
     pub spaces: Vec<FullSpace>,
     /// Whose calls failed, most first.
     pub failed: Vec<Failed>,
-    /// The space and its holders when it began.
-    pub onset: Option<Story>,
+    /// Who held the ports when it began, the largest first.
+    pub onset: Option<Vec<Group>>,
     /// The same in the worst second.
-    pub worst: Option<Story>,
+    pub worst: Option<Vec<Group>>,
     /// Why, for most of the failures.
     pub cause: Option<Cause>,
     /// How much of the space that failed the most was used, every [`SAMPLE`] of the ten minutes before;
@@ -112,11 +113,22 @@ pub struct FullSpace {
     pub failures: u64,
 }
 
-/// Calls of one process that failed.
+/// A process that holds ports, or several of one name.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The largest of them, with the ports of all.
+    pub holder: Holder,
+    /// How many there are.
+    pub processes: u32,
+}
+
+/// Calls of one process, or of several of one name, that failed.
 #[derive(Clone, Debug)]
 pub struct Failed {
-    /// Whose; `None`: not known.
+    /// Whose, or one of them; `None`: not known.
     pub process: Option<Arc<Process>>,
+    /// How many there are.
+    pub processes: u32,
     /// What they got.
     pub errno: i32,
     /// How many.

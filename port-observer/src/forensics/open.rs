@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use foldhash::HashMap;
 
-use super::{Failed, FullSpace, Incident, SAMPLE, collect::SAMPLES, remedy};
+use super::{Failed, FullSpace, Group, Incident, SAMPLE, collect::SAMPLES, group, remedy};
 use crate::{
     event::Via,
     ledger::SpaceKey,
@@ -34,7 +34,7 @@ pub(super) struct Open {
     /// The second under way, and how many failed in it.
     second: i64,
     in_second: u64,
-    story: Option<Story>,
+    holders: Option<Vec<Group>>,
 }
 
 impl Open {
@@ -53,7 +53,7 @@ impl Open {
                 worst_ns: now_ns,
                 spaces: Vec::new(),
                 failed: Vec::new(),
-                onset: story.map(shortened),
+                onset: story.map(holders),
                 worst: None,
                 cause: None,
                 before: Vec::new(),
@@ -66,7 +66,7 @@ impl Open {
             before: HashMap::default(),
             second: i64::MIN,
             in_second: 0,
-            story: None,
+            holders: None,
         }
     }
 
@@ -82,7 +82,7 @@ impl Open {
         let second = now_ns.div_euclid(1_000_000_000);
         if second != self.second {
             self.end_second();
-            (self.second, self.in_second, self.story) = (second, 0, story.map(shortened));
+            (self.second, self.in_second, self.holders) = (second, 0, story.map(holders));
         }
         self.in_second += 1;
         self.incident.failures += 1;
@@ -90,7 +90,7 @@ impl Open {
         let process: Option<&Arc<Process>> = port.caller.as_ref().map(|caller| &caller.process);
         let who = (process.map(|process| (process.pid, process.start_time_ns)), errno);
         if self.failed.len() < KEPT || self.failed.contains_key(&who) {
-            let new = || Failed { process: process.cloned(), errno, count: 0 };
+            let new = || Failed { process: process.cloned(), processes: 1, errno, count: 0 };
             self.failed.entry(who).or_insert_with(new).count += 1;
         }
         let Some(story) = story else { return };
@@ -122,7 +122,7 @@ impl Open {
         if self.in_second > self.incident.worst_per_second {
             self.incident.worst_per_second = self.in_second;
             self.incident.worst_ns = self.second.saturating_mul(1_000_000_000);
-            self.incident.worst = self.story.take();
+            self.incident.worst = self.holders.take();
         }
     }
 
@@ -137,11 +137,7 @@ impl Open {
         incident.cause = most.map(|(_, cause)| cause);
         incident.spaces = spaces.into_values().collect();
         incident.spaces.sort_by_key(|full| (std::cmp::Reverse(full.failures), full.space.headroom));
-        incident.failed = failed.into_values().collect();
-        incident.failed.sort_by_key(|one| {
-            let pid = one.process.as_ref().map_or(0, |process| process.pid);
-            (std::cmp::Reverse(one.count), pid)
-        });
+        incident.failed = group::failed(failed.into_values().collect());
         let first = incident.spaces.first().map(|full| SpaceKey::from(&full.space));
         let samples = first.and_then(|key| before.get(&key)).map_or(&[][..], Vec::as_slice);
         incident.before = spread(samples, incident.began_ns);
@@ -152,11 +148,11 @@ impl Open {
     }
 }
 
-/// With as many holders as are told.
-fn shortened(story: &Story) -> Story {
-    let Story { space, holders, cause } = story;
-    let holders = holders.iter().take(TOLD).cloned().collect();
-    Story { space: space.clone(), holders, cause: cause.clone() }
+/// As many as are told.
+fn holders(story: &Story) -> Vec<Group> {
+    let mut holders = group::holders(&story.holders);
+    holders.truncate(TOLD);
+    holders
 }
 
 /// Samples at their places in the ten minutes before.

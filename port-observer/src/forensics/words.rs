@@ -2,14 +2,14 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Failed, Incident, Loss, Run};
+use super::{Failed, Group, Incident, Loss, Run, group::who};
 use crate::{
     event::Via,
-    report::{Cause, CauseKind, Evidence, Holder, Story},
+    report::{Cause, CauseKind, Evidence},
     sink::{
         escape::escape,
         table::{
-            figures::{age, ends, holder_name, percent, rate},
+            figures::{age, ends, percent, rate},
             words::{self, error_name},
         },
     },
@@ -111,7 +111,11 @@ impl Words<'_> {
             );
             facts.push(fact("full", text));
         }
-        let refused: Vec<String> = incident.failed.iter().map(failed).collect();
+        let mut refused: Vec<String> = incident.failed.iter().map(failed).collect();
+        let told: u64 = incident.failed.iter().map(|failed| failed.count).sum();
+        if let Some(more @ 1..) = incident.failures.checked_sub(told) {
+            refused.push(format!("others {more} times"));
+        }
         facts.push(fact("refused", refused.join("; ")));
         if let Some(onset) = &incident.onset {
             let when = self.time(incident.began_ns);
@@ -151,12 +155,13 @@ pub(super) fn left_out(count: usize) -> Option<String> {
 }
 
 fn failed(failed: &Failed) -> String {
-    let (name, error) = (holder_name(failed.process.as_deref()), error_name(failed.errno));
+    let name = who(failed.process.as_deref(), failed.processes);
+    let error = error_name(failed.errno);
     format!("{name} {} times ({error})", failed.count)
 }
 
-fn holders(story: &Story) -> String {
-    let each = |holder: &Holder| {
+fn holders(groups: &[Group]) -> String {
+    let each = |Group { holder, processes }: &Group| {
         let parts = [
             (holder.established, "established"),
             (holder.time_wait, "TIME_WAIT"),
@@ -168,10 +173,10 @@ fn holders(story: &Story) -> String {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        let name = holder_name(holder.process.as_deref());
+        let name = who(holder.process.as_deref(), *processes);
         format!("{name} {} ({})", holder.total(), parts.join(", "))
     };
-    match &story.holders[..] {
+    match groups {
         [] => "nobody".to_owned(),
         all => all.iter().take(HOLDERS).map(each).collect::<Vec<_>>().join("; "),
     }

@@ -24,7 +24,7 @@ const STEP_NS: u64 = 100_000_000;
 #[derive(Clone, Debug)]
 pub struct Told {
     time_ns: u64,
-    holders: Vec<Holder>,
+    holders: Arc<[Holder]>,
     cause: Option<Cause>,
 }
 
@@ -167,12 +167,13 @@ impl<W: Who> Ledger<W> {
         }
         let history = index.and_then(|i| self.holdings.spaces.get(i).history.as_deref());
         evidence.growth = history.and_then(|history| history.growth(now_ns, space.used));
-        let holders = tally.largest(self.options.holders);
+        let holders: Arc<[Holder]> = tally.largest(self.options.holders).into();
         // With room left it was the socket's own range (IP_LOCAL_PORT_RANGE) that was full, or the
         // one port that a range of odd size leaves out.
         let cause = (space.headroom <= 1).then(|| evidence.cause());
         if let Some(index) = index {
-            let told = Told { time_ns: now_ns, holders: holders.clone(), cause: cause.clone() };
+            let told =
+                Told { time_ns: now_ns, holders: Arc::clone(&holders), cause: cause.clone() };
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))

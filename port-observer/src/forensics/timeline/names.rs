@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{Held, Share};
+use super::{super::group::APART, Held, Share};
 use crate::{process::Process, report::Holder};
 
 /// How many names, and how many processes, are told apart; what is held beyond them is others'.
@@ -15,8 +15,6 @@ const IN_BUCKET: usize = 16;
 const LARGE: u32 = 100;
 /// and so many ports.
 const LEAST: u32 = 3;
-/// The processes of a name are shown apart if so many of them hold half of all.
-const APART: usize = 4;
 
 /// Names and processes, by number.
 #[derive(Debug, Default)]
@@ -117,8 +115,8 @@ impl Names {
         }
         let mut merged = HashMap::default();
         for (name, mut parts) in by_name {
-            let all: u64 = parts.iter().map(|(total, _)| total).sum();
             parts.sort_unstable_by_key(|part| std::cmp::Reverse(*part));
+            let all: u64 = parts.iter().map(|(total, _)| total).sum();
             let processes = parts.iter().filter(|(_, number)| *number != name);
             let largest: u64 = processes.take(APART).map(|(total, _)| total).sum();
             let are_apart = self.all[name].is_several && largest.saturating_mul(2) >= all;

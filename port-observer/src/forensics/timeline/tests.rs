@@ -106,7 +106,7 @@ fn a_bucket_has_its_fullest_moment_and_all_refused_calls() {
     timelines.add(SECOND, &census(80, &[holder(1, "curl", 10, 0)]));
     let full = Story {
         space: space(80, CAPACITY),
-        holders: vec![holder(1, "curl", 32, CAPACITY - 32)],
+        holders: vec![holder(1, "curl", 32, CAPACITY - 32)].into(),
         cause: None,
     };
     timelines.refused(SECOND + 1_000, &full);
@@ -140,7 +140,7 @@ fn a_long_time_has_no_more_buckets_and_keeps_its_peaks() {
 #[test]
 fn spaces_in_which_calls_failed_are_kept_however_many_are_fuller() {
     let mut timelines = Timelines::default();
-    let story = Story { space: space(1, 5), holders: Vec::new(), cause: None };
+    let story = Story { space: space(1, 5), holders: Vec::new().into(), cause: None };
     timelines.refused(SECOND, &story);
     for port in 2..2_000 {
         timelines.add(SECOND, &census(port, &[holder(1, "curl", 10_000 + u32::from(port), 0)]));
