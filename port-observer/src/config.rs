@@ -18,6 +18,7 @@ use anyhow::Context;
 
 use crate::cli;
 use crate::filter::Filter;
+use crate::ledger;
 use crate::probe::Backend;
 use crate::report::EventType;
 
@@ -75,6 +76,8 @@ pub struct Lines {
     pub critical: f64,
     /// The most holdings that are accounted, 1 or more.
     pub max_holdings: usize,
+    /// How many holders are told of a refused call.
+    pub holders: usize,
     /// Whose lines are printed.
     pub filter: Filter,
     /// How it is printed.
@@ -151,6 +154,7 @@ impl Lines {
             warning: args.warning,
             critical: args.critical,
             max_holdings: args.max_holdings.get(),
+            holders: ledger::Options::default().holders,
             filter,
             output: Output::resolve(args.json, color),
         })
@@ -233,6 +237,7 @@ mod tests {
                     warning: 70.0,
                     critical: 85.0,
                     max_holdings: 1_000_000,
+                    holders: 10,
                     filter: Filter::default(),
                     output,
                 },

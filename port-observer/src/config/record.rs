@@ -26,7 +26,7 @@ impl RecordConfig {
             protocols: args.protocol,
             ..Filter::default()
         };
-        let ledger::Options { warning, critical, .. } = ledger::Options::default();
+        let ledger::Options { warning, critical, holders, .. } = ledger::Options::default();
         let lines = Lines {
             count: None,
             states: args.states,
@@ -37,6 +37,7 @@ impl RecordConfig {
             warning,
             critical,
             max_holdings: args.max_holdings.get(),
+            holders,
             filter,
             output: Output::resolve(args.json, cli::Color::Never),
         };

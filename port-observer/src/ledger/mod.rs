@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acquire;
+mod census;
 mod checkpoint;
 mod fill;
 mod history;
@@ -26,6 +27,7 @@ use crate::{
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
+pub use census::Census;
 pub use checkpoint::{Checkpoint, Held};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
@@ -58,6 +60,8 @@ pub struct Options {
     pub max_holdings: usize,
     /// With each port that the kernel chose, the space that it was chosen from.
     pub spaces: bool,
+    /// How many holders the story of a failed call has.
+    pub holders: usize,
 }
 
 impl Default for Options {
@@ -68,6 +72,7 @@ impl Default for Options {
             critical: 85.0,
             max_holdings: 1_000_000,
             spaces: false,
+            holders: story::HOLDERS,
         }
     }
 }

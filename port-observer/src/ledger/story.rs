@@ -1,15 +1,21 @@
 //! Who keeps the ports of a space, and why there is none left.
 
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
-use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
+use super::{
+    Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, namespaces::Bucket,
+    rules::overlaps,
+};
 use crate::{
     event::{Flow, Via},
+    process::Process,
     report::{Cause, Evidence, Holder, SpaceKind, Story},
 };
 
-/// How many holders a story has.
-const HOLDERS: usize = 10;
+/// How many holders a line has.
+pub(super) const HOLDERS: usize = 10;
 /// In a storm of failing calls, holders and cause are looked up anew this often per space; how full
 /// it is, is always exact.
 const STEP_NS: u64 = 100_000_000;
@@ -18,7 +24,7 @@ const STEP_NS: u64 = 100_000_000;
 #[derive(Clone, Debug)]
 pub struct Told {
     time_ns: u64,
-    holders: Vec<Holder>,
+    holders: Arc<[Holder]>,
     cause: Option<Cause>,
 }
 
@@ -30,9 +36,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// One more port.
-    pub(super) fn add(&mut self, holding: &Holding) {
-        let process = holding.process();
+    fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
             self.holders.push(Holder {
@@ -44,13 +48,29 @@ impl Tally {
             });
             self.holders.len() - 1
         });
-        let holder = &mut self.holders[at];
+        &mut self.holders[at]
+    }
+
+    /// One more port.
+    pub(super) fn add(&mut self, holding: &Holding) {
+        let holder = self.holder(holding.process());
         *match holding.holds {
             Holds::Connected => &mut holder.established,
             Holds::TimeWait => &mut holder.time_wait,
             Holds::Bound | Holds::Listening => &mut holder.bound,
             Holds::Other => &mut holder.other,
         } += 1;
+    }
+
+    /// All that another has.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for more in &other.holders {
+            let holder = self.holder(more.process.as_ref());
+            holder.established += more.established;
+            holder.time_wait += more.time_wait;
+            holder.bound += more.bound;
+            holder.other += more.other;
+        }
     }
 
     /// The largest.
@@ -65,7 +85,7 @@ impl Tally {
 impl Holdings {
     /// Hands over one holding for each port of a space that can't be had, and whether the port is
     /// kept by a connection of the space itself.
-    fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
+    pub(super) fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
         let Some(namespace) = self.namespaces.get(&key.netns) else { return };
         let Some(ports) = namespace.ports() else { return };
         let space = self.spaces.find(key).unwrap_or(NONE);
@@ -81,24 +101,27 @@ impl Holdings {
                     } else {
                         on_it().find(|(_, holding)| holding.space == space)
                     };
-                    let blocks = || {
-                        let unshared = on_it().find(|(_, h)| !h.sharing.connect_bind);
-                        unshared.or_else(|| on_it().next())
-                    };
                     match own {
-                        Some(own) => (Some(own), true),
-                        None if bucket.is_blocked(self.sticky) => (blocks(), false),
+                        Some((_, own)) => (Some(own), true),
+                        None if bucket.is_blocked(self.sticky) => (self.blocks(bucket), false),
                         None => (None, false),
                     }
                 }
                 SpaceKind::Bind { address } => {
-                    (on_it().find(|(_, holding)| overlaps(address, holding)), true)
+                    let in_the_way = on_it().find(|(_, holding)| overlaps(address, holding));
+                    (in_the_way.map(|(_, holding)| holding), true)
                 }
             };
-            if let Some((_, holding)) = found {
+            if let Some(holding) = found {
                 each(holding, is_own);
             }
         }
+    }
+
+    /// Who makes connect() pass a port over.
+    pub(super) fn blocks(&self, bucket: &Bucket) -> Option<&Holding> {
+        let on_it = || self.on(bucket).map(|(_, holding)| holding);
+        on_it().find(|holding| !holding.sharing.connect_bind).or_else(|| on_it().next())
     }
 }
 
@@ -144,12 +167,13 @@ impl<W: Who> Ledger<W> {
         }
         let history = index.and_then(|i| self.holdings.spaces.get(i).history.as_deref());
         evidence.growth = history.and_then(|history| history.growth(now_ns, space.used));
-        let holders = tally.largest(HOLDERS);
+        let holders: Arc<[Holder]> = tally.largest(self.options.holders).into();
         // With room left it was the socket's own range (IP_LOCAL_PORT_RANGE) that was full, or the
         // one port that a range of odd size leaves out.
         let cause = (space.headroom <= 1).then(|| evidence.cause());
         if let Some(index) = index {
-            let told = Told { time_ns: now_ns, holders: holders.clone(), cause: cause.clone() };
+            let told =
+                Told { time_ns: now_ns, holders: Arc::clone(&holders), cause: cause.clone() };
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))

@@ -125,7 +125,7 @@ impl Holdings {
         namespaces
     }
 
-    fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
+    pub(super) fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
         // By two counters first: only those that may be among the fullest are looked at closely.
         let states = self.spaces.iter();
         let mut states: Vec<(u32, &State)> =

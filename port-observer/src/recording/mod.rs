@@ -3,12 +3,17 @@
 
 mod entry;
 mod insert;
+mod known;
 mod moment;
+mod numbers;
+mod path;
 mod reader;
 mod recorder;
 mod retention;
+mod row;
 mod rows;
 pub mod schema;
+mod tables;
 mod writer;
 
 pub use entry::{Entry, Input};

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     event::NamespaceSettings,
-    ledger::{Holding, Holds, rules},
+    ledger::{Census, Holding, Holds, rules},
     ports::{PortRange, Ports, ReservedPorts},
-    report::{Level, Space, SpaceKind},
+    report::{Holder, Level, Space, SpaceKind},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -189,9 +189,15 @@ proptest! {
             let connects = SOURCES[..2].iter().flat_map(|source| {
                 DESTINATIONS.iter().map(|to| connect_space(source, to))
             });
-            for key in connects.chain(SOURCES.iter().map(|address| bind_space(address))) {
-                let expected = counted(&book, &key, &|port| bound.contains(&port));
-                prop_assert_eq!(book.ledger.holdings().used(&key), Some(expected), "{:?}", key);
+            let keys: Vec<SpaceKey> =
+                connects.chain(SOURCES.iter().map(|address| bind_space(address))).collect();
+            for key in &keys {
+                let expected = counted(&book, key, &|port| bound.contains(&port));
+                prop_assert_eq!(book.ledger.holdings().used(key), Some(expected), "{:?}", key);
+            }
+            for Census { space, holders } in book.ledger.census(book.now_ns, 3, &keys) {
+                let held: u32 = holders.iter().map(Holder::total).sum();
+                prop_assert_eq!(held, space.used, "{:?}", space);
             }
         }
     }
