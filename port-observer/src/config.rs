@@ -4,11 +4,13 @@ mod check;
 mod record;
 mod replay;
 mod snapshot;
+mod top;
 
 pub use check::CheckConfig;
 pub use record::RecordConfig;
 pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
+pub use top::TopConfig;
 
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
@@ -114,6 +116,26 @@ impl LiveConfig {
 }
 
 impl Lines {
+    /// Everything that is accounted, with the usual thresholds.
+    pub fn everything(output: Output) -> Self {
+        let ledger::Options { warning, critical, max_holdings, holders, .. } =
+            ledger::Options::default();
+        Self {
+            count: None,
+            states: false,
+            existing: true,
+            spaces: false,
+            summary: None,
+            top: 10,
+            warning,
+            critical,
+            max_holdings,
+            holders,
+            filter: Filter::default(),
+            output,
+        }
+    }
+
     /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
     ///
     /// # Errors

@@ -52,6 +52,22 @@ fn a_failure_exits_with_1_and_is_said_once_with_all_its_causes() {
 }
 
 #[test]
+fn a_screen_without_a_terminal_is_refused_with_what_to_use_in_its_place() {
+    for (arguments, instead) in [
+        (&["top"][..], ["port-observer snapshot", "port-observer live"]),
+        (&["top", "--replay", "ports.db"], ["port-observer report", "port-observer replay"]),
+    ] {
+        let output = run(arguments).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.contains("top needs a terminal"), "{message}");
+        assert!(instead.iter().all(|command| message.contains(command)), "{message}");
+    }
+}
+
+#[test]
 fn a_check_that_makes_no_sense_is_unknown_on_standard_output() {
     for (arguments, reason) in [
         (&["check", "--range", "5-4"][..], "the range ends (4) before it begins (5)"),

@@ -8,3 +8,4 @@ pub mod observer;
 pub mod recording;
 pub mod socket;
 pub mod system;
+pub mod tmux;

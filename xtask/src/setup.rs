@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -23,6 +23,8 @@ const PACKAGES: [&str; 12] = [
     // The program and the tests, statically linked.
     "gcc",
     "libc6-dev",
+    // The screen of `top`.
+    "tmux",
     // The virtual machines.
     "qemu-system-x86",
     "busybox-static",

@@ -5,6 +5,7 @@ mod record;
 mod replay;
 mod report;
 mod snapshot;
+mod top;
 mod values;
 
 pub use check::{CheckArgs, Refused, unknown};
@@ -12,6 +13,7 @@ pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
 pub use snapshot::SnapshotArgs;
+pub use top::TopArgs;
 pub use values::BackendChoice;
 
 use std::error::Error;
@@ -65,6 +67,8 @@ pub struct Cli {
 pub enum Command {
     /// Stream events as they happen
     Live(Box<LiveArgs>),
+    /// Watch processes, destinations, failures and ports on a full screen
+    Top(Box<TopArgs>),
     /// Show once who holds which ports now
     Snapshot(SnapshotArgs),
     /// Check once how much of the ephemeral ports is used, for monitoring systems
@@ -99,8 +103,11 @@ impl Cli {
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
-            Command::Snapshot(_) | Command::Record(_) | Command::Report(_) | Command::Doctor(_) => {
-            }
+            Command::Top(_)
+            | Command::Snapshot(_)
+            | Command::Record(_)
+            | Command::Report(_)
+            | Command::Doctor(_) => {}
         }
         Ok(cli)
     }

@@ -43,6 +43,23 @@ fn the_help_of_the_commands_of_recordings_shows_their_options_and_examples() {
 }
 
 #[test]
+fn the_help_of_top_shows_its_options_and_where_the_keys_are() {
+    insta::assert_snapshot!("help_top", help(Some("top")));
+}
+
+#[test]
+fn what_is_only_for_a_recording_or_only_for_the_kernel_is_refused_for_the_other() {
+    for wrong in
+        ["--from 10m", "--replay a.db --backend poll", "--every 10ms", "--view all", "--every 1"]
+    {
+        let words = format!("port-observer top {wrong}");
+        assert_eq!(Cli::read(words.split(' ')).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+    let words = "port-observer top --replay a.db --from 10m --view ports --every 500ms";
+    assert!(Cli::read(words.split(' ')).is_ok());
+}
+
+#[test]
 fn an_end_of_a_replay_is_a_time_and_a_destination_too() {
     let words = "port-observer replay ports.db --to 10.0.0.1:443 --to 14:00 --to ::1";
     let Command::Replay(args) = Cli::read(words.split(' ')).unwrap().command else {

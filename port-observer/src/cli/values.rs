@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use crate::event::Protocol;
 use crate::probe::Backend;
 use crate::report::EventType;
+use crate::sink::top::state::View;
 
 /// The least room for events, in bytes.
 const BUFFER_MIN: u64 = 64 << 10;
@@ -50,6 +51,10 @@ pub(super) fn backend() -> impl TypedValueParser<Value = BackendChoice> {
 
 pub(super) fn event_type() -> impl TypedValueParser<Value = EventType> {
     one_of(EventType::ALL, EventType::name)
+}
+
+pub(super) fn view() -> impl TypedValueParser<Value = View> {
+    one_of(View::ALL, View::name)
 }
 
 pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {

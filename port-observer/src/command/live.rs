@@ -16,7 +16,6 @@ use super::{observer::Observer, processes::Processes, stream::Stream, time::Time
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
-    process::{ProcFs, ProcessTable},
     recording::{self, Recorder},
     report::Start,
     sink,
@@ -50,18 +49,13 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     let home = netns::own_inode().ok();
     let mut observer = Observer::start(&config)?;
-    let mut processes = ProcessTable::new(ProcFs::default());
-    if let Err(error) = processes.seed() {
-        log::warn!("processes that run already are looked up one by one: {error}");
-    }
     let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
     let sink = if is_silent {
         Box::new(sink::Nowhere)
     } else {
         sink::standard_output(config.lines.output, home)?
     };
-    let who = Processes::of_host(processes);
-    let sticky = observer.is_blocking_sticky();
+    let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
     if is_silent {
         stream.is_silent();
@@ -111,7 +105,7 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
     stopped
 }
 
-fn first_line(observer: &Observer) -> Result<Start> {
+pub(super) fn first_line(observer: &Observer) -> Result<Start> {
     let name = nix::sys::utsname::uname().context("can't read the host's name")?;
     Ok(Start {
         host: name.nodename().to_string_lossy().into_owned(),

@@ -12,6 +12,7 @@ pub mod report;
 pub mod snapshot;
 mod stream;
 mod time;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ use crate::kernel::netns;
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Live(args) => live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?),
+        Command::Top(args) => top::run(*args, cli.color),
         Command::Snapshot(args) => {
             snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?)
         }

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use crate::{
     event::{Event, Exec, Fork, Kind, Task},
     ledger::Who,
-    process::{Process, ProcessTable},
+    process::{ProcFs, Process, ProcessTable},
     report::Caller,
 };
 
@@ -53,8 +53,12 @@ enum Source {
 }
 
 impl Processes {
-    /// Those of this host.
-    pub fn of_host(table: ProcessTable) -> Self {
+    /// Those of this host, with all that run now.
+    pub fn seeded() -> Self {
+        let mut table = ProcessTable::new(ProcFs::default());
+        if let Err(error) = table.seed() {
+            log::warn!("processes that run already are looked up one by one: {error}");
+        }
         Self { source: Source::Table(table), remembers: false, last: None }
     }
 

@@ -167,6 +167,14 @@ impl Stream {
         &mut self.ledger
     }
 
+    /// What the time is, in nanoseconds since boot.
+    ///
+    /// # Errors
+    /// When the kernel refuses the clock.
+    pub fn now_ns(&self) -> Result<u64> {
+        self.time.now_ns()
+    }
+
     /// How long to go on, `None`: until told to stop.
     pub fn time_left(&self) -> Option<Duration> {
         self.duration.map(|duration| duration.saturating_sub(self.started.elapsed()))

@@ -1,7 +1,7 @@
 //! What `record` does.
 
 use super::{Lines, LiveConfig, Output, resolve_netns};
-use crate::{cli, filter::Filter, ledger, recording};
+use crate::{cli, filter::Filter, recording};
 
 /// What `record` does.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,20 +26,11 @@ impl RecordConfig {
             protocols: args.protocol,
             ..Filter::default()
         };
-        let ledger::Options { warning, critical, holders, .. } = ledger::Options::default();
         let lines = Lines {
-            count: None,
             states: args.states,
-            existing: true,
-            spaces: false,
-            summary: None,
-            top: 10,
-            warning,
-            critical,
             max_holdings: args.max_holdings.get(),
-            holders,
             filter,
-            output: Output::resolve(args.json, cli::Color::Never),
+            ..Lines::everything(Output::resolve(args.json, cli::Color::Never))
         };
         Ok(Self {
             live: LiveConfig {

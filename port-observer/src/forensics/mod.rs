@@ -11,7 +11,7 @@ mod remedy;
 mod tests;
 pub mod text;
 mod timeline;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
+pub use open::of_call;
 pub use timeline::{Held, Point, Series, Timeline};
 
 /// All that is told of a recording. Times are nanoseconds since 1970.

@@ -148,6 +148,22 @@ impl Open {
     }
 }
 
+/// The incident that one call which failed is, `count` times within a second, as if nothing else had
+/// happened: with its remedies.
+pub fn of_call(
+    port: &Port,
+    via: Via,
+    errno: i32,
+    story: &Story,
+    count: u64,
+    range: Option<PortRange>,
+) -> Incident {
+    let mut open = Open::new(0, port, via, Some(story));
+    open.add(0, port, errno, Some(story), None);
+    (open.in_second, open.incident.failures) = (count, count);
+    open.close(Namespace { names: Vec::new(), range })
+}
+
 /// As many as are told.
 fn holders(story: &Story) -> Vec<Group> {
     let mut holders = group::holders(&story.holders);

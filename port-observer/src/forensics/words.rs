@@ -183,7 +183,7 @@ fn holders(groups: &[Group]) -> String {
 }
 
 /// Why, and what says so.
-fn because(cause: &Cause) -> String {
+pub(crate) fn because(cause: &Cause) -> String {
     let Cause { kind, evidence } = cause;
     let Evidence { capacity, time_wait, established, bound, .. } = evidence;
     let what = match kind {
@@ -211,7 +211,7 @@ fn because(cause: &Cause) -> String {
 }
 
 /// A bar for each sample, a dot where nothing is known.
-fn sparkline(samples: &[Option<u32>], capacity: u32) -> String {
+pub(crate) fn sparkline(samples: &[Option<u32>], capacity: u32) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let last = BARS.len() as u64 - 1;
     samples

@@ -5,7 +5,7 @@ use foldhash::{HashSet, HashSetExt as _};
 use super::{Holding, Holdings, Holds, Ledger, Role, Who, holding::Shares, port};
 use crate::{
     event::{Flow, NamespaceSettings, Protocol, Reason, Reuse, Sharing, SocketId, TcpState},
-    report::{Body, Caller, Report},
+    report::{self, Body, Caller, Port, Report},
 };
 
 /// A holding, with all that is known of it.
@@ -47,7 +47,7 @@ pub struct Checkpoint {
 }
 
 impl Held {
-    fn of(holding: &Holding, is_bound: bool) -> Self {
+    pub(super) fn of(holding: &Holding, is_bound: bool) -> Self {
         let Shares { connect_bind, ipv6_only } = holding.sharing;
         Self {
             socket: holding.socket,
@@ -72,6 +72,21 @@ impl Held {
         holding.sharing = self.sharing.into();
         holding.reuse = self.reuse;
         holding
+    }
+
+    /// As it is shown.
+    pub fn report(self) -> report::Holding {
+        report::Holding {
+            state: self.state(),
+            port: Port {
+                netns: self.flow.netns,
+                protocol: self.flow.protocol,
+                local: Some(self.flow.local),
+                remote: self.flow.remote,
+                caller: self.caller,
+            },
+            inode: None,
+        }
     }
 
     /// Its state, as far as the ledger tells states apart.

@@ -6,6 +6,7 @@ mod census;
 mod checkpoint;
 mod fill;
 mod history;
+mod holders;
 mod holding;
 mod holdings;
 mod lists;
@@ -29,6 +30,7 @@ use crate::{
 };
 pub use census::Census;
 pub use checkpoint::{Checkpoint, Held};
+pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
 pub use spaces::SpaceKey;
@@ -140,6 +142,11 @@ impl<W: Who> Ledger<W> {
     /// The holdings, for comparison with the kernel's own list.
     pub fn holdings(&self) -> &Holdings {
         &self.holdings
+    }
+
+    /// Time has gone by: what is asked for now is to be of this moment.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.holdings.advance(now_ns);
     }
 
     /// Takes in one event and hands out what it means, in order. `now_ns` (`CLOCK_BOOTTIME`) is the

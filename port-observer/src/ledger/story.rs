@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{
-    Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, namespaces::Bucket,
-    rules::overlaps,
-};
+use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
 use crate::{
     event::{Flow, Via},
     process::Process,
@@ -36,6 +33,29 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// One more port.
+    pub(super) fn add(&mut self, holding: &Holding) {
+        *count_of(self.holder(holding.process()), holding.holds) += 1;
+    }
+
+    /// All of another, less some of these.
+    pub(super) fn add_all(&mut self, of: &Self, less: &Self) {
+        for from in &of.holders {
+            let to = self.holder(from.process.as_ref());
+            to.established += from.established;
+            to.time_wait += from.time_wait;
+            to.bound += from.bound;
+            to.other += from.other;
+        }
+        for from in &less.holders {
+            let to = self.holder(from.process.as_ref());
+            to.established -= from.established;
+            to.time_wait -= from.time_wait;
+            to.bound -= from.bound;
+            to.other -= from.other;
+        }
+    }
+
     fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
@@ -51,34 +71,21 @@ impl Tally {
         &mut self.holders[at]
     }
 
-    /// One more port.
-    pub(super) fn add(&mut self, holding: &Holding) {
-        let holder = self.holder(holding.process());
-        *match holding.holds {
-            Holds::Connected => &mut holder.established,
-            Holds::TimeWait => &mut holder.time_wait,
-            Holds::Bound | Holds::Listening => &mut holder.bound,
-            Holds::Other => &mut holder.other,
-        } += 1;
-    }
-
-    /// All that another has.
-    pub(super) fn add_all(&mut self, other: &Self) {
-        for more in &other.holders {
-            let holder = self.holder(more.process.as_ref());
-            holder.established += more.established;
-            holder.time_wait += more.time_wait;
-            holder.bound += more.bound;
-            holder.other += more.other;
-        }
-    }
-
     /// The largest.
     pub(super) fn largest(mut self, count: usize) -> Vec<Holder> {
         let pid = |holder: &Holder| holder.process.as_ref().map_or(0, |process| process.pid);
         self.holders.sort_by_key(|holder| (std::cmp::Reverse(holder.total()), pid(holder)));
         self.holders.truncate(count);
         self.holders
+    }
+}
+
+fn count_of(holder: &mut Holder, holds: Holds) -> &mut u32 {
+    match holds {
+        Holds::Connected => &mut holder.established,
+        Holds::TimeWait => &mut holder.time_wait,
+        Holds::Bound | Holds::Listening => &mut holder.bound,
+        Holds::Other => &mut holder.other,
     }
 }
 
@@ -103,13 +110,12 @@ impl Holdings {
                     };
                     match own {
                         Some((_, own)) => (Some(own), true),
-                        None if bucket.is_blocked(self.sticky) => (self.blocks(bucket), false),
-                        None => (None, false),
+                        None => (self.blocker(bucket), false),
                     }
                 }
                 SpaceKind::Bind { address } => {
-                    let in_the_way = on_it().find(|(_, holding)| overlaps(address, holding));
-                    (in_the_way.map(|(_, holding)| holding), true)
+                    let found = on_it().find(|(_, holding)| overlaps(address, holding));
+                    (found.map(|(_, holding)| holding), true)
                 }
             };
             if let Some(holding) = found {
@@ -117,18 +123,16 @@ impl Holdings {
             }
         }
     }
-
-    /// Who makes connect() pass a port over.
-    pub(super) fn blocks(&self, bucket: &Bucket) -> Option<&Holding> {
-        let on_it = || self.on(bucket).map(|(_, holding)| holding);
-        on_it().find(|holding| !holding.sharing.connect_bind).or_else(|| on_it().next())
-    }
 }
 
 impl<W: Who> Ledger<W> {
     /// The story of a call that found no port.
     pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        let key = SpaceKey::asked(via, flow)?;
+        self.story_of(SpaceKey::asked(via, flow)?)
+    }
+
+    /// The story of a space as it is now: its holders, and if it is full, why.
+    pub fn story_of(&mut self, key: SpaceKey) -> Option<Box<Story>> {
         let space = self.holdings.space(&key)?;
         let now_ns = self.holdings.now_ns;
         let index = self.holdings.spaces.find(&key);

@@ -87,7 +87,7 @@ impl<W: Who> Ledger<W> {
         Summary {
             namespaces: self.holdings.namespace_use(),
             spaces: self.holdings.fullest(top, wants_space),
-            processes: self.holdings.process_use(top, wants_process),
+            processes: self.holdings.process_use(None, top, wants_process),
         }
     }
 
@@ -106,6 +106,17 @@ impl Holdings {
         for holding in self.iter().filter(|h| h.place.protocol() == Protocol::Tcp) {
             count(tcp.entry(holding.place.netns()).or_default(), holding);
         }
+        let mut namespaces = self.namespace_ports();
+        for namespace in &mut namespaces {
+            let counted = tcp.get(&namespace.netns).copied().unwrap_or_default();
+            namespace.tcp = TcpUse { ports: namespace.tcp.ports, ..counted };
+        }
+        namespaces
+    }
+
+    /// How many ports of each namespace are used, the most first; what keeps them is not counted, so
+    /// that it costs nothing to ask.
+    pub fn namespace_ports(&self) -> Vec<NamespaceUse> {
         let mut namespaces: Vec<NamespaceUse> = self
             .namespaces
             .iter()
@@ -113,10 +124,7 @@ impl Holdings {
                 netns,
                 names: namespace.settings.as_ref().map_or_else(Vec::new, |s| s.names.clone()),
                 ports: namespace.ports().cloned(),
-                tcp: TcpUse {
-                    ports: namespace.tcp.used,
-                    ..tcp.get(&netns).copied().unwrap_or_default()
-                },
+                tcp: TcpUse { ports: namespace.tcp.used, ..TcpUse::default() },
                 udp_used_ports: namespace.udp.used,
             })
             .collect();
@@ -125,7 +133,8 @@ impl Holdings {
         namespaces
     }
 
-    pub(super) fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
+    /// The fullest spaces of those that are wanted, fullest first, at most `top`.
+    pub fn fullest(&self, top: usize, wants: &dyn Fn(&Space) -> bool) -> Vec<Space> {
         // By two counters first: only those that may be among the fullest are looked at closely.
         let states = self.spaces.iter();
         let mut states: Vec<(u32, &State)> =
@@ -161,11 +170,19 @@ impl Holdings {
         Some(thousandths(used, capacity))
     }
 
-    fn process_use(&self, top: usize, wants: &dyn Fn(Option<&Process>) -> bool) -> Vec<ProcessUse> {
+    /// The largest processes of those that are wanted, largest first, at most `top`: of one namespace
+    /// or of all.
+    pub fn process_use(
+        &self,
+        netns: Option<u32>,
+        top: usize,
+        wants: &dyn Fn(Option<&Process>) -> bool,
+    ) -> Vec<ProcessUse> {
         let mut numbers: HashMap<Option<(u32, u64)>, usize> = HashMap::new();
         let mut uses: Vec<ProcessUse> = Vec::new();
         let mut ports: HashSet<(usize, u32, Protocol, u16)> = HashSet::default();
-        for holding in self.iter() {
+        let is_there = |holding: &&Holding| netns.is_none_or(|it| it == holding.place.netns());
+        for holding in self.iter().filter(is_there) {
             let process: Option<&Arc<Process>> = holding.process();
             let key = process.map(|process| (process.pid, process.start_time_ns));
             let number = *numbers.entry(key).or_insert_with(|| {

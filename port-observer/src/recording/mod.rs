@@ -2,6 +2,7 @@
 //! moment can be worked out again. `docs/recording.md` describes the file.
 
 mod entry;
+mod failures;
 mod insert;
 mod known;
 mod moment;
@@ -17,6 +18,7 @@ mod tables;
 mod writer;
 
 pub use entry::{Entry, Input};
+pub use failures::failures;
 pub use moment::Moment;
 pub use reader::{Item, Reader, Run};
 pub use recorder::{Options, Recorder, RunStart};

@@ -330,7 +330,7 @@ pub(super) fn boot_ns(wall_ns: i64, offset_ns: i64) -> u64 {
 }
 
 /// Opens it for reading, and sees what it is.
-fn connect(path: &Path) -> Result<(Connection, Identity)> {
+pub(super) fn connect(path: &Path) -> Result<(Connection, Identity)> {
     let metadata = path.metadata().context("can't look at it")?;
     if !metadata.is_file() {
         bail!("it is not a file");

@@ -4,6 +4,7 @@ mod clock;
 pub(crate) mod escape;
 pub mod json;
 pub mod table;
+pub mod top;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write as _};

@@ -13,4 +13,5 @@ mod options;
 mod poll;
 mod process;
 mod time_wait;
+mod top;
 mod udp;

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     cli::ReportArgs,
     config::Output,
+    ledger::Held,
     recording::{Reader, Run},
     report::{Holding, Port, Snapshot, Sources},
     sink,
@@ -58,20 +59,7 @@ fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> S
     let summary = ledger.summary(time_ns, args.top.get(), &|_| true, &|_| true);
     let holdings = args.holdings.then(|| {
         let held = ledger.holdings().checkpoint().held;
-        let mut holdings: Vec<Holding> = held
-            .into_iter()
-            .map(|held| Holding {
-                state: held.state(),
-                port: Port {
-                    netns: held.flow.netns,
-                    protocol: held.flow.protocol,
-                    local: Some(held.flow.local),
-                    remote: held.flow.remote,
-                    caller: held.caller,
-                },
-                inode: None,
-            })
-            .collect();
+        let mut holdings: Vec<Holding> = held.into_iter().map(Held::report).collect();
         holdings.sort_by_key(|one| {
             let Port { netns, protocol, local, remote, .. } = &one.port;
             (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)

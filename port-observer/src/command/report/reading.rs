@@ -11,9 +11,7 @@ use anyhow::Result;
 use super::super::{processes::Processes, recorded::Recorded, stream::Stream, time::Time};
 use crate::{
     config::{Lines, Output},
-    filter::Filter,
     forensics::{self, Collector},
-    ledger,
     recording::{Reader, Run},
     sink::Sink,
 };
@@ -23,21 +21,12 @@ const GAP_NS: i64 = 10_000_000_000;
 
 /// What is told of a recording: all that is in it.
 pub(super) fn lines(output: Output) -> Lines {
-    let ledger::Options { warning, critical, holders, .. } = ledger::Options::default();
     Lines {
-        count: None,
-        states: false,
         existing: false,
-        spaces: false,
-        summary: None,
         top: 1,
-        warning,
-        critical,
         // What was recorded fitted into a ledger.
         max_holdings: usize::try_from(u32::MAX).unwrap_or(usize::MAX),
-        holders,
-        filter: Filter::default(),
-        output,
+        ..Lines::everything(output)
     }
 }
 

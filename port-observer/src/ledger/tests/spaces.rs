@@ -195,6 +195,7 @@ proptest! {
                 let expected = counted(&book, key, &|port| bound.contains(&port));
                 prop_assert_eq!(book.ledger.holdings().used(key), Some(expected), "{:?}", key);
             }
+            // Somebody holds each of them.
             for Census { space, holders } in book.ledger.census(book.now_ns, 3, &keys) {
                 let held: u32 = holders.iter().map(Holder::total).sum();
                 prop_assert_eq!(held, space.used, "{:?}", space);

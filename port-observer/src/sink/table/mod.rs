@@ -5,9 +5,9 @@ mod colors;
 pub(crate) mod figures;
 mod layout;
 mod overview;
-mod render;
+pub(crate) mod render;
 mod snapshot;
-mod story;
+pub(crate) mod story;
 pub(crate) mod words;
 
 use std::io::{self, BufWriter, Write};

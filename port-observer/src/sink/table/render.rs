@@ -94,7 +94,7 @@ fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
 }
 
 /// As much of the text as has room; `…` says that there was more.
-pub(super) fn cut(text: &str, width: Option<usize>) -> String {
+pub(crate) fn cut(text: &str, width: Option<usize>) -> String {
     match width {
         Some(width) if text.width() > width => {
             let mut room = width.saturating_sub(1);

@@ -113,7 +113,7 @@ pub(crate) fn advice(kind: CauseKind) -> &'static str {
     }
 }
 
-fn counts(holder: &Holder) -> String {
+pub(crate) fn counts(holder: &Holder) -> String {
     let &Holder { established, time_wait, bound, other, .. } = holder;
     let of = [
         (established, "established"),

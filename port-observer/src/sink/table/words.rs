@@ -46,7 +46,7 @@ pub(super) fn detail(body: &Body) -> String {
 }
 
 /// What kind of socket holds a port.
-pub(super) fn standing(port: &Port, state: TcpState) -> &'static str {
+pub(crate) fn standing(port: &Port, state: TcpState) -> &'static str {
     match (port.protocol, state) {
         (Protocol::Udp, TcpState::ESTABLISHED) => "connected",
         (Protocol::Udp, _) | (_, TcpState::BOUND_INACTIVE) => "bound",
@@ -67,7 +67,7 @@ fn taken_by(holders: &[Holder]) -> String {
 }
 
 /// The call and the port that it asked for: 0: any, none: not known.
-fn call(via: Via, port: Option<u16>) -> String {
+pub(crate) fn call(via: Via, port: Option<u16>) -> String {
     match (via, port) {
         (Via::Bind, None) => "bind".to_owned(),
         (Via::Bind, Some(0)) => "bind any port".to_owned(),
@@ -99,7 +99,7 @@ pub(crate) fn error_name(errno: i32) -> String {
     }
 }
 
-fn error(errno: i32) -> String {
+pub(crate) fn error(errno: i32) -> String {
     match Errno::from_raw(errno) {
         Errno::UnknownErrno => format!("error {errno}"),
         known => format!("{known:?} {}", known.desc()),
@@ -107,7 +107,7 @@ fn error(errno: i32) -> String {
 }
 
 /// Three or so digits and the unit that fits.
-fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match ns {
         0..1_000 => format!("{ns} ns"),

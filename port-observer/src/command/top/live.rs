@@ -1,0 +1,69 @@
+//! The screen over the kernel.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::{
+    super::{
+        live::first_line, observer::Observer, processes::Processes, stream::Stream, time::Time,
+    },
+    Top,
+    signals::Signals,
+};
+use crate::{config::TopConfig, sink::top::Feed, sink::top::state::Action};
+
+/// How many events are taken in before anything else is looked at.
+const BATCH: usize = 8192;
+/// A failure is shown this soon after the last frame.
+const URGENT: Duration = Duration::from_millis(250);
+
+/// Shows it until told to stop.
+pub(super) async fn show(config: &TopConfig) -> Result<()> {
+    let mut signals = Signals::catch()?;
+    let mut observer = Observer::start(&config.live).context(
+        "top can't observe the kernel so; `port-observer top --backend poll` and `port-observer \
+         snapshot` need no privileges",
+    )?;
+    let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
+    let feed = Feed::default();
+    let lines = &config.live.lines;
+    let mut stream = Stream::new(lines, sticky, who, Time::Kernel, Box::new(feed.clone()))?;
+    stream.is_silent();
+    stream.start(first_line(&observer)?)?;
+    observer.begin(&mut stream)?;
+
+    let mut top = Top::open(config, feed)?;
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut action = Action::Ask;
+    loop {
+        let now_ns = stream.now_ns()?;
+        match action {
+            Action::Quit => return Ok(()),
+            Action::Ask if top.state.is_paused() => top.ask_closely(&mut stream, now_ns),
+            Action::Ask => top.ask(&mut stream, now_ns, false),
+            // Held still, all views are to be of the same moment.
+            Action::Pause => top.ask(&mut stream, now_ns, top.state.is_paused()),
+            Action::Redraw => top.screen.forget()?,
+            Action::Suspend => top.suspend()?,
+            Action::Draw | Action::Step(_) | Action::Jump(_) => {}
+        }
+        top.draw()?;
+        action = loop {
+            observer.drain(BATCH, &mut stream)?;
+            stream.flush()?;
+            tokio::select! {
+                ready = observer.wait() => ready?,
+                _ = second.tick() => {
+                    observer.tick(&mut stream)?;
+                    stream.tick()?;
+                }
+                () = sleep_until(top.due(config.every, URGENT)) => break Action::Ask,
+                key = top.screen.key() => break top.pressed(key),
+                told = signals.next() => break top.told(told)?,
+            }
+        };
+    }
+}

@@ -1,0 +1,224 @@
+//! The terminal: taken for the full screen, and given back as it was, whatever happens.
+
+use std::{
+    fs::File,
+    future::poll_fn,
+    io::{self, BufWriter, IsTerminal as _, Read as _, Seek as _, Write as _},
+    mem::ManuallyDrop,
+    os::fd::{AsFd as _, OwnedFd},
+    panic,
+    pin::Pin,
+    sync::{Mutex, Once, PoisonError},
+};
+
+use crossterm::{
+    cursor::Show,
+    event::{
+        DisableMouseCapture, EnableMouseCapture, Event, EventStream, KeyCode, KeyEvent,
+        KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+    },
+    execute, queue,
+    terminal::{
+        BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+        disable_raw_mode, enable_raw_mode,
+    },
+};
+use futures_core::Stream as _;
+use nix::{
+    sys::memfd::{MFdFlags, memfd_create},
+    unistd::dup2_stderr,
+};
+use ratatui::{Terminal, backend::CrosstermBackend};
+
+use super::{
+    state::{Key, State},
+    view::{self, Look, Places},
+};
+use crate::sink::unbuffered_output;
+
+/// The terminal on standard output. It is given back when this is dropped.
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
+    input: ManuallyDrop<EventStream>,
+    look: Look,
+    places: Places,
+}
+
+/// What goes to standard error while the screen is taken, and where it is to go then. `None`: the
+/// screen is not taken.
+static TAKEN: Mutex<Option<Errors>> = Mutex::new(None);
+
+/// Standard error meanwhile: on the terminal it would be in the picture.
+struct Errors(Option<(OwnedFd, File)>);
+
+impl Screen {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// When standard input or output is none, or does not do as it is told.
+    pub fn open(look: Look) -> io::Result<Self> {
+        give_back_on_panic();
+        take()?;
+        let out = BufWriter::with_capacity(1 << 16, unbuffered_output()?);
+        // From here on dropping gives it back.
+        let terminal = Terminal::new(CrosstermBackend::new(out));
+        let terminal = terminal.inspect_err(|_| give_back())?;
+        let input = ManuallyDrop::new(EventStream::new());
+        Ok(Self { terminal, input, look, places: Places::default() })
+    }
+
+    /// Draws what has changed, in one piece.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        let (look, places) = (&self.look, &mut self.places);
+        let mut room = None;
+        // One that does not know these passes over them.
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(|frame| room = Some(view::draw(frame, state, look, places)))?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
+        if let Some(room) = room {
+            state.set_room(room);
+        }
+        Ok(())
+    }
+
+    /// What is on the terminal is not what was drawn.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn forget(&mut self) -> io::Result<()> {
+        // Not `clear()`, which asks the terminal for its cursor and reads the answer off the keys.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
+    }
+
+    /// The terminal is somebody else's for a while.
+    pub fn hand_back(&mut self) {
+        give_back();
+    }
+
+    /// Takes it again.
+    ///
+    /// # Errors
+    /// As [`Screen::open`].
+    pub fn take_again(&mut self) -> io::Result<()> {
+        // Somebody may have set it otherwise, without our knowing.
+        give_back();
+        take()?;
+        self.forget()
+    }
+
+    /// The next key; `None`: something that only needs a new picture, such as another size.
+    ///
+    /// # Errors
+    /// When it can't be read, `UnexpectedEof` when there will be none any more.
+    pub async fn key(&mut self) -> io::Result<Option<Key>> {
+        let event = poll_fn(|context| Pin::new(&mut *self.input).poll_next(context)).await;
+        match event {
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => Ok(pressed(key)),
+            Some(Ok(Event::Mouse(mouse))) => Ok(self.pointed(mouse)),
+            Some(Ok(_)) => Ok(None),
+        }
+    }
+
+    fn pointed(&self, MouseEvent { kind, column, row, .. }: MouseEvent) -> Option<Key> {
+        match kind {
+            MouseEventKind::Down(MouseButton::Left) => self.places.key(column, row),
+            MouseEventKind::ScrollUp => Some(Key::Wheel(-1)),
+            MouseEventKind::ScrollDown => Some(Key::Wheel(1)),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn pressed(KeyEvent { code, modifiers, .. }: KeyEvent) -> Option<Key> {
+    Some(match code {
+        KeyCode::Char(c) if modifiers.contains(KeyModifiers::CONTROL) => Key::Ctrl(c),
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Backspace => Key::Backspace,
+        _ => return None,
+    })
+}
+
+/// A panic tells its story on a terminal that can show it.
+fn give_back_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            give_back();
+            before(panic);
+        }));
+    });
+}
+
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    *taken = Some(Errors::keep());
+    drop(taken);
+    execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| give_back())
+}
+
+/// Does nothing if it is not taken. What can't be written has nowhere to be told.
+fn give_back() {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(errors) = taken else { return };
+    let _ = execute!(
+        io::stdout(),
+        EndSynchronizedUpdate,
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        Show
+    );
+    let _ = disable_raw_mode();
+    errors.tell();
+}
+
+impl Errors {
+    /// From now on they are kept.
+    fn keep() -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let kept = || -> io::Result<(OwnedFd, File)> {
+            let terminal = io::stderr().as_fd().try_clone_to_owned()?;
+            let kept = File::from(memfd_create("errors", MFdFlags::MFD_CLOEXEC)?);
+            dup2_stderr(&kept)?;
+            Ok((terminal, kept))
+        };
+        Self(kept().ok())
+    }
+
+    /// They go to where they belong.
+    fn tell(self) {
+        let Some((terminal, mut kept)) = self.0 else { return };
+        let _ = dup2_stderr(&terminal);
+        let mut text = Vec::new();
+        let _ = kept.rewind().and_then(|()| kept.read_to_end(&mut text).map(drop));
+        let _ = io::stderr().write_all(&text);
+    }
+}
