@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::{
     event::{Endpoint, Protocol},
+    ledger::Census,
     report::{
         Body, Caller, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind,
         Story, Summary,
@@ -122,6 +123,24 @@ fn an_incident_is_told_in_words_with_its_numbers() {
     json::write(&mut json, &told).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&json["incidents"][0]).unwrap());
+}
+
+#[test]
+fn timelines_are_columns_in_json() {
+    let collector = Collector::default();
+    for (second, used) in [(1, 100), (2, 300), (7, 200)] {
+        let mailer = Some(process(43, "mailer"));
+        let ports = [
+            holder("curl", [used / 2, used / 4, 0]),
+            Holder { process: mailer, ..holder("", [0, 0, used / 4]) },
+        ];
+        let census = Census { space: space(used), holders: ports.to_vec() };
+        collector.add(OFFSET + second * 1_000_000_000, &[census]);
+    }
+    let mut json = Vec::new();
+    json::write(&mut json, &collector.finish()).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    insta::assert_snapshot!(serde_json::to_string(&json["timelines"]).unwrap());
 }
 
 #[test]

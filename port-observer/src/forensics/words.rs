@@ -114,7 +114,7 @@ impl Words<'_> {
         let mut refused: Vec<String> = incident.failed.iter().map(failed).collect();
         let told: u64 = incident.failed.iter().map(|failed| failed.count).sum();
         if let Some(more @ 1..) = incident.failures.checked_sub(told) {
-            refused.push(format!("others {more} times"));
+            refused.push(format!("others {}", times(more)));
         }
         facts.push(fact("refused", refused.join("; ")));
         if let Some(onset) = &incident.onset {
@@ -154,10 +154,14 @@ pub(super) fn left_out(count: usize) -> Option<String> {
     (count > 0).then(|| format!("And {count} smaller incidents (see --from, --to)."))
 }
 
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 fn failed(failed: &Failed) -> String {
     let name = who(failed.process.as_deref(), failed.processes);
     let error = error_name(failed.errno);
-    format!("{name} {} times ({error})", failed.count)
+    format!("{name} {} ({error})", times(failed.count))
 }
 
 fn holders(groups: &[Group]) -> String {

@@ -132,23 +132,33 @@ impl Browser {
         found.unwrap_or_else(|error| panic!("find {selector}: {error}"))
     }
 
-    /// Moves the pointer over an element, from its middle to the right by these parts of half its
-    /// width, the button pressed between the first and the last.
-    pub async fn move_over(&self, selector: &str, at: &[f64]) {
+    /// Moves the pointer over an element, to a place between its left (-1) and its right end (1).
+    pub async fn hover(&self, selector: &str, at: f64) {
+        let over = self.place(selector, at).await;
+        self.point(MouseActions::new("mouse".to_owned()).then(over)).await;
+    }
+
+    /// Drags from one such place to another.
+    pub async fn drag(&self, selector: &str, from: f64, to: f64) {
+        let middle = self.place(selector, f64::midpoint(from, to)).await;
+        let (from, to) = (self.place(selector, from).await, self.place(selector, to).await);
+        let mouse = MouseActions::new("mouse".to_owned())
+            .then(from)
+            .then(PointerAction::Down { button: 0 })
+            .then(middle)
+            .then(to)
+            .then(PointerAction::Up { button: 0 });
+        self.point(mouse).await;
+    }
+
+    async fn place(&self, selector: &str, at: f64) -> PointerAction {
         let element = self.find(selector).await;
         let (_, _, width, _) = element.rectangle().await.expect("where it is");
-        let to = |part: f64| {
-            let (element, x) = (element.clone(), (part * width / 2.0).round());
-            PointerAction::MoveToElement { element, duration: None, x, y: 0.0 }
-        };
-        let mut mouse = MouseActions::new("mouse".to_owned()).then(to(at[0]));
-        if let [_, rest @ .., _] = at
-            && !rest.is_empty()
-        {
-            mouse = mouse.then(PointerAction::Down { button: 0 });
-            mouse = at[1..].iter().fold(mouse, |mouse, part| mouse.then(to(*part)));
-            mouse = mouse.then(PointerAction::Up { button: 0 });
-        }
+        let x = (at * width / 2.0).round();
+        PointerAction::MoveToElement { element, duration: None, x, y: 0.0 }
+    }
+
+    async fn point(&self, mouse: MouseActions) {
         self.client.perform_actions(mouse).await.expect("move the pointer");
     }
 

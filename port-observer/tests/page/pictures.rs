@@ -125,7 +125,7 @@ fn the_pointer_shows_the_numbers_of_its_moment() {
         let before = browser.script(CAPTION).await;
         assert!(text(&before).starts_with("At its fullest: "), "{before}");
         for at in [-0.5, 0.3] {
-            browser.move_over(PLOT, &[at]).await;
+            browser.hover(PLOT, at).await;
             let caption = browser.script(CAPTION).await;
             let time = text(&caption).split(" (").next().unwrap();
             let of = rows.iter().find(|row| text(&row[0]) == time);
@@ -150,7 +150,7 @@ fn a_drag_zooms_all_pictures_and_a_double_click_shows_all() {
     let (_, page) = page(&directory);
     in_browser(&page, WIDE, async |browser: &Browser| {
         let (all, image) = (browser.script(RANGE).await, browser.script(IMAGE).await);
-        browser.move_over(PLOT, &[-0.5, 0.0, 0.2]).await;
+        browser.drag(PLOT, -0.5, 0.2).await;
         let zoomed = browser.script(RANGE).await;
         assert_ne!(zoomed, all);
         assert_ne!(browser.script(IMAGE).await, image);
