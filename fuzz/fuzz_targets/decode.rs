@@ -39,8 +39,14 @@ impl Who for Told {
 }
 
 /// Everything that the ledger can be asked for, and a limit that is soon reached.
-const ACCOUNTED: ledger::Options =
-    ledger::Options { sticky: true, warning: 80.0, critical: 90.0, max_holdings: 4, spaces: true };
+const ACCOUNTED: ledger::Options = ledger::Options {
+    sticky: true,
+    warning: 80.0,
+    critical: 90.0,
+    max_holdings: 4,
+    spaces: true,
+    holders: 2,
+};
 
 /// How long a record is that begins with this byte.
 fn length(kind: u8) -> usize {

@@ -67,24 +67,30 @@ pub fn connect6_exit_again(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 unsafe fn connect_returned(socket: *const u8, result: i32, again: bool) {
-    if let Some(flags) = may_tell(Pair::Connect, socket, result, again) {
-        // SAFETY: the caller's prototype says that it is a struct sock.
-        unsafe {
+    // SAFETY: the caller's prototype says that it is a struct sock.
+    unsafe {
+        if let Some(flags) = may_tell(Pair::Connect, socket, result, again) {
             call::connect_returned::<Direct>(socket, result, call::searched_ns(socket), flags);
         }
     }
 }
 
 /// The flags to tell of this call with, unless the other program of the pair has told it.
+///
+/// # Safety
+/// `socket` is a `struct sock`.
 #[inline(always)]
-fn may_tell(pair: Pair, socket: *const u8, result: i32, again: bool) -> Option<u32> {
-    if !again {
-        twin::ran(pair, socket);
-        return Some(0);
+unsafe fn may_tell(pair: Pair, socket: *const u8, result: i32, again: bool) -> Option<u32> {
+    // SAFETY: a struct sock.
+    unsafe {
+        if !again {
+            twin::ran(pair, socket);
+            return Some(0);
+        }
+        // That a call failed can't be told twice without harm.
+        let is_safe = result == 0 || call::is_left_over(socket);
+        if twin::was_skipped(pair, socket) && is_safe { Some(FLAG_AGAIN) } else { None }
     }
-    // That a call failed can't be told twice without harm.
-    let is_safe = result == 0 || call::is_left_over(socket);
-    if twin::was_skipped(pair, socket) && is_safe { Some(FLAG_AGAIN) } else { None }
 }
 
 /// `int inet_csk_get_port(struct sock *sk, unsigned short snum)`
@@ -141,10 +147,10 @@ unsafe fn get_port_returned(
     result: i32,
     again: bool,
 ) {
-    if let Some(flags) = may_tell(Pair::GetPort, socket, result, again) {
-        let ns = call::searched_ns(socket);
-        // SAFETY: the caller's prototype says that it is a struct sock.
-        unsafe {
+    // SAFETY: the caller's prototype says that it is a struct sock.
+    unsafe {
+        if let Some(flags) = may_tell(Pair::GetPort, socket, result, again) {
+            let ns = call::searched_ns(socket);
             call::get_port_returned::<Direct>(socket, protocol, requested, result, ns, flags);
         }
     }

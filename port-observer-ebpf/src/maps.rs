@@ -6,6 +6,8 @@ use aya_ebpf::{
 };
 use port_observer_ebpf::{Kind, Offsets, Settings};
 
+use crate::twin;
+
 /// Everything that is told, in one order. Its size is set at load.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
@@ -38,10 +40,9 @@ pub struct Call {
 #[map]
 pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
-/// The sockets that the first program of a pair was last run for, by [`crate::twin::Pair`]: word
-/// for its twin.
+/// The sockets that the first program of a pair ran for and its twin not yet, see [`crate::twin`].
 #[map]
-pub static RAN: PerCpuArray<u64> = PerCpuArray::with_max_entries(5, 0);
+pub static RAN: Array<u64> = Array::with_max_entries(twin::SLOTS, 0);
 
 /// Per kind: how often a twin found that the first program of its pair was skipped.
 #[map]

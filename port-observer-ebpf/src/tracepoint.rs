@@ -79,11 +79,14 @@ unsafe fn try_state(sk: *const u8, old: i32, new: i32, again: bool) {
 
 /// Whether no other program of the pair does the work.
 #[inline(always)]
-fn is_first(pair: Pair, sk: *const u8, again: bool) -> bool {
-    if again {
-        return twin::was_skipped(pair, sk);
+unsafe fn is_first(pair: Pair, sk: *const u8, again: bool) -> bool {
+    // SAFETY: a struct sock.
+    unsafe {
+        if again {
+            return twin::was_skipped(pair, sk);
+        }
+        twin::ran(pair, sk);
     }
-    twin::ran(pair, sk);
     true
 }
 

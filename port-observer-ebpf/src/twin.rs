@@ -15,7 +15,9 @@ use port_observer_ebpf::Kind;
 
 use crate::{
     maps::{COVERED, RAN},
+    read::Direct,
     send::count,
+    socket, task,
 };
 
 /// Functions that have a twin.
@@ -28,22 +30,50 @@ pub enum Pair {
     Destroy = 4,
 }
 
-/// The first program leaves word.
+/// How many pairs there are.
+const PAIRS: u32 = Pair::Destroy as u32 + 1;
+/// Per pair: two to the power of this many places for sockets.
+const PLACE_BITS: u32 = 12;
+/// The places of all pairs.
+pub const SLOTS: u32 = PAIRS << PLACE_BITS;
+
+/// Where word of a socket is left: tasks that are preempted between the two programs of a pair, and
+/// perhaps go on on another processor, each have a place of their own. (By its address would be
+/// simpler, but the verifier has no arithmetic with pointers.)
+///
+/// # Safety
+/// `socket` is a `struct sock`.
 #[inline(always)]
-pub fn ran(pair: Pair, socket: *const u8) {
-    if let Some(last) = RAN.get_ptr_mut(pair as u32) {
-        // SAFETY: a slot of this processor's own.
-        unsafe { last.write_volatile(socket as u64) }
+unsafe fn place(pair: Pair, socket: *const u8) -> u32 {
+    // SAFETY: a struct sock.
+    let port = u32::from(unsafe { socket::port::<Direct>(socket) });
+    // Fibonacci hashing, for threads of one process have numbers in a row, as their ports may.
+    let hash = (task::current() as u32 ^ port << 16).wrapping_mul(0x9e37_79b9);
+    ((pair as u32) << PLACE_BITS) | hash >> (u32::BITS - PLACE_BITS)
+}
+
+/// The first program leaves word.
+///
+/// # Safety
+/// `socket` is a `struct sock`.
+#[inline(always)]
+pub unsafe fn ran(pair: Pair, socket: *const u8) {
+    // SAFETY: a struct sock, and a map value; whoever else has this place is told of as perhaps
+    // skipped.
+    unsafe {
+        if let Some(last) = RAN.get_ptr_mut(place(pair, socket)) {
+            last.write_volatile(socket as u64);
+        }
     }
 }
 
-/// Whether the first program was, as far as can be seen, skipped. It was not if its task was moved
-/// to another processor right after it: so what a twin sends is marked as perhaps told already.
+/// Whether the first program was skipped, as far as can be seen: another socket's word may have
+/// taken the place of this one's. So what a twin sends is marked as perhaps told already.
 #[inline(always)]
 pub fn was_skipped(pair: Pair, socket: *const u8) -> bool {
-    let Some(last) = RAN.get_ptr_mut(pair as u32) else { return false };
-    // SAFETY: a slot of this processor's own.
+    // SAFETY: a struct sock, and a map value.
     unsafe {
+        let Some(last) = RAN.get_ptr_mut(place(pair, socket)) else { return false };
         if last.read_volatile() == socket as u64 {
             last.write_volatile(0);
             return false;

@@ -78,6 +78,8 @@ pub struct Lines {
     pub critical: f64,
     /// The most holdings that are accounted, 1 or more.
     pub max_holdings: usize,
+    /// How many holders are told of a refused call.
+    pub holders: usize,
     /// Whose lines are printed.
     pub filter: Filter,
     /// How it is printed.
@@ -116,7 +118,8 @@ impl LiveConfig {
 impl Lines {
     /// Everything that is accounted, with the usual thresholds.
     pub fn everything(output: Output) -> Self {
-        let ledger::Options { warning, critical, max_holdings, .. } = ledger::Options::default();
+        let ledger::Options { warning, critical, max_holdings, holders, .. } =
+            ledger::Options::default();
         Self {
             count: None,
             states: false,
@@ -127,6 +130,7 @@ impl Lines {
             warning,
             critical,
             max_holdings,
+            holders,
             filter: Filter::default(),
             output,
         }
@@ -172,6 +176,7 @@ impl Lines {
             warning: args.warning,
             critical: args.critical,
             max_holdings: args.max_holdings.get(),
+            holders: ledger::Options::default().holders,
             filter,
             output: Output::resolve(args.json, color),
         })
@@ -254,6 +259,7 @@ mod tests {
                     warning: 70.0,
                     critical: 85.0,
                     max_holdings: 1_000_000,
+                    holders: 10,
                     filter: Filter::default(),
                     output,
                 },

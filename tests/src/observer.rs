@@ -17,6 +17,9 @@ use nix::unistd::Pid;
 use crate::lines::{Body, Line, Order, Start};
 use crate::system::{self, Backend};
 
+/// How soon it is looked again whether something has happened that no line tells.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// An observer. It is killed when this is dropped, and when this process ends.
 pub struct Observer {
     pid: Pid,
@@ -348,9 +351,11 @@ pub fn until(what: &str, done: impl FnMut() -> bool) {
 
 /// The same, with a time of its own.
 pub fn until_within(what: &str, time: Duration, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + time;
+    let began = Instant::now();
     while !done() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(2));
+        let waited = began.elapsed();
+        assert!(waited < time, "waited in vain until {what}");
+        // The longer it takes the less often: an emulated processor's time leaps while it rests.
+        thread::sleep((waited / 16).clamp(LOOK, 100 * LOOK));
     }
 }

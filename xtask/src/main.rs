@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod command;
 mod ebpf;
+mod kills;
 mod native;
 mod results;
 mod setup;
@@ -33,6 +34,8 @@ enum Task {
     Bench(bench::Args),
     /// Build the eBPF object that is committed beside the program
     Ebpf(ebpf::Args),
+    /// Kill a recorder under load, again and again, and look at what it leaves
+    Kills(kills::Args),
     /// Install what the other tasks need (Debian)
     Setup,
     /// Run every test, after installing what they need
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(args) => bench::run(&args),
         Task::Ebpf(args) => ebpf::run(&args),
+        Task::Kills(args) => kills::run(&args),
         Task::Setup => setup::run_setup(),
         Task::Test(args) => test::run_tests(&args),
         Task::Truth(args) => truth::run(&args),

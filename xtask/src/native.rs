@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{command, make_directory, output, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{Place, is_left_out, sittings};
+use crate::sitting::sittings;
 use crate::vm::Programs;
 
 /// How long one sitting may take.
@@ -44,22 +44,14 @@ impl<'a> Native<'a> {
         Ok(Self { program: programs.program()?, tests: programs.tests()?, backend })
     }
 
-    /// Every test, in sittings; without `all`, those that take minutes are left out.
+    /// Every test, in sittings.
     ///
     /// # Errors
     /// When the tests can't be started or a log can't be written; what fails is in the run.
-    pub fn run(&self, all: bool) -> Result<Run> {
-        let mut expected = listed(&output(&mut command(self.tests, ["--list", "--format=terse"]))?);
+    pub fn run(&self) -> Result<Run> {
+        let expected = listed(&output(&mut command(self.tests, ["--list", "--format=terse"]))?);
         if expected.is_empty() {
             bail!("{} has no tests", self.tests.display());
-        }
-        if !all {
-            let count = expected.len();
-            expected.retain(|test| !is_left_out(test, Place::Here));
-            let left_out = count - expected.len();
-            println!(
-                "skipped {left_out} long tests of the ledger: cargo xtask test --tier native --long"
-            );
         }
         let mut text = String::new();
         let mut statuses = Vec::new();

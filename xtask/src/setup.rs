@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 13] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -29,6 +29,9 @@ const PACKAGES: [&str; 11] = [
     "qemu-system-x86",
     "busybox-static",
     "cpio",
+    // The page of `report --html` in a browser.
+    "chromium",
+    "chromium-driver",
 ];
 
 /// Installs what is missing.

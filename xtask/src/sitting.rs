@@ -43,32 +43,10 @@ pub fn sittings(filter: &[String], tests: &BTreeSet<String>) -> Vec<Vec<String>>
     sittings
 }
 
-/// Where tests run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On this machine.
-    Here,
-    /// In an emulated one.
-    Machine,
-}
-
-/// What makes dozens of namespaces, waits for what is told of all of them, and takes minutes.
-const LONG: [&str; 6] = [
-    "ledger::attribution::",
-    "ledger::cause::",
-    "ledger::existing::",
-    "ledger::forecast::",
-    "ledger::reconcile::",
-    "ledger::truth::",
-];
-
-/// Whether a test runs only when it is asked for: a busy machine makes it fail that waits for others,
-/// and an emulated processor takes too long for all that look at what the ledger makes of events.
-pub fn is_left_out(test: &str, place: Place) -> bool {
-    match place {
-        Place::Here => LONG.iter().any(|prefix| test.starts_with(prefix)),
-        Place::Machine => test.starts_with("ledger::"),
-    }
+/// Whether a test runs with one backend of a kernel and not again with the next: it looks at what the
+/// ledger makes of events, whose exactness the truth test shows with each.
+pub fn is_enough_once(test: &str) -> bool {
+    test.starts_with("ledger::") && !test.starts_with("ledger::truth::")
 }
 
 fn arguments<'a>(threads: u32, which: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -111,11 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_minutes_is_left_out() {
-        assert!(is_left_out("ledger::cause::a", Place::Here));
-        assert!(!is_left_out("ledger::check::a", Place::Here));
-        assert!(is_left_out("ledger::check::a", Place::Machine));
-        assert!(!is_left_out("bind::ledger", Place::Machine));
+    fn the_truth_is_told_with_every_backend() {
+        assert!(is_enough_once("ledger::check::a"));
+        assert!(!is_enough_once("ledger::truth::a"));
+        assert!(!is_enough_once("bind::ledger"));
     }
 
     #[test]

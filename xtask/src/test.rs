@@ -20,9 +20,6 @@ pub struct Args {
     /// Only these [default: all of them]
     #[arg(long, value_enum)]
     tier: Vec<Tier>,
-    /// On this machine also the tests of the ledger that take minutes
-    #[arg(long)]
-    long: bool,
 }
 
 /// A set of tests.
@@ -48,7 +45,7 @@ pub fn run_tests(args: &Args) -> Result<ExitCode> {
     for tier in tiers {
         let result = match tier {
             Tier::Units => units(),
-            Tier::Native => native(args.long),
+            Tier::Native => native(),
             Tier::Vm => run_setup().and_then(|_| machines()),
         };
         let name = match tier {
@@ -97,13 +94,13 @@ fn kernel_tests() -> (String, String) {
 
 /// With the tracepoint backend, which hardened kernels allow too; poll has a test of its own among
 /// them. fexit and kprobe are for the virtual machines, whose programs these are.
-fn native(long: bool) -> Result<Outcome> {
+fn native() -> Result<Outcome> {
     if !is_root()? {
         println!("skipped the kernel tests on this machine: they need root");
         return Ok(Outcome { good: true, text: "skipped, they need root".to_owned() });
     }
     let programs = vm::Programs::build(true, object_for_tests()?.as_deref())?;
-    let runs = [Native::new(&programs, "tracepoint")?.run(long)?];
+    let runs = [Native::new(&programs, "tracepoint")?.run()?];
     print!("{}", render(&runs));
     Ok(outcome(&runs))
 }

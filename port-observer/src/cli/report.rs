@@ -12,6 +12,8 @@ Examples:
       port-observer report ports.db
   Of one night, local time:
       port-observer report ports.db --from 2026-01-02T01:00 --to 2026-01-02T05:00
+  For a post-mortem, with pictures; the page needs nothing else and loads nothing:
+      port-observer report ports.db --html report.html
   Who held what at a moment:
       port-observer report ports.db --at 03:04:05
 
@@ -31,6 +33,9 @@ pub struct ReportArgs {
     /// Leave out what was after
     #[arg(long, value_name = "TIME")]
     pub to: Option<Moment>,
+    /// Write one HTML page to this file instead: the same, and pictures of used ports over time
+    #[arg(long, value_name = "OUT", conflicts_with_all = ["json", "at"])]
+    pub html: Option<PathBuf>,
     /// Show who held what at this moment instead
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
     pub at: Option<Moment>,

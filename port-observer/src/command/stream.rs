@@ -55,6 +55,7 @@ fn options(config: &Lines, sticky: bool) -> ledger::Options {
         critical: config.critical,
         max_holdings: config.max_holdings,
         spaces: config.spaces,
+        holders: config.holders,
     }
 }
 

@@ -3,19 +3,22 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use foldhash::HashMap;
 
-use super::{Failed, Forensics, FullSpace, Incident, Loss, Run, remedy};
+use super::{
+    Forensics, Incident, Loss, Run,
+    open::{Namespace, Open},
+    timeline::Timelines,
+};
 use crate::{
-    event::{LossPlace, Protocol, Via},
-    ledger::SpaceKey,
+    event::{LossPlace, Via},
+    ledger::{Census, SpaceKey},
     ports::PortRange,
-    process::Process,
-    report::{Body, Cause, CauseKind, Port, Report, Space, Story, Summary},
+    report::{Body, Port, Report, Story, Summary},
     sink::Sink,
 };
 
@@ -23,18 +26,18 @@ use crate::{
 pub const SAMPLE: Duration = Duration::from_secs(10);
 /// How many spaces it is to have.
 pub const SPACES: usize = 64;
-/// How many samples are shown: ten minutes.
-const SAMPLES: usize = 60;
+/// How many holders stories are to have: all, of which many may be of one name.
+pub const HOLDERS: usize = usize::MAX;
+/// How many samples are kept of each: ten minutes.
+pub(super) const SAMPLES: usize = 60;
 /// How many spaces' samples are kept.
 const SAMPLED: usize = 10_000;
 /// Failures that are farther apart are not of one incident.
 const APART_NS: i64 = 60_000_000_000;
 /// How many incidents are told.
 const INCIDENTS: usize = 1_000;
-/// How many spaces and callers of an incident are kept apart.
-const KEPT: usize = 1_000;
-/// How many of these are told.
-const TOLD: usize = 10;
+/// How many timelines are told.
+const TIMELINES: usize = 12;
 
 /// Takes reports; a clone sees the same.
 #[derive(Clone, Default)]
@@ -48,31 +51,32 @@ struct State {
     open: Vec<Open>,
     samples: HashMap<SpaceKey, VecDeque<(i64, u32)>>,
     namespaces: HashMap<u32, Namespace>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Namespace {
-    names: Vec<String>,
-    range: Option<PortRange>,
-}
-
-/// An incident to which failures may still come.
-struct Open {
-    incident: Incident,
-    spaces: HashMap<SpaceKey, FullSpace>,
-    failed: HashMap<(Option<(u32, u64)>, i32), Failed>,
-    causes: HashMap<CauseKind, (u64, Cause)>,
-    before: HashMap<SpaceKey, Vec<(i64, u32)>>,
-    /// The second under way, and how many failed in it.
-    second: i64,
-    in_second: u64,
-    story: Option<Story>,
+    timelines: Timelines,
 }
 
 impl Collector {
+    /// How often [`Collector::add`] is to be called.
+    pub fn step(&self) -> Duration {
+        self.lock().timelines.step().min(SAMPLE)
+    }
+
+    /// Of which spaces a census is to be taken, beside the fullest.
+    pub fn followed(&self) -> Vec<SpaceKey> {
+        self.lock().timelines.followed()
+    }
+
+    /// How full spaces are at a moment, nanoseconds since 1970.
+    pub fn add(&self, now_ns: i64, census: &[Census]) {
+        self.lock().timelines.add(now_ns, census);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was found, when all has been taken in.
     pub fn finish(&self) -> Forensics {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         for open in std::mem::take(&mut state.open) {
             state.close(open);
         }
@@ -83,6 +87,7 @@ impl Collector {
             .iter()
             .map(|((place, kind), count)| Loss { place: *place, kind, count: *count })
             .collect();
+        told.timelines = std::mem::take(&mut state.timelines).finish(TIMELINES);
         told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind));
         told
     }
@@ -90,11 +95,11 @@ impl Collector {
 
 impl Sink for Collector {
     fn set_offset(&mut self, offset_ns: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).offset_ns = offset_ns;
+        self.lock().offset_ns = offset_ns;
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(report);
+        self.lock().take(report);
         Ok(())
     }
 
@@ -139,7 +144,7 @@ impl State {
             known.range = namespace.ports.as_ref().map(|ports| ports.ephemeral).or(known.range);
         }
         for space in &summary.spaces {
-            let samples = self.samples.entry(key(space)).or_default();
+            let samples = self.samples.entry(SpaceKey::from(space)).or_default();
             samples.push_back((now_ns, space.used));
             if samples.len() > SAMPLES {
                 samples.pop_front();
@@ -167,7 +172,10 @@ impl State {
             self.open.push(Open::new(now_ns, port, via, story));
             self.open.len() - 1
         });
-        let before = story.and_then(|story| self.samples.get(&key(&story.space)));
+        if let Some(story) = story {
+            self.timelines.refused(now_ns, story);
+        }
+        let before = story.and_then(|story| self.samples.get(&SpaceKey::from(&story.space)));
         self.open[at].add(now_ns, port, errno, story, before);
     }
 
@@ -185,152 +193,6 @@ impl State {
     }
 }
 
-impl Open {
-    fn new(now_ns: i64, port: &Port, via: Via, story: Option<&Story>) -> Self {
-        Self {
-            incident: Incident {
-                began_ns: now_ns,
-                ended_ns: now_ns,
-                netns: port.netns,
-                names: Vec::new(),
-                protocol: port.protocol,
-                via,
-                failures: 0,
-                worst_per_second: 0,
-                worst_ns: now_ns,
-                spaces: Vec::new(),
-                failed: Vec::new(),
-                onset: story.cloned(),
-                worst: None,
-                cause: None,
-                before: Vec::new(),
-                range: None,
-                remedies: Vec::new(),
-            },
-            spaces: HashMap::default(),
-            failed: HashMap::default(),
-            causes: HashMap::default(),
-            before: HashMap::default(),
-            second: i64::MIN,
-            in_second: 0,
-            story: None,
-        }
-    }
-
-    fn add(
-        &mut self,
-        now_ns: i64,
-        port: &Port,
-        errno: i32,
-        story: Option<&Story>,
-        before: Option<&VecDeque<(i64, u32)>>,
-    ) {
-        let second = now_ns.div_euclid(1_000_000_000);
-        if second != self.second {
-            self.end_second();
-            (self.second, self.in_second, self.story) = (second, 0, story.cloned());
-        }
-        self.in_second += 1;
-        self.incident.failures += 1;
-        self.incident.ended_ns = self.incident.ended_ns.max(now_ns);
-        let process: Option<&Arc<Process>> = port.caller.as_ref().map(|caller| &caller.process);
-        let who = (process.map(|process| (process.pid, process.start_time_ns)), errno);
-        if self.failed.len() < KEPT || self.failed.contains_key(&who) {
-            let new = || Failed { process: process.cloned(), errno, count: 0 };
-            self.failed.entry(who).or_insert_with(new).count += 1;
-        }
-        let Some(story) = story else { return };
-        let key = key(&story.space);
-        if self.spaces.len() < KEPT || self.spaces.contains_key(&key) {
-            if let Some(before) = before
-                && !self.spaces.contains_key(&key)
-            {
-                self.before.insert(key, before.iter().copied().collect());
-            }
-            let new = || FullSpace { space: story.space.clone(), failures: 0 };
-            let full = self.spaces.entry(key).or_insert_with(new);
-            full.failures += 1;
-            full.space = story.space.clone();
-        }
-        if let Some(cause) = &story.cause {
-            let (count, told) = self.causes.entry(cause.kind).or_insert((0, cause.clone()));
-            *count += 1;
-            // What is known of more of the past says more.
-            if told.evidence.closed_per_second().unwrap_or(0.0)
-                <= cause.evidence.closed_per_second().unwrap_or(0.0)
-            {
-                told.clone_from(cause);
-            }
-        }
-    }
-
-    fn end_second(&mut self) {
-        if self.in_second > self.incident.worst_per_second {
-            self.incident.worst_per_second = self.in_second;
-            self.incident.worst_ns = self.second.saturating_mul(1_000_000_000);
-            self.incident.worst = self.story.take();
-        }
-    }
-
-    fn close(mut self, namespace: Namespace) -> Incident {
-        self.end_second();
-        let Self { mut incident, spaces, failed, causes, before, .. } = self;
-        incident.names = namespace.names;
-        incident.range = namespace.range;
-        let most =
-            causes.into_values().max_by_key(|(count, cause)| (*count, cause.evidence.time_wait));
-        incident.cause = most.map(|(_, cause)| cause);
-        incident.spaces = spaces.into_values().collect();
-        incident.spaces.sort_by_key(|full| (std::cmp::Reverse(full.failures), full.space.headroom));
-        incident.failed = failed.into_values().collect();
-        incident.failed.sort_by_key(|one| {
-            let pid = one.process.as_ref().map_or(0, |process| process.pid);
-            (std::cmp::Reverse(one.count), pid)
-        });
-        let first = incident.spaces.first().map(|full| key(&full.space));
-        let samples = first.and_then(|key| before.get(&key)).map_or(&[][..], Vec::as_slice);
-        incident.before = spread(samples, incident.began_ns);
-        incident.remedies = remedy::remedies(&incident);
-        incident.spaces.truncate(TOLD);
-        incident.failed.truncate(TOLD);
-        incident
-    }
-}
-
-/// The incident that one call which failed is, `count` times within a second, as if nothing else had
-/// happened: with its remedies.
-pub fn of_call(
-    port: &Port,
-    via: Via,
-    errno: i32,
-    story: &Story,
-    count: u64,
-    range: Option<PortRange>,
-) -> Incident {
-    let mut open = Open::new(0, port, via, Some(story));
-    open.add(0, port, errno, Some(story), None);
-    (open.in_second, open.incident.failures) = (count, count);
-    open.close(Namespace { names: Vec::new(), range })
-}
-
 fn span_ns() -> i64 {
     i64::try_from((SAMPLE * 60).as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Samples at their places in the ten minutes before.
-fn spread(samples: &[(i64, u32)], end_ns: i64) -> Vec<Option<u32>> {
-    let step_ns = i64::try_from(SAMPLE.as_nanos()).unwrap_or(i64::MAX);
-    let mut spread = vec![None; SAMPLES];
-    for (time_ns, used) in samples {
-        let back = usize::try_from(end_ns.saturating_sub(*time_ns) / step_ns).unwrap_or(0);
-        if back < SAMPLES {
-            spread[SAMPLES - 1 - back] = Some(*used);
-        }
-    }
-    spread
-}
-
-fn key(space: &Space) -> SpaceKey {
-    let (netns, protocol): (u32, Protocol) = (space.netns, space.protocol);
-    SpaceKey { netns, protocol, kind: space.kind }
 }

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Forensics, Incident, Remedy, Run, SAMPLE};
+use super::{Forensics, Group, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Timeline};
 use crate::{
-    process::Process,
-    report::{Cause, Holder, Space, SpaceKind, Story},
+    process::{Container, Process},
+    report::{Cause, Space, SpaceKind},
     sink::{escape::SafeJson, table::words::error_name},
 };
 
@@ -20,6 +20,12 @@ const SCHEMA: u32 = 1;
 /// # Errors
 /// Writing failed; `BrokenPipe` says that the reader has left.
 pub fn write(mut out: impl Write, told: &Forensics) -> io::Result<()> {
+    write_object(&mut out, told)?;
+    out.write_all(b"\n")
+}
+
+/// Writes it without a line end.
+pub(super) fn write_object(out: impl Write, told: &Forensics) -> io::Result<()> {
     let object = json!({
         "schema": SCHEMA,
         "runs": told.runs.iter().map(run).collect::<Vec<_>>(),
@@ -28,10 +34,10 @@ pub fn write(mut out: impl Write, told: &Forensics) -> io::Result<()> {
         })).collect::<Vec<_>>(),
         "incidents": told.incidents.iter().map(incident).collect::<Vec<_>>(),
         "incidents_left_out": told.left_out,
+        "timelines": told.timelines.iter().map(timeline).collect::<Vec<_>>(),
     });
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, SafeJson);
-    serde::Serialize::serialize(&object, &mut serializer)?;
-    out.write_all(b"\n")
+    let mut serializer = serde_json::Serializer::with_formatter(out, SafeJson);
+    Ok(serde::Serialize::serialize(&object, &mut serializer)?)
 }
 
 fn time(time_ns: i64) -> String {
@@ -70,6 +76,7 @@ fn incident(incident: &Incident) -> Value {
     let failed = incident.failed.iter().map(|failed| {
         object([
             ("process", failed.process.as_deref().map(process).into()),
+            ("processes", several(failed.processes)),
             ("errno", error_name(failed.errno).into()),
             ("count", failed.count.into()),
         ])
@@ -91,13 +98,48 @@ fn incident(incident: &Incident) -> Value {
         ("worst_failures_per_second", incident.worst_per_second.into()),
         ("spaces", spaces.collect()),
         ("failed", failed.collect()),
-        ("holders_at_onset", incident.onset.as_ref().map(holders).into()),
-        ("holders_at_worst", incident.worst.as_ref().map(holders).into()),
+        ("holders_at_onset", incident.onset.as_deref().map(holders).into()),
+        ("holders_at_worst", incident.worst.as_deref().map(holders).into()),
         ("used_before", samples.collect()),
         ("cause", incident.cause.as_ref().map(cause).into()),
         ("ephemeral_range", incident.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
         ("remedies", incident.remedies.iter().map(remedy).collect()),
     ])
+}
+
+/// In columns, of which each point has one value.
+fn timeline(timeline: &Timeline) -> Value {
+    let column = |of: fn(&Point) -> u64| timeline.points.iter().map(of).collect::<Vec<_>>();
+    let held = |held: &mut dyn Iterator<Item = Held>| {
+        let (in_use, time_wait): (Vec<u32>, Vec<u32>) =
+            held.map(|held| (held.in_use, held.time_wait)).unzip();
+        [("in_use", in_use.into()), ("time_wait", time_wait.into())]
+    };
+    let series = |series: &Series| {
+        let process = series.process.as_deref();
+        let one = process.filter(|_| !series.is_several);
+        let container = process.and_then(|process| process.container.as_ref());
+        let fields = [
+            ("name", process.map(|process| process.name.clone()).into()),
+            ("pid", one.map(|process| process.pid).into()),
+            ("container", container.map(self::container).into()),
+        ];
+        object(fields.into_iter().chain(held(&mut series.held.iter().copied())))
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a time, in seconds")]
+    let step_seconds = timeline.step_ns as f64 / 1e9;
+    json!({
+        "space": space(&timeline.space),
+        "fullest": time(timeline.fullest_ns),
+        "began": time(timeline.began_ns),
+        "step_seconds": step_seconds,
+        "bucket": timeline.points.iter().map(|point| point.bucket).collect::<Vec<_>>(),
+        "used": column(|point| point.used.into()),
+        "capacity": column(|point| point.capacity.into()),
+        "refused": column(|point| point.refused),
+        "series": timeline.series.iter().map(series).collect::<Vec<_>>(),
+        "others": object(held(&mut timeline.points.iter().map(|point| point.others))),
+    })
 }
 
 fn remedy(remedy: &Remedy) -> Value {
@@ -110,14 +152,12 @@ fn remedy(remedy: &Remedy) -> Value {
     ])
 }
 
+/// How many processes there are of the name, if there is more than that one.
+fn several(processes: u32) -> Value {
+    (processes > 1).then_some(processes).into()
+}
+
 fn process(process: &Process) -> Value {
-    let container = process.container.as_ref().map(|container| {
-        object([
-            ("id", container.id.clone().into()),
-            ("name", container.name.clone().into()),
-            ("runtime", container.runtime.into()),
-        ])
-    });
     let command_line = &process.command_line;
     object([
         ("pid", process.pid.into()),
@@ -126,7 +166,15 @@ fn process(process: &Process) -> Value {
         ("command_line", (!command_line.is_empty()).then(|| command_line.clone()).into()),
         ("uid", process.uid.into()),
         ("cgroup", process.cgroup.clone().into()),
-        ("container", container.into()),
+        ("container", process.container.as_ref().map(container).into()),
+    ])
+}
+
+fn container(container: &Container) -> Value {
+    object([
+        ("id", container.id.clone().into()),
+        ("name", container.name.clone().into()),
+        ("runtime", container.runtime.into()),
     ])
 }
 
@@ -154,10 +202,11 @@ fn space(space: &Space) -> Value {
     ])
 }
 
-fn holders(story: &Story) -> Vec<Value> {
-    let holder = |holder: &Holder| {
+fn holders(groups: &[Group]) -> Vec<Value> {
+    let group = |Group { holder, processes }: &Group| {
         object([
             ("process", holder.process.as_deref().map(process).into()),
+            ("processes", several(*processes)),
             ("established", holder.established.into()),
             ("time_wait", holder.time_wait.into()),
             ("bound", holder.bound.into()),
@@ -165,7 +214,7 @@ fn holders(story: &Story) -> Vec<Value> {
             ("total", holder.total().into()),
         ])
     };
-    story.holders.iter().map(holder).collect()
+    groups.iter().map(group).collect()
 }
 
 fn cause(cause: &Cause) -> Value {

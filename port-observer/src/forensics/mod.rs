@@ -2,11 +2,16 @@
 //! ports, why, and what would have helped. Fed with the reports of a stream.
 
 mod collect;
+mod group;
+pub mod html;
 pub mod json;
+mod open;
 mod remedy;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod timeline;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
@@ -14,10 +19,12 @@ use crate::{
     event::{LossPlace, Protocol, Via},
     ports::PortRange,
     process::Process,
-    report::{Cause, Space, Start, Stop, Story},
+    report::{Cause, Holder, Space, Start, Stop},
 };
 
-pub use collect::{Collector, SAMPLE, SPACES, of_call};
+pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
+pub use open::of_call;
+pub use timeline::{Held, Point, Series, Timeline};
 
 /// All that is told of a recording. Times are nanoseconds since 1970.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +37,8 @@ pub struct Forensics {
     pub incidents: Vec<Incident>,
     /// More incidents, which had fewer failures.
     pub left_out: usize,
+    /// How the spaces filled up in which most calls failed, and those that were fullest.
+    pub timelines: Vec<Timeline>,
 }
 
 /// One run of the recorder, as far as it was looked at.
@@ -81,10 +90,10 @@ pub struct Incident {
     pub spaces: Vec<FullSpace>,
     /// Whose calls failed, most first.
     pub failed: Vec<Failed>,
-    /// The space and its holders when it began.
-    pub onset: Option<Story>,
+    /// Who held the ports when it began, the largest first.
+    pub onset: Option<Vec<Group>>,
     /// The same in the worst second.
-    pub worst: Option<Story>,
+    pub worst: Option<Vec<Group>>,
     /// Why, for most of the failures.
     pub cause: Option<Cause>,
     /// How much of the space that failed the most was used, every [`SAMPLE`] of the ten minutes before;
@@ -105,11 +114,22 @@ pub struct FullSpace {
     pub failures: u64,
 }
 
-/// Calls of one process that failed.
+/// A process that holds ports, or several of one name.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The largest of them, with the ports of all.
+    pub holder: Holder,
+    /// How many there are.
+    pub processes: u32,
+}
+
+/// Calls of one process, or of several of one name, that failed.
 #[derive(Clone, Debug)]
 pub struct Failed {
-    /// Whose; `None`: not known.
+    /// Whose, or one of them; `None`: not known.
     pub process: Option<Arc<Process>>,
+    /// How many there are.
+    pub processes: u32,
     /// What they got.
     pub errno: i32,
     /// How many.

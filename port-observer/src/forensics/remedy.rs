@@ -1,12 +1,12 @@
 //! What would have helped, with the numbers of the incident. Nothing is named that would not have:
 //! what only puts a failure off is no remedy.
 
-use super::{Incident, Remedy, RemedyKind};
+use super::{Group, Incident, Remedy, RemedyKind, group};
 use crate::{
     event::{Protocol, Via},
     ports::PortRange,
     report::{Cause, CauseKind, Evidence, Holder, SpaceKind},
-    sink::table::figures::{holder_name, rate},
+    sink::table::figures::rate,
 };
 
 /// How long TIME_WAIT lasts (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
@@ -38,26 +38,30 @@ pub(super) fn remedies(incident: &Incident) -> Vec<Remedy> {
     remedies.into_iter().flatten().collect()
 }
 
-fn holders(incident: &Incident) -> &[Holder] {
-    let story = incident.worst.as_ref().or(incident.onset.as_ref());
-    story.map_or(&[], |story| &story.holders)
+fn holders(incident: &Incident) -> &[Group] {
+    incident.worst.as_deref().or(incident.onset.as_deref()).unwrap_or_default()
+}
+
+fn who(group: &Group) -> String {
+    group::who(group.holder.process.as_deref(), group.processes)
 }
 
 struct Advice<'a> {
     incident: &'a Incident,
     kind: CauseKind,
     evidence: &'a Evidence,
-    holders: &'a [Holder],
+    holders: &'a [Group],
 }
 
 impl Advice<'_> {
     /// Whose ports are most of what `of` counts.
-    fn largest(&self, of: impl Fn(&Holder) -> u32) -> Option<&Holder> {
-        self.holders.iter().max_by_key(|holder| of(holder)).filter(|holder| of(holder) > 0)
+    fn largest(&self, of: impl Fn(&Holder) -> u32) -> Option<&Group> {
+        let largest = self.holders.iter().max_by_key(|group| of(&group.holder));
+        largest.filter(|group| of(&group.holder) > 0)
     }
 
-    fn remedy(&self, kind: RemedyKind, holder: Option<&Holder>, text: String) -> Remedy {
-        let process = holder.and_then(|holder| holder.process.clone());
+    fn remedy(&self, kind: RemedyKind, group: Option<&Group>, text: String) -> Remedy {
+        let process = group.and_then(|group| group.holder.process.clone());
         Remedy { kind, process, range: None, addresses: None, text }
     }
 
@@ -76,17 +80,17 @@ impl Advice<'_> {
     }
 
     fn reuse_connections(&self) -> Option<Remedy> {
-        let holder = self.largest(|holder| holder.time_wait)?;
+        let group = self.largest(|holder| holder.time_wait)?;
         let text = format!(
             "Reuse connections (keep-alive, a pool) in {}{}: {} of the {} ports were kept by TIME_WAIT. \
              Connections were closed at {}, and each keeps its port for {TIME_WAIT_SECONDS:.0} s more",
-            holder_name(holder.process.as_deref()),
+            who(group),
             self.towards(),
             self.evidence.time_wait,
             self.evidence.capacity,
             rate(self.closed_per_second()),
         );
-        Some(self.remedy(RemedyKind::ReuseConnections, Some(holder), text))
+        Some(self.remedy(RemedyKind::ReuseConnections, Some(group), text))
     }
 
     /// Only entries that it would have let connect() take over count.
@@ -104,18 +108,18 @@ impl Advice<'_> {
     }
 
     fn close_connections(&self) -> Option<Remedy> {
-        let holder = self.largest(|holder| holder.established)?;
+        let group = self.largest(|holder| holder.established)?;
         let grew = self.evidence.growth_per_second().filter(|growth| *growth > 0.0);
         let grew = grew.map_or_else(String::new, |growth| format!(", {} more", rate(growth)));
         let age = self.evidence.median_age_seconds.unwrap_or(0.0);
         let text = format!(
             "Close connections that are not used any more in {}: it kept {}{} open, half of them for \
              {age:.0} s or longer{grew}. A larger range would only have put it off",
-            holder_name(holder.process.as_deref()),
-            holder.established,
+            who(group),
+            group.holder.established,
             self.towards(),
         );
-        Some(self.remedy(RemedyKind::CloseConnections, Some(holder), text))
+        Some(self.remedy(RemedyKind::CloseConnections, Some(group), text))
     }
 
     /// Helps where what was bound is connected then: such a port can be shared by destinations.
@@ -131,36 +135,36 @@ impl Advice<'_> {
         {
             return None;
         }
-        let holder = self.largest(was_bound)?;
+        let group = self.largest(was_bound)?;
         let ports = if is_bind { connected } else { of_others };
         let text = format!(
             "Set IP_BIND_ADDRESS_NO_PORT before bind() in {}: {ports} of the {} ports were taken by \
              bind() to port 0 and then connected; connect() itself would have chosen ports that other \
              destinations share",
-            holder_name(holder.process.as_deref()),
+            who(group),
             self.evidence.capacity,
         );
-        Some(self.remedy(RemedyKind::BindAddressNoPort, Some(holder), text))
+        Some(self.remedy(RemedyKind::BindAddressNoPort, Some(group), text))
     }
 
     /// Ports held by sockets that are bound, and connected nowhere.
     fn idle(&self) -> u32 {
-        self.holders.iter().map(|holder| holder.bound).sum()
+        self.holders.iter().map(|group| group.holder.bound).sum()
     }
 
     fn ports_outside_range(&self) -> Option<Remedy> {
-        let holder = self.largest(|holder| holder.bound)?;
-        let idle = holder.bound;
+        let group = self.largest(|holder| holder.bound)?;
+        let idle = group.holder.bound;
         if idle < self.evidence.capacity.div_ceil(10) {
             return None;
         }
         let text = format!(
             "Close what {} has bound and does not use, or bind it to ports outside of the ephemeral \
              range: {idle} of the {} ports were held by its sockets that are bound and not connected",
-            holder_name(holder.process.as_deref()),
+            who(group),
             self.evidence.capacity,
         );
-        Some(self.remedy(RemedyKind::PortsOutsideRange, Some(holder), text))
+        Some(self.remedy(RemedyKind::PortsOutsideRange, Some(group), text))
     }
 
     /// How many ports would have been enough.

@@ -5,9 +5,10 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::{
     event::{Endpoint, Protocol},
+    ledger::Census,
     report::{
         Body, Caller, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind,
-        Summary,
+        Story, Summary,
     },
     sink::Sink as _,
 };
@@ -81,7 +82,7 @@ fn refused(time_ns: u64, kind: CauseKind, ports: [u32; 3]) -> Report {
     };
     let story = Story {
         space: space(28_232),
-        holders: vec![holder("curl", ports)],
+        holders: vec![holder("curl", ports)].into(),
         cause: Some(cause(kind, ports)),
     };
     let (via, story) = (Via::Connect, Some(Box::new(story)));
@@ -125,11 +126,78 @@ fn an_incident_is_told_in_words_with_its_numbers() {
 }
 
 #[test]
+fn timelines_are_columns_in_json() {
+    let collector = Collector::default();
+    for (second, used) in [(1, 100), (2, 300), (7, 200)] {
+        let mailer = Some(process(43, "mailer"));
+        let ports = [
+            holder("curl", [used / 2, used / 4, 0]),
+            Holder { process: mailer, ..holder("", [0, 0, used / 4]) },
+        ];
+        let census = Census { space: space(used), holders: ports.to_vec() };
+        collector.add(OFFSET + second * 1_000_000_000, &[census]);
+    }
+    let mut json = Vec::new();
+    json::write(&mut json, &collector.finish()).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    insta::assert_snapshot!(serde_json::to_string(&json["timelines"]).unwrap());
+}
+
+#[test]
 fn failures_close_in_time_are_one_incident() {
     let at = |second: u64| refused(second * SECOND, CauseKind::Concurrency, [28_232, 0, 0]);
     let told = told([start(), at(1), at(50), at(109), at(170), at(300)]);
     let failures: Vec<u64> = told.incidents.iter().map(|incident| incident.failures).collect();
     assert_eq!(failures, [3, 1, 1]);
+}
+
+/// A call of a process of its own, when so many others have left TIME_WAIT behind.
+fn refused_of_many(number: u32) -> Report {
+    let mut report = refused(SECOND, CauseKind::Churn, [0, 28_232, 0]);
+    if let Body::Exhausted { port, story: Some(story), .. } = &mut report.body {
+        port.caller = Some(Caller { process: process(number, "curl"), tid: number });
+        let curl = |pid| Holder { process: Some(process(pid, "curl")), ..holder("", [0, 280, 0]) };
+        story.holders = (0..100).map(curl).chain([holder("mailer", [232, 0, 0])]).collect();
+    }
+    report
+}
+
+#[test]
+fn many_processes_of_one_name_are_told_as_one() {
+    let told = told([start()].into_iter().chain((0..50).map(refused_of_many)));
+    let incident = &told.incidents[0];
+    let groups: Vec<(u32, u32)> = incident
+        .onset
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|group| (group.processes, group.holder.total()))
+        .collect();
+    assert_eq!(groups, [(100, 28_000), (1, 232)]);
+    let [failed] = &incident.failed[..] else { panic!("one group") };
+    assert_eq!((failed.processes, failed.count), (50, 50));
+    let mut text = Vec::new();
+    text::write(&mut text, &told, &TimeZone::UTC, 1_000).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "refused: curl (50 processes) 50 times (EADDRNOTAVAIL)\n",
+        "curl (100 processes) 28000 (28000 TIME_WAIT); mailer 42 232 (232 established)\n",
+        "1. Reuse connections (keep-alive, a pool) in curl (100 processes) towards 10.0.0.1:443: ",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn few_processes_that_hold_most_are_told_apart_from_the_others_of_their_name() {
+    let of =
+        |pid, total| Holder { process: Some(process(pid, "python3")), ..holder("", [total, 0, 0]) };
+    let mut all = vec![of(1, 900), of(2, 500)];
+    all.extend((10..40).map(|pid| of(pid, 10)));
+    let groups = group::holders(&all);
+    let groups: Vec<(u32, u32)> =
+        groups.iter().map(|group| (group.processes, group.holder.total())).collect();
+    assert_eq!(groups, [(1, 900), (1, 500), (30, 300)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Field offsets of the running kernel, from its BTF.
 
-use std::path::Path;
+use std::{cell::OnceCell, collections::HashMap, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use btf_rs::{Backend, Btf, Struct, Type};
@@ -36,7 +36,12 @@ pub struct FileFields {
 }
 
 /// The running kernel's types.
-pub struct KernelTypes(Btf);
+pub struct KernelTypes {
+    btf: Btf,
+    /// The numbers of structures and functions by name, once many are asked for: each look without it
+    /// goes through all types.
+    index: OnceCell<HashMap<String, Vec<u32>>>,
+}
 
 impl KernelTypes {
     /// Reads the running kernel's BTF.
@@ -51,15 +56,40 @@ impl KernelTypes {
         // Mapping is faster, but older kernels' sysfs can't be mapped.
         Btf::from_file_with_backend(path, Backend::Mmap)
             .or_else(|_| Btf::from_file(path))
-            .map(Self)
+            .map(|btf| Self { btf, index: OnceCell::new() })
             .with_context(|| format!("can't read {VMLINUX}"))
     }
 
     /// Whether the kernel has a function of this name that programs can be attached to.
     pub fn has_function(&self, name: &str) -> bool {
-        self.0
-            .resolve_types_by_name(name)
-            .is_ok_and(|types| types.iter().any(|t| matches!(t, Type::Func(_))))
+        self.index.get_or_init(|| self.make_index());
+        self.types(name).any(|(_, found)| matches!(found, Type::Func(_)))
+    }
+
+    fn make_index(&self) -> HashMap<String, Vec<u32>> {
+        let mut index: HashMap<String, Vec<u32>> = HashMap::new();
+        let (_, last) = self.btf.base().type_id_range();
+        for id in 1..=last {
+            let name = match self.btf.resolve_type_by_id(id) {
+                Ok(Type::Struct(found)) => self.btf.resolve_name(&found),
+                Ok(Type::Func(found)) => self.btf.resolve_name(&found),
+                _ => continue,
+            };
+            if let Ok(name) = name {
+                index.entry(name).or_default().push(id);
+            }
+        }
+        index
+    }
+
+    /// All types of a name, at least its structures and functions, with their numbers.
+    fn types(&self, name: &str) -> impl Iterator<Item = (u32, Type)> {
+        let ids = match self.index.get() {
+            Some(index) => index.get(name).cloned(),
+            None => self.btf.resolve_ids_by_name(name).ok(),
+        };
+        let ids = ids.unwrap_or_default().into_iter();
+        ids.filter_map(|id| Some((id, self.btf.resolve_type_by_id(id).ok()?)))
     }
 
     /// All that the kernel programs need, for this processor's registers.
@@ -67,6 +97,7 @@ impl KernelTypes {
     /// # Errors
     /// Names the field that this kernel does not have.
     pub fn offsets(&self) -> Result<Offsets> {
+        self.index.get_or_init(|| self.make_index());
         let byte = |structure, path| self.byte_offset(structure, path);
         let userlocks = self.find("sock", "sk_userlocks")?;
         let ipv6_only = self.find("sock_common", "skc_ipv6only")?;
@@ -140,10 +171,9 @@ impl KernelTypes {
     /// Names what this kernel does not have.
     pub fn file_fields(&self) -> Result<FileFields> {
         const ITERATOR: &str = "bpf_iter_task_file";
-        let iterator = self.0.resolve_ids_by_name(ITERATOR).unwrap_or_default();
-        let is_function = |id: &u32| matches!(self.0.resolve_type_by_id(*id), Ok(Type::Func(_)));
-        let iterator = iterator.into_iter().find(is_function);
-        // A name is looked for in all types: so no structure twice.
+        let is_function = |(_, found): &(u32, Type)| matches!(found, Type::Func(_));
+        let iterator = self.types(ITERATOR).find(is_function).map(|(id, _)| id);
+        // Without the index a name is looked for in all types: so no structure twice.
         let inode = self.structures("inode");
         let field = |name| Ok::<_, anyhow::Error>(self.find_in(&inode, "inode", name)? / 8);
         Ok(FileFields {
@@ -194,13 +224,11 @@ impl KernelTypes {
 
     /// The structures of a name that are more than announced.
     fn structures(&self, name: &str) -> Vec<Struct> {
-        let types = self.0.resolve_types_by_name(name).unwrap_or_default().into_iter();
-        types
-            .filter_map(|t| match t {
-                Type::Struct(s) if !s.members.is_empty() => Some(s),
-                _ => None,
-            })
-            .collect()
+        let structure = |(_, found)| match found {
+            Type::Struct(found) if !found.members.is_empty() => Some(found),
+            _ => None,
+        };
+        self.types(name).filter_map(structure).collect()
     }
 
     fn find_in(&self, structures: &[Struct], structure: &str, path: &str) -> Result<u32> {
@@ -227,12 +255,12 @@ impl KernelTypes {
     fn member(&self, outer: &Type, name: &str) -> Option<(u32, Type)> {
         let (Type::Struct(outer) | Type::Union(outer)) = outer else { return None };
         for member in &outer.members {
-            let member_name = self.0.resolve_name(member).unwrap_or_default();
+            let member_name = self.btf.resolve_name(member).unwrap_or_default();
             if member_name == name {
-                return Some((member.bit_offset(), self.0.resolve_chained_type(member).ok()?));
+                return Some((member.bit_offset(), self.btf.resolve_chained_type(member).ok()?));
             }
             if member_name.is_empty()
-                && let Ok(inner) = self.0.resolve_chained_type(member)
+                && let Ok(inner) = self.btf.resolve_chained_type(member)
                 && let Some((at, found)) = self.member(&inner, name)
             {
                 return Some((member.bit_offset() + at, found));

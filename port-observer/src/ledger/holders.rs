@@ -47,6 +47,8 @@ pub struct PlaceUse {
 struct Asked {
     /// Of connect(), by number.
     connect: HashMap<Index, AskedConnect>,
+    /// Of connect(), without a connection: the places in the answer.
+    empty: Vec<usize>,
     /// Of bind(): the address, and the place in the answer.
     bind: Vec<(std::net::IpAddr, usize)>,
 }
@@ -69,9 +71,11 @@ impl Holdings {
     pub fn largest_holders(&self, keys: &[SpaceKey], count: usize) -> Vec<Vec<Holder>> {
         let mut asked: HashMap<(u32, Protocol), Asked> = HashMap::new();
         for (at, key) in keys.iter().enumerate() {
-            let of = asked
-                .entry((key.netns, key.protocol))
-                .or_insert_with(|| Asked { connect: HashMap::new(), bind: Vec::new() });
+            let of = asked.entry((key.netns, key.protocol)).or_insert_with(|| Asked {
+                connect: HashMap::new(),
+                empty: Vec::new(),
+                bind: Vec::new(),
+            });
             match key.kind {
                 SpaceKind::Connect { source, destination } => {
                     if let Some(space) = self.spaces.find(key) {
@@ -82,6 +86,8 @@ impl Holdings {
                             space,
                             AskedConnect { at, may_reuse, last: None, counted: Tally::default() },
                         );
+                    } else {
+                        of.empty.push(at);
                     }
                 }
                 SpaceKind::Bind { address } => of.bind.push((address, at)),
@@ -134,6 +140,9 @@ impl Holdings {
         }
         for asked in of.connect.values() {
             tallies[asked.at].add_all(&of_all, &asked.counted);
+        }
+        for at in &of.empty {
+            tallies[*at].add_all(&of_all, &Tally::default());
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acquire;
+mod census;
 mod checkpoint;
 mod fill;
 mod history;
@@ -18,6 +19,7 @@ mod spaces;
 mod story;
 mod summary;
 mod threshold;
+mod untold;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::{
     process::Process,
     report::{Body, Caller, Port, Report, Stop},
 };
+pub use census::Census;
 pub use checkpoint::{Checkpoint, Held};
 pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
@@ -59,6 +62,8 @@ pub struct Options {
     pub max_holdings: usize,
     /// With each port that the kernel chose, the space that it was chosen from.
     pub spaces: bool,
+    /// How many holders the story of a failed call has.
+    pub holders: usize,
 }
 
 impl Default for Options {
@@ -69,6 +74,7 @@ impl Default for Options {
             critical: 85.0,
             max_holdings: 1_000_000,
             spaces: false,
+            holders: story::HOLDERS,
         }
     }
 }

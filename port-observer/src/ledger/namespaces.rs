@@ -143,4 +143,17 @@ impl Holdings {
         });
         listens.find(|holding| holding.process().is_some())
     }
+
+    /// Whether a connection of which nothing is known was, as far as can be told, accepted on the port
+    /// of a listener: one that listens there, or one that is no longer there but on a port that the
+    /// kernel would not have chosen.
+    pub(super) fn is_servers(&self, flow: &Flow) -> bool {
+        let is_chosen = || {
+            let ports = self.namespaces.get(&flow.netns).and_then(Namespace::ports);
+            ports.is_none_or(|ports| ports.ephemeral.contains(flow.local.port))
+        };
+        flow.protocol == Protocol::Tcp
+            && flow.remote.is_some()
+            && (self.listening_on(flow).is_some() || !is_chosen())
+    }
 }

@@ -80,6 +80,11 @@ impl Place {
         (self.netns, self.protocol(), self.local_port)
     }
 
+    /// Whether the port is the one of this flow.
+    pub fn is_at(&self, flow: &Flow) -> bool {
+        self.port() == (flow.netns, flow.protocol, flow.local.port)
+    }
+
     /// The local address.
     pub fn address(&self) -> IpAddr {
         match &self.addresses {

@@ -6,7 +6,7 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Role, Who, place::Place, port};
+use super::{Holding, Holds, Ledger, Role, Who, place::Place, port, untold::Untold};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
     report::{Body, Report},
@@ -29,6 +29,7 @@ pub struct Scan {
     succeeded: Vec<(SocketId, Existing)>,
     /// Namespaces and ports with a listener.
     listening: HashSet<(u32, u16)>,
+    pub(super) untold: Untold,
 }
 
 impl Scan {
@@ -94,10 +95,8 @@ impl<W: Who> Ledger<W> {
             Some(socket) => self.holdings.find(socket),
             None => self.holdings.find_flow(&found.flow),
         };
-        let port_of = |flow: &Flow| (flow.netns, flow.protocol, flow.local.port);
-        let is_same = |holding: &Holding| holding.place.port() == port_of(&found.flow);
         match known {
-            Some(index) if is_same(self.holdings.get(index)) => {
+            Some(index) if self.holdings.get(index).place.is_at(&found.flow) => {
                 self.refresh(index, found);
                 return;
             }
@@ -144,6 +143,10 @@ impl<W: Who> Ledger<W> {
             None => return,
         }
         if let Some(port) = told {
+            if !self.scan.is_first() && socket.0 != 0 && found.reuse.is_none() {
+                self.scan.untold.add(socket, found.time_ns, found.state);
+                return;
+            }
             let body = Body::Existing { port, state: found.state };
             out.push(Report { time_ns: found.time_ns, body });
         }
@@ -230,6 +233,7 @@ impl<W: Who> Ledger<W> {
         index: u32,
         out: &mut Vec<Report>,
     ) {
+        self.tell_found(socket, out);
         let succeeded = &mut self.scan.succeeded;
         if let Some(at) = succeeded.iter().position(|(before, _)| *before == socket) {
             let (_, entry) = succeeded.swap_remove(at);
@@ -268,6 +272,7 @@ impl<W: Who> Ledger<W> {
         }
         self.scan.is_running = false;
         self.scan.has_ended = true;
+        self.tell_all_found(out);
         for (socket, found) in std::mem::take(&mut self.scan.succeeded) {
             self.succeeded(now_ns, socket, &found, out);
         }

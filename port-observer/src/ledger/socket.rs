@@ -16,6 +16,7 @@ impl<W: Who> Ledger<W> {
     pub(super) fn socket(&mut self, event: SocketEvent, out: &mut Vec<Report>) {
         let SocketEvent { time_ns, socket, flow, kind } = event;
         let mut known = self.holdings.find(socket);
+        known = self.settle((socket, known), &flow, &kind, out);
         if let Some(index) = known
             && self.is_another(index, &flow, &kind)
         {
@@ -106,7 +107,7 @@ impl<W: Who> Ledger<W> {
                 | Kind::TimeWait { .. }
                 | Kind::Release { .. }
                 | Kind::Again(_)
-        ) && self.holdings.get(index).place.port() != (flow.netns, flow.protocol, flow.local.port)
+        ) && !self.holdings.get(index).place.is_at(flow)
     }
 
     fn inherited(
@@ -214,6 +215,9 @@ impl<W: Who> Ledger<W> {
             return;
         }
         self.scan.passed_on(socket);
+        if self.holdings.is_servers(flow) {
+            return;
+        }
         self.totals.released += 1;
         let port = place(flow, None);
         out.push(Report { time_ns, body: Body::Release { port, reason, held_ns: None } });

@@ -7,7 +7,7 @@ use slab::Slab;
 use super::{history::History, lists::Index, place::space_hash, story::Told};
 use crate::{
     event::{Endpoint, Flow, Protocol, Via},
-    report::{Level, SpaceKind},
+    report::{Level, Space, SpaceKind},
 };
 
 /// Which space.
@@ -19,6 +19,13 @@ pub struct SpaceKey {
     pub protocol: Protocol,
     /// Of which call.
     pub kind: SpaceKind,
+}
+
+impl From<&Space> for SpaceKey {
+    fn from(space: &Space) -> Self {
+        let Space { netns, protocol, kind, .. } = *space;
+        Self { netns, protocol, kind }
+    }
 }
 
 impl SpaceKey {

@@ -11,8 +11,8 @@ use crate::{
     report::{Cause, Evidence, Holder, SpaceKind, Story},
 };
 
-/// How many holders a story has.
-const HOLDERS: usize = 10;
+/// How many holders a line has.
+pub(super) const HOLDERS: usize = 10;
 /// In a storm of failing calls, holders and cause are looked up anew this often per space; how full
 /// it is, is always exact.
 const STEP_NS: u64 = 100_000_000;
@@ -21,7 +21,7 @@ const STEP_NS: u64 = 100_000_000;
 #[derive(Clone, Debug)]
 pub struct Told {
     time_ns: u64,
-    holders: Vec<Holder>,
+    holders: Arc<[Holder]>,
     cause: Option<Cause>,
 }
 
@@ -92,7 +92,7 @@ fn count_of(holder: &mut Holder, holds: Holds) -> &mut u32 {
 impl Holdings {
     /// Hands over one holding for each port of a space that can't be had, and whether the port is
     /// kept by a connection of the space itself.
-    fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
+    pub(super) fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
         let Some(namespace) = self.namespaces.get(&key.netns) else { return };
         let Some(ports) = namespace.ports() else { return };
         let space = self.spaces.find(key).unwrap_or(NONE);
@@ -171,12 +171,13 @@ impl<W: Who> Ledger<W> {
         }
         let history = index.and_then(|i| self.holdings.spaces.get(i).history.as_deref());
         evidence.growth = history.and_then(|history| history.growth(now_ns, space.used));
-        let holders = tally.largest(HOLDERS);
+        let holders: Arc<[Holder]> = tally.largest(self.options.holders).into();
         // With room left it was the socket's own range (IP_LOCAL_PORT_RANGE) that was full, or the
         // one port that a range of odd size leaves out.
         let cause = (space.headroom <= 1).then(|| evidence.cause());
         if let Some(index) = index {
-            let told = Told { time_ns: now_ns, holders: holders.clone(), cause: cause.clone() };
+            let told =
+                Told { time_ns: now_ns, holders: Arc::clone(&holders), cause: cause.clone() };
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))

@@ -32,8 +32,8 @@ impl Misses {
 
     /// How many runs were skipped so far, by what each would have told. More than what is lost, for
     /// some would have had nothing to tell. Of pairs, those that both programs missed: `covered` is
-    /// how often a twin found the first one skipped, which can be too many by the calls whose task
-    /// was moved to another processor between the two.
+    /// how often a twin found the first one skipped, which is too many where two sockets had the
+    /// same place (`twin::place` of the kernel programs).
     pub fn read(&self, covered: impl Fn(Kind) -> u64) -> [u64; Kind::SLOTS] {
         let mut alone = [0; Kind::SLOTS];
         let mut firsts = [0; Kind::SLOTS];
@@ -81,7 +81,7 @@ mod tests {
     fn a_pair_misses_what_neither_program_saw() {
         assert_eq!(missed_by_both(20, 4, 20), 0);
         assert_eq!(missed_by_both(20, 4, 19), 1);
-        // Moved tasks make `covered` too large; without misses of the twin nothing is lost.
+        // Sockets with one place make `covered` too large; without misses of the twin nothing is lost.
         assert_eq!(missed_by_both(20, 0, 10), 0);
         assert_eq!(missed_by_both(20, 4, 30), 0);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{entry::RowType, reader::connect};
+use super::{reader::connect, row::RowType};
 
 /// Hands over when each failed, nanoseconds since 1970, in order. Goes over the whole file.
 ///

@@ -1,57 +1,22 @@
 //! From what the ledger takes in to rows of the tables.
 
-use std::{net::IpAddr, sync::Arc};
-
-use foldhash::HashMap;
 use rusqlite::{CachedStatement, Connection, Result, params};
 
 use super::{
-    entry::{Entry, Input, Row, Whose, flags},
+    entry::{Entry, Input},
+    known::{Known, Next},
+    numbers::{held_flags, holds_number, reason_number, signed, via_number},
     recorder::{Moment, RunStart},
+    row::{Row, Whose},
 };
-use crate::{
-    event::{Flow, NamespaceSettings, Protocol, Reason, Via},
-    ledger::{Held, Holds, Role},
-    process::Process,
-    report::Caller,
-};
-
-/// How many different values of a table are remembered at a time.
-const REMEMBERED: usize = 65_536;
-
-/// What is in the tables that others refer to. Begun anew with each segment, so that what an old
-/// segment alone has can go with it.
-#[derive(Default)]
-struct Known {
-    strings: HashMap<String, i64>,
-    processes: HashMap<(u32, u64), (Arc<Process>, i64)>,
-    paths: HashMap<Path, i64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Path {
-    netns: u32,
-    protocol: Protocol,
-    local: IpAddr,
-    remote: Option<IpAddr>,
-    device: u32,
-}
-
-/// The numbers that the next rows have.
-#[derive(Clone, Copy, Debug, Default)]
-struct Next {
-    event: i64,
-    string: i64,
-    process: i64,
-    path: i64,
-    segment: i64,
-}
+use crate::{event::NamespaceSettings, ledger::Role};
 
 /// Writes rows; within the transactions of who has the connection.
 #[derive(Default)]
 pub struct Inserter {
     known: Known,
-    next: Next,
+    next_event: i64,
+    next_segment: i64,
     /// Realtime less boottime.
     offset_ns: i64,
     run: i64,
@@ -69,7 +34,6 @@ impl Inserter {
 
     /// What was to be written since the last commit was not.
     pub fn reload(&mut self, connection: &Connection) -> Result<()> {
-        self.known = Known::default();
         // What was cut off is not used again: the first numbers of a segment stay its own.
         let after = |table: &str, first: &str| {
             let last = format!("SELECT ifnull(max(id), 0) FROM {table}");
@@ -78,13 +42,13 @@ impl Inserter {
             let first: i64 = connection.query_row(&first, [], |row| row.get(0))?;
             Ok::<i64, rusqlite::Error>(last.saturating_add(1).max(first))
         };
-        self.next = Next {
-            event: after("events", "first_event")?,
-            string: after("strings", "first_string")?,
-            process: after("processes", "first_process")?,
+        self.known = Known::from(Next {
             path: after("paths", "first_path")?,
-            segment: after("segments", "id")?,
-        };
+            process: after("processes", "first_process")?,
+            string: after("strings", "first_string")?,
+        });
+        self.next_event = after("events", "first_event")?;
+        self.next_segment = after("segments", "id")?;
         Ok(())
     }
 
@@ -128,9 +92,9 @@ impl Inserter {
     }
 
     fn segment(&mut self, connection: &Connection, time_ns: u64, is_gap: bool) -> Result<i64> {
-        self.known = Known::default();
-        let segment = self.next.segment;
-        self.next.segment += 1;
+        self.known = Known::from(self.known.next);
+        let segment = self.next_segment;
+        self.next_segment += 1;
         if is_gap {
             self.era = segment;
         }
@@ -145,10 +109,10 @@ impl Inserter {
             is_gap,
             self.wall_ns(time_ns),
             self.offset_ns,
-            self.next.event,
-            self.next.process,
-            self.next.path,
-            self.next.string,
+            self.next_event,
+            self.known.next.process,
+            self.known.next.path,
+            self.known.next.string,
         ])?;
         Ok(segment)
     }
@@ -172,8 +136,8 @@ impl Inserter {
              since_ns, began_ns, role, holds, flags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         for held in &checkpoint.held {
-            let path = self.path(connection, &held.flow, held.sharing.device)?;
-            let (process, thread) = self.caller(connection, held.caller.as_ref())?;
+            let path = self.known.path(connection, &held.flow, held.sharing.device)?;
+            let (process, thread) = self.known.caller(connection, held.caller.as_ref())?;
             insert.execute(params![
                 segment,
                 signed(held.socket.0),
@@ -219,8 +183,8 @@ impl Inserter {
         insert: &mut Insert<'_>,
         entry: &Entry,
     ) -> Result<()> {
-        let event = self.next.event;
-        self.next.event += 1;
+        let event = self.next_event;
+        self.next_event += 1;
         if let Input::Clock(offset_ns) = entry.input {
             self.offset_ns = offset_ns;
         }
@@ -269,9 +233,9 @@ impl Inserter {
         time_ns: i64,
         row: &Row,
     ) -> Result<()> {
-        let path = self.path(connection, &row.flow, row.device)?;
+        let path = self.known.path(connection, &row.flow, row.device)?;
         let caller = row.caller.as_ref().map(|Whose(caller)| caller);
-        let (process, thread) = self.caller(connection, caller)?;
+        let (process, thread) = self.known.caller(connection, caller)?;
         insert.0.execute(params![
             event,
             time_ns,
@@ -294,97 +258,6 @@ impl Inserter {
         ])?;
         Ok(())
     }
-
-    fn path(&mut self, connection: &Connection, flow: &Flow, device: u32) -> Result<i64> {
-        let path = Path {
-            netns: flow.netns,
-            protocol: flow.protocol,
-            local: flow.local.address,
-            remote: flow.remote.map(|remote| remote.address),
-            device,
-        };
-        if let Some(id) = self.known.paths.get(&path) {
-            return Ok(*id);
-        }
-        let id = self.next.path;
-        self.next.path += 1;
-        connection
-            .prepare_cached(
-                "INSERT INTO paths (id, netns, protocol, local_address, remote_address, device) \
-                 VALUES (?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                id,
-                path.netns,
-                path.protocol.name(),
-                path.local.to_string(),
-                path.remote.map(|address| address.to_string()),
-                device,
-            ])?;
-        remember(&mut self.known.paths, path, id);
-        Ok(id)
-    }
-
-    fn caller(
-        &mut self,
-        connection: &Connection,
-        caller: Option<&Caller>,
-    ) -> Result<(Option<i64>, Option<u32>)> {
-        let Some(Caller { process, tid }) = caller else { return Ok((None, None)) };
-        let key = (process.pid, process.start_time_ns);
-        if let Some((known, id)) = self.known.processes.get(&key)
-            && (Arc::ptr_eq(known, process) || known == process)
-        {
-            return Ok((Some(*id), Some(*tid)));
-        }
-        let executable = self.string(connection, process.executable.as_deref())?;
-        let command_line = match &process.command_line[..] {
-            [] => None,
-            words => Some(serde_json::to_string(words).unwrap_or_default()),
-        };
-        let command_line = self.string(connection, command_line.as_deref())?;
-        let cgroup = self.string(connection, process.cgroup.as_deref())?;
-        let id = self.next.process;
-        self.next.process += 1;
-        connection
-            .prepare_cached(
-                "INSERT INTO processes (id, pid, name, executable, command_line, uid, \
-                 start_time_ns, cgroup) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                id,
-                process.pid,
-                process.name,
-                executable,
-                command_line,
-                process.uid,
-                signed(process.start_time_ns),
-                cgroup,
-            ])?;
-        remember(&mut self.known.processes, key, (Arc::clone(process), id));
-        Ok((Some(id), Some(*tid)))
-    }
-
-    fn string(&mut self, connection: &Connection, text: Option<&str>) -> Result<Option<i64>> {
-        let Some(text) = text else { return Ok(None) };
-        if let Some(id) = self.known.strings.get(text) {
-            return Ok(Some(*id));
-        }
-        let id = self.next.string;
-        self.next.string += 1;
-        connection
-            .prepare_cached("INSERT INTO strings (id, text) VALUES (?, ?)")?
-            .execute(params![id, text])?;
-        remember(&mut self.known.strings, text.to_owned(), id);
-        Ok(Some(id))
-    }
-}
-
-fn remember<K: Eq + std::hash::Hash, V>(known: &mut HashMap<K, V>, key: K, value: V) {
-    if known.len() >= REMEMBERED {
-        known.clear();
-    }
-    known.insert(key, value);
 }
 
 /// The statement that most rows are written with, looked up once for many.
@@ -433,45 +306,4 @@ fn insert_namespace(
             settings.tw_reuse_delay_ms,
         ])?;
     Ok(())
-}
-
-/// As SQLite has integers; the kernel's addresses become small negative ones.
-fn signed(value: u64) -> i64 {
-    value.cast_signed()
-}
-
-fn via_number(via: Via) -> u8 {
-    match via {
-        Via::Connect => 1,
-        Via::Bind => 2,
-        Via::Autobind => 3,
-    }
-}
-
-fn reason_number(reason: Reason) -> u8 {
-    match reason {
-        Reason::Closed => 1,
-        Reason::TimeWaitExpired => 2,
-        Reason::TimeWaitReused => 3,
-        Reason::Reconciled => 4,
-    }
-}
-
-fn holds_number(holds: Holds) -> u8 {
-    match holds {
-        Holds::Bound => 1,
-        Holds::Listening => 2,
-        Holds::Connected => 3,
-        Holds::TimeWait => 4,
-        Holds::Other => 5,
-    }
-}
-
-fn held_flags(held: &Held) -> u16 {
-    let of = |is_set: bool, flag: u16| if is_set { flag } else { 0 };
-    of(held.sharing.connect_bind, flags::CONNECT_BIND)
-        | of(held.sharing.ipv6_only, flags::IPV6_ONLY)
-        | of(held.reuse.fin_wait2, flags::FIN_WAIT2)
-        | of(held.reuse.timestamps, flags::TIMESTAMPS)
-        | of(held.is_bound, flags::BLOCKED)
 }

@@ -4,12 +4,17 @@
 mod entry;
 mod failures;
 mod insert;
+mod known;
 mod moment;
+mod numbers;
+mod path;
 mod reader;
 mod recorder;
 mod retention;
+mod row;
 mod rows;
 pub mod schema;
+mod tables;
 mod writer;
 
 pub use entry::{Entry, Input};

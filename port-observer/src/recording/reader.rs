@@ -319,7 +319,7 @@ impl Reader {
     }
 
     fn run(&self, id: i64) -> Result<Run> {
-        super::rows::run(&self.connection, id)
+        super::tables::run(&self.connection, id)
             .with_context(|| format!("can't read how run {id} of the recording began"))
     }
 }

@@ -1,56 +1,26 @@
 //! From rows of the tables to what the ledger takes in.
 
-use std::{collections::HashMap, net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension as _, Result, params};
+use rusqlite::{Connection, Result, params};
 
 use super::{
-    entry::{Entry, Input, Row, RowType, Whose, flags},
-    reader::{Run, boot_ns},
+    entry::{Entry, Input},
+    numbers,
+    path::Path,
+    reader::boot_ns,
+    row::{Row, RowType, Whose, flags},
+    tables,
 };
 use crate::{
-    event::{
-        Endpoint, Flow, LossPlace, NamespaceSettings, Protocol, Reason, Reuse, Sharing, SocketId,
-        TcpState, Via,
-    },
-    ledger::{Checkpoint, Held, Holds, Role},
-    ports::{PortRange, Ports, ReservedPorts},
-    probe::Backend,
-    process::{Process, container::container},
-    report::{Caller, EphemeralRange, Start},
+    event::{Reuse, Sharing, SocketId, TcpState},
+    ledger::{Checkpoint, Held, Role},
+    process::Process,
+    report::Caller,
 };
 
 /// How many rows of each table that others refer to are remembered.
 const REMEMBERED: usize = 65_536;
-
-/// What a loss can be of, beside the wire's kinds.
-const LOSS_KINDS: [&str; 17] = [
-    "acquire",
-    "exhausted",
-    "conflict",
-    "inherit",
-    "time_wait",
-    "release",
-    "state",
-    "exec",
-    "fork",
-    "call_start",
-    "accept",
-    "listen",
-    "fin_received",
-    "existing",
-    "unknown",
-    "record",
-    "event",
-];
-
-const PLACES: [LossPlace; 5] = [
-    LossPlace::KernelBuffer,
-    LossPlace::KernelProgram,
-    LossPlace::Decode,
-    LossPlace::Queue,
-    LossPlace::Ledger,
-];
 
 /// Reads rows.
 #[derive(Default)]
@@ -59,15 +29,6 @@ pub struct Rows {
     processes: HashMap<i64, Option<Arc<Process>>>,
     /// Realtime less boottime.
     offset_ns: i64,
-}
-
-#[derive(Clone, Copy)]
-struct Path {
-    netns: u32,
-    protocol: Protocol,
-    local: IpAddr,
-    remote: Option<IpAddr>,
-    device: u32,
 }
 
 /// A row of `events` as it is in the file.
@@ -150,16 +111,19 @@ impl Rows {
     }
 
     fn entry(&mut self, connection: &Connection, raw: &Raw) -> Result<Option<Entry>> {
-        let detail = || detail(connection, raw.id);
+        let detail = || tables::detail(connection, raw.id);
         let input = match raw.number {
             20 => Some(Input::ScanBegins),
             21 => detail()?.and_then(|text| serde_json::from_str(&text).ok()).map(Input::ScanEnded),
             22 => {
                 let at = "event = ?";
-                namespaces(connection, at, raw.id)?.pop().map(Box::new).map(Input::Namespace)
+                tables::namespaces(connection, at, raw.id)?
+                    .pop()
+                    .map(Box::new)
+                    .map(Input::Namespace)
             }
             23 => detail()?.and_then(|text| text.parse().ok()).map(Input::NamespaceGone),
-            24 => loss(connection, raw.id)?,
+            24 => tables::loss(connection, raw.id)?,
             25 => Some(Input::Tick),
             26 => {
                 let offset_ns: Option<i64> = detail()?.and_then(|text| text.parse().ok());
@@ -185,21 +149,10 @@ impl Rows {
             socket: raw.socket.unwrap_or(0).cast_unsigned(),
             flow: path.flow(raw.local_port, raw.remote_port),
             caller: caller.map(Whose),
-            via: match raw.via {
-                Some(1) => Some(Via::Connect),
-                Some(2) => Some(Via::Bind),
-                Some(3) => Some(Via::Autobind),
-                _ => None,
-            },
+            via: raw.via.and_then(numbers::via),
             requested_port: raw.requested_port,
             errno: raw.errno,
-            reason: match raw.reason {
-                Some(1) => Some(Reason::Closed),
-                Some(2) => Some(Reason::TimeWaitExpired),
-                Some(3) => Some(Reason::TimeWaitReused),
-                Some(4) => Some(Reason::Reconciled),
-                _ => None,
-            },
+            reason: raw.reason.and_then(numbers::reason),
             old_state: state(raw.old_state),
             state: state(raw.state),
             search_ns: raw.search_ns.map(i64::cast_unsigned),
@@ -214,25 +167,7 @@ impl Rows {
         if let Some(known) = self.paths.get(&id) {
             return Ok(*known);
         }
-        let mut statement = connection.prepare_cached(
-            "SELECT netns, protocol, local_address, remote_address, device FROM paths WHERE id = ?",
-        )?;
-        let found = statement
-            .query_row([id], |row| {
-                let (protocol, local): (String, String) = (row.get(1)?, row.get(2)?);
-                let remote: Option<String> = row.get(3)?;
-                Ok((row.get(0)?, protocol, local, remote, row.get(4)?))
-            })
-            .optional()?;
-        let path = found.and_then(|(netns, protocol, local, remote, device)| {
-            let protocol =
-                [Protocol::Tcp, Protocol::Udp].into_iter().find(|p| p.name() == protocol)?;
-            let remote = match remote {
-                Some(text) => Some(text.parse().ok()?),
-                None => None,
-            };
-            Some(Path { netns, protocol, local: local.parse().ok()?, remote, device })
-        });
+        let path = tables::path(connection, id)?;
         remember(&mut self.paths, id, path);
         Ok(path)
     }
@@ -247,7 +182,7 @@ impl Rows {
         let process = match self.processes.get(&id) {
             Some(known) => known.clone(),
             None => {
-                let found = process(connection, id)?.map(Arc::new);
+                let found = tables::process(connection, id)?.map(Arc::new);
                 remember(&mut self.processes, id, found.clone());
                 found
             }
@@ -258,7 +193,7 @@ impl Rows {
     /// What was held when a segment began.
     pub fn checkpoint(&mut self, connection: &Connection, segment: i64) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint {
-            namespaces: namespaces(connection, "segment = ?", segment)?,
+            namespaces: tables::namespaces(connection, "segment = ?", segment)?,
             ..Checkpoint::default()
         };
         let mut statement = connection.prepare_cached(
@@ -274,13 +209,7 @@ impl Rows {
                 checkpoint.succeeded.push((socket, local_port));
                 continue;
             }
-            let holds = match row.get(9)? {
-                1_u8 => Holds::Bound,
-                2 => Holds::Listening,
-                3 => Holds::Connected,
-                4 => Holds::TimeWait,
-                _ => Holds::Other,
-            };
+            let holds = numbers::holds(row.get(9)?);
             let Some(path) = self.path(connection, row.get(1)?)? else { continue };
             let set: u16 = row.get(10)?;
             let has = |flag: u16| set & flag != 0;
@@ -310,126 +239,9 @@ impl Rows {
     }
 }
 
-impl Path {
-    fn flow(&self, local_port: Option<u16>, remote_port: Option<u16>) -> Flow {
-        Flow {
-            netns: self.netns,
-            protocol: self.protocol,
-            local: Endpoint { address: self.local, port: local_port.unwrap_or(0) },
-            remote: self.remote.map(|address| Endpoint { address, port: remote_port.unwrap_or(0) }),
-        }
-    }
-}
-
 fn remember<V>(known: &mut HashMap<i64, V>, id: i64, value: V) {
     if known.len() >= REMEMBERED {
         known.clear();
     }
     known.insert(id, value);
-}
-
-fn process(connection: &Connection, id: i64) -> Result<Option<Process>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text FROM processes p \
-         LEFT JOIN strings e ON e.id = p.executable \
-         LEFT JOIN strings l ON l.id = p.command_line \
-         LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?",
-    )?;
-    statement
-        .query_row([id], |row| {
-            let command_line: Option<String> = row.get(3)?;
-            let cgroup: Option<String> = row.get(6)?;
-            Ok(Process {
-                pid: row.get(0)?,
-                name: row.get(1)?,
-                executable: row.get(2)?,
-                command_line: command_line
-                    .and_then(|words| serde_json::from_str(&words).ok())
-                    .unwrap_or_default(),
-                uid: row.get(4)?,
-                start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
-                container: cgroup.as_deref().and_then(container),
-                cgroup,
-            })
-        })
-        .optional()
-}
-
-fn detail(connection: &Connection, event: i64) -> Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT value FROM details WHERE event = ?")?
-        .query_row([event], |row| row.get(0))
-        .optional()
-}
-
-fn loss(connection: &Connection, event: i64) -> Result<Option<Input>> {
-    let found = connection
-        .prepare_cached("SELECT count, place, kind FROM losses WHERE event = ?")?
-        .query_row([event], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
-        })
-        .optional()?;
-    Ok(found.and_then(|(count, place, kind)| {
-        let place = PLACES.into_iter().find(|known| known.name() == place)?;
-        let kind = LOSS_KINDS.into_iter().find(|known| *known == kind).unwrap_or("unknown");
-        Some(Input::Lost { count: count.cast_unsigned(), place, kind })
-    }))
-}
-
-fn namespaces(connection: &Connection, which: &str, of: i64) -> Result<Vec<NamespaceSettings>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT netns, names, port_min, port_max, reserved_ports, tw_reuse, tw_reuse_delay_ms \
-         FROM namespaces WHERE {which} ORDER BY id"
-    ))?;
-    let rows = statement.query_map([of], |row| {
-        let (names, reserved): (String, String) = (row.get(1)?, row.get(4)?);
-        let reserved: Vec<(u16, u16)> = serde_json::from_str(&reserved).unwrap_or_default();
-        let (min, max): (u16, u16) = (row.get(2)?, row.get(3)?);
-        let ranges = reserved.into_iter().filter(|(min, max)| min <= max);
-        Ok(NamespaceSettings {
-            netns: row.get(0)?,
-            names: serde_json::from_str(&names).unwrap_or_default(),
-            ports: Ports {
-                ephemeral: PortRange { min: min.min(max), max: max.max(min) },
-                reserved: ReservedPorts::new(
-                    ranges.map(|(min, max)| PortRange { min, max }).collect(),
-                ),
-            },
-            tw_reuse: row.get(5)?,
-            tw_reuse_delay_ms: row.get(6)?,
-        })
-    })?;
-    rows.collect()
-}
-
-/// How a run began.
-pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
-    let find = "SELECT host, kernel, version, backend, exact, missing, ephemeral_range, is_sticky, \
-                started_ns, stopped_ns, observed_ns, offset_ns FROM runs WHERE id = ?";
-    connection.query_row(find, [id], |row| {
-        let (backend, missing, ranges): (String, String, String) =
-            (row.get(3)?, row.get(5)?, row.get(6)?);
-        let ranges: Vec<(u32, u16, u16)> = serde_json::from_str(&ranges).unwrap_or_default();
-        let range = |(netns, min, max)| EphemeralRange { netns, min, max };
-        let backend = Backend::ALL.into_iter().find(|known| known.name() == backend);
-        Ok(Run {
-            id,
-            start: Start {
-                host: row.get(0)?,
-                kernel: row.get(1)?,
-                version: row.get::<_, String>(2)?.into(),
-                backend: backend.map_or("unknown", Backend::name),
-                exact: row.get(4)?,
-                missing: serde_json::from_str(&missing).unwrap_or_default(),
-                ephemeral_range: ranges.into_iter().map(range).collect(),
-            },
-            is_sticky: row.get(7)?,
-            started_ns: row.get(8)?,
-            offset_ns: row.get(11)?,
-            stopped_ns: row.get(9)?,
-            observed: row
-                .get::<_, Option<i64>>(10)?
-                .map(|ns| Duration::from_nanos(ns.cast_unsigned())),
-        })
-    })
 }

@@ -136,13 +136,14 @@ LEFT JOIN paths p ON p.id = e.path
 LEFT JOIN callers c ON c.id = e.process
 WHERE e.type = 1;
 
--- Who begins (is_held = 1) or ceases (0) to keep a port, and under which key.
+-- Who begins (is_held = 1) or ceases (0) to keep a port, and under which key. What a scan found again
+-- (is_found = 1) may lack its process.
 CREATE VIEW holding_changes AS
 SELECT s.era, s.first_event - 0.5 AS id, s.time_ns, 1 AS is_held,
   CASE h.socket WHEN 0 THEN h.path || ':' || h.local_port || ':' || ifnull(h.remote_port, '')
     ELSE h.socket END AS holding,
   h.path, h.local_port, h.remote_port, h.process,
-  CASE h.holds WHEN 4 THEN 'time_wait' ELSE 'socket' END AS holds
+  CASE h.holds WHEN 4 THEN 'time_wait' ELSE 'socket' END AS holds, 0 AS is_found
 FROM holdings h JOIN segments s ON s.id = h.segment
 WHERE s.id = s.era AND h.role < 2
 UNION ALL
@@ -152,14 +153,14 @@ SELECT (SELECT s.era FROM segments s WHERE s.first_event <= e.id ORDER BY s.id D
     WHEN 0 THEN e.path || ':' || e.local_port || ':' || ifnull(e.remote_port, '')
     ELSE e.socket END,
   e.path, e.local_port, e.remote_port, e.process,
-  CASE WHEN e.type = 12 AND e.flags & 32 THEN 'time_wait' ELSE 'socket' END
+  CASE WHEN e.type = 12 AND e.flags & 32 THEN 'time_wait' ELSE 'socket' END, e.type = 12
 FROM events e
 WHERE e.type IN (1, 4, 6, 8, 10, 12)
 UNION ALL
 SELECT (SELECT s.era FROM segments s WHERE s.first_event <= e.id ORDER BY s.id DESC LIMIT 1),
   e.id, e.time_ns, 1,
   ifnull(e.other_socket, e.path || ':' || e.local_port || ':' || ifnull(e.remote_port, '')),
-  e.path, e.local_port, e.remote_port, e.process, 'time_wait'
+  e.path, e.local_port, e.remote_port, e.process, 'time_wait', 0
 FROM events e
 WHERE e.type = 8;
 
@@ -170,9 +171,13 @@ SELECT s.time_ns AS from_ns,
   c.pid, c.name, c.executable, c.command_line, c.cgroup
 FROM (
   SELECT *, lead(time_ns, 1, (
-    SELECT min(n.time_ns) FROM segments n WHERE n.id = n.era AND n.id > holding_changes.era
+    SELECT min(n.time_ns) FROM segments n WHERE n.id = n.era AND n.id > changes.era
   )) OVER (PARTITION BY era, holding ORDER BY id) AS next_ns
-  FROM holding_changes
+  FROM (
+    SELECT *, lag(is_held, 1, 0) OVER (PARTITION BY era, holding ORDER BY id) AS was_held
+    FROM holding_changes
+  ) changes
+  WHERE NOT (was_held AND is_found AND process IS NULL)
 ) s
 JOIN paths p ON p.id = s.path
 LEFT JOIN callers c ON c.id = s.process

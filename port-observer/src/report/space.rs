@@ -88,8 +88,8 @@ impl Holder {
 pub struct Story {
     /// What was full.
     pub space: Space,
-    /// Who filled it: the ten largest.
-    pub holders: Vec<Holder>,
+    /// Who filled it, the largest first; shared by all calls that fail at about the same time.
+    pub holders: Arc<[Holder]>,
     /// Why.
     pub cause: Option<Cause>,
 }

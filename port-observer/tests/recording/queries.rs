@@ -1,5 +1,6 @@
 //! The queries that the documentation shows, as it shows them.
 
+use port_observer::event::{Existing, TcpState};
 use rusqlite::Connection;
 
 use super::*;
@@ -79,4 +80,36 @@ fn holders_are_those_of_the_moment() {
     assert_eq!(holders(2), [socket(32_769), socket(32_770)]);
     assert_eq!(holders(3), [socket(32_769), (32_770, "time_wait".to_owned())]);
     assert_eq!(holders(4), [(32_770, "time_wait".to_owned())]);
+}
+
+#[test]
+fn a_holder_that_a_scan_finds_again_keeps_its_process() {
+    let directory = Directory::make();
+    let mut recorder = recorder(options(&directory.file()));
+    recorder.push(opened(BEGAN + SECOND, 1, &caller()));
+    for seconds in [2, 3] {
+        let found = Event::Existing(Box::new(Existing {
+            time_ns: BEGAN + seconds * SECOND,
+            socket: Some(SocketId(0xffff_8880_0000_0000 + 64)),
+            flow: flow(32_769),
+            state: TcpState::ESTABLISHED,
+            reuse: None,
+            sharing: Sharing::default(),
+            blocked: Some(false),
+            task: None,
+        }));
+        recorder.push(Entry::of(BEGAN + seconds * SECOND, &found).unwrap());
+    }
+    recorder.push(closed(BEGAN + 4 * SECOND, 1));
+    recorder.finish().unwrap();
+    let connection = Connection::open(directory.file()).unwrap();
+    let query = "SELECT pid, until_ns - from_ns FROM holders_at";
+    let held: Vec<(Option<u32>, u64)> = connection
+        .prepare(query)
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(held, [(Some(42), 3 * SECOND)]);
 }

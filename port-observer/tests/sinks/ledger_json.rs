@@ -183,7 +183,7 @@ proptest! {
     ) {
         let told = Story {
             space: space.clone(),
-            holders: vec![holder(Some(named(1, &name)), [1, 2, 3, 4])],
+            holders: vec![holder(Some(named(1, &name)), [1, 2, 3, 4])].into(),
             cause: Some(Cause {
                 evidence: Evidence {
                     growth: numbers.0.zip(numbers.2).map(|(closed_per_second, used_per_second)| {

@@ -79,7 +79,8 @@ pub fn story() -> Story {
             holder(Some(curl()), [2, 90, 0, 0]),
             holder(Some(named(77, "php-fpm")), [1, 4, 0, 0]),
             holder(None, [0, 3, 0, 0]),
-        ],
+        ]
+        .into(),
         cause: Some(cause(CauseKind::Churn)),
     }
 }

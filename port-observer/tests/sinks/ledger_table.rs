@@ -73,7 +73,7 @@ fn awkward() -> (Vec<Report>, Closing) {
     let space = Space { kind, ..bind_space() };
     let story = Story {
         space: space.clone(),
-        holders: vec![holder(Some(hostile()), [1, 2, 3, 4]); 3],
+        holders: vec![holder(Some(hostile()), [1, 2, 3, 4]); 3].into(),
         ..story()
     };
     let mut all = summary();
@@ -88,7 +88,7 @@ fn awkward() -> (Vec<Report>, Closing) {
     let reports = vec![
         threshold(1, Level::Critical, space),
         exhausted(1, Some(story.clone())),
-        conflict(story.holders),
+        conflict(story.holders.to_vec()),
         at(1, Body::Summary(Box::new(all))),
     ];
     (reports, end)
@@ -150,7 +150,11 @@ fn a_storm_tells_its_story_once_a_second_and_each_call_all_the_same() {
 #[test]
 fn five_holders_are_named_and_the_rest_counted() {
     let holders: Vec<_> = (1..=8).map(|pid| holder(Some(named(pid, "x")), [1, 0, 0, 0])).collect();
-    let text = frame(&[exhausted(1, Some(Story { holders, ..story() }))], screen(160), false);
+    let text = frame(
+        &[exhausted(1, Some(Story { holders: holders.into(), ..story() }))],
+        screen(160),
+        false,
+    );
     assert_eq!(text.matches("held by x ").count(), 5);
     assert!(text.contains("and 3 more"));
 }
@@ -165,7 +169,7 @@ fn every_cause_says_what_to_change() {
         CauseKind::SmallRange,
     ]
     .map(|kind| {
-        let story = Story { cause: Some(cause(kind)), holders: Vec::new(), ..story() };
+        let story = Story { cause: Some(cause(kind)), holders: Vec::new().into(), ..story() };
         let text = frame(&[exhausted(1, Some(story))], Screen::None, false);
         text.lines().skip(2).map(|line| format!("{}\n", line.trim_start())).collect::<String>()
     });

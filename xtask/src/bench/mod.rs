@@ -3,6 +3,7 @@
 //! The measuring itself is done by the binary `bench` of the package `tests`, so that the same runs
 //! on this machine and in a virtual one.
 
+mod alone;
 mod render;
 mod scan;
 mod targets;
@@ -23,9 +24,6 @@ use crate::vm::{self, Backend, Kernel};
 /// Added to the time in which measuring must end, for what is under way then.
 const GRACE: u64 = 120;
 
-/// The parts that need no kernel: benchmarks of the program's own package.
-const BY_THEMSELVES: [&str; 3] = ["ledger", "record", "top"];
-
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,8 +34,9 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, record and top, which are
-    /// measured by themselves, and scan (`check` against ss), which is measured only when asked for
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, record and top, which
+    /// are measured by themselves; scan (`check` against ss) and report (of ten million events) are
+    /// measured only when asked for
     #[arg(value_name = "PART")]
     only: Vec<String>,
     /// The same, in one word: cost,rate
@@ -119,7 +118,7 @@ fn here(args: &Args) -> Result<Vec<Value>> {
     let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record,top");
     let parts: Vec<&str> = parts.split(',').collect();
     let (by_itself, parts): (Vec<&str>, Vec<&str>) =
-        parts.into_iter().partition(|part| BY_THEMSELVES.contains(part));
+        parts.into_iter().partition(|part| alone::PARTS.contains(part));
     let by_itself = by_itself
         .into_iter()
         .map(|part| Ok((part.to_owned(), by_itself_of(part)?)))

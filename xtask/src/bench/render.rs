@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::scan;
+use super::{alone, scan};
 
 /// A table of words: the first column to the left, the others to the right.
 pub(super) struct Table(Vec<Vec<String>>);
@@ -45,9 +45,7 @@ pub fn render(run: &Value) -> String {
     if !run["machine"].is_null() {
         observed(&mut text, run);
     }
-    ledger(&mut text, &run["ledger"]);
-    record(&mut text, &run["record"]);
-    top(&mut text, &run["top"]);
+    alone::render(&mut text, run);
     targets(&mut text, &run["targets"]);
     text
 }
@@ -77,54 +75,6 @@ fn observed(text: &mut String, run: &Value) {
     latency(text, &run["latency"]);
     rate(text, &run["rate"]);
     scan::render(text, &run["scan"]);
-}
-
-/// The recorder by itself.
-fn record(text: &mut String, part: &Value) {
-    if !begins(text, "recording by itself (100 destinations, 50 processes)", part) {
-        return;
-    }
-    *text += &format!(
-        "  {:.0} events/s offered, {} of {} lost; {:.1} bytes each in the file\n  \
-         {:.2} s of CPU per million events to write them, {:.0} ns each to hand them over\n  \
-         {:.0} events/s at most\n",
-        number(&part["offered_per_second"]),
-        part["lost"],
-        part["events"],
-        number(&part["bytes_per_event"]),
-        number(&part["writer_cpu_seconds_per_million_events"]),
-        number(&part["observer_ns_per_event"]),
-        number(&part["most_events_per_second"]),
-    );
-}
-
-/// A frame of the full screen.
-fn top(text: &mut String, part: &Value) {
-    if !begins(text, "top by itself (100,000 holdings, 100 destinations), ms per frame", part) {
-        return;
-    }
-    for (view, time) in part["milliseconds_per_frame"].as_object().into_iter().flatten() {
-        *text += &format!("  {view:20} {:6.2}\n", number(time));
-    }
-}
-
-/// The ledger by itself.
-fn ledger(text: &mut String, part: &Value) {
-    if !begins(text, "the ledger by itself (100,000 holdings, 50 processes)", part) {
-        return;
-    }
-    *text += &format!(
-        "  {:.0} ns per event; {:.1} MB allocated per 100,000 holdings\n",
-        number(&part["ns_per_event"]),
-        number(&part["bytes_per_100000_holdings"]) / 1e6,
-    );
-    for summary in items(&part["summaries"]) {
-        *text += &format!(
-            "  a summary at {} destinations: {:.1} ms\n",
-            summary["destinations"],
-            number(&summary["milliseconds"]),
-        );
-    }
 }
 
 pub(super) fn number(value: &Value) -> f64 {

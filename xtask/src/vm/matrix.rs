@@ -14,7 +14,7 @@ use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{Place, is_left_out, sittings};
+use crate::sitting::{is_enough_once, sittings};
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -24,15 +24,7 @@ pub fn run(args: &Args) -> Result<Vec<Run>> {
     let kernels = if args.kernel.is_empty() { KERNELS.to_vec() } else { args.kernel.clone() };
     let programs = Programs::build(true, args.object.as_deref())?;
     let mut list = command(programs.tests()?, ["--list", "--format=terse"]);
-    let mut tests = listed(&output(list.args(&args.filter))?);
-    if args.filter.is_empty() {
-        let all = tests.len();
-        tests.retain(|test| !is_left_out(test, Place::Machine));
-        let left_out = all - tests.len();
-        println!(
-            "skipped {left_out} tests of the ledger in virtual machines: cargo xtask vm --filter ledger"
-        );
-    }
+    let tests = listed(&output(list.args(&args.filter))?);
     if tests.is_empty() {
         bail!("no test's name contains {}", args.filter.join(" or "));
     }
@@ -45,14 +37,33 @@ pub fn run(args: &Args) -> Result<Vec<Run>> {
         lock.lock().context("can't lock target/vm/logs")?;
     }
     let images = kernels.iter().map(|kernel| kernel.image()).collect::<Result<Vec<_>>>()?;
-    let matrix = Matrix { args, programs, tests, logs };
+    let matrix = Matrix { args, programs, tests: per_backend(args, tests), logs };
     matrix.boot_all(&images)
+}
+
+/// The tests that each backend runs. Without a filter, the second of a kernel leaves out what the
+/// first has shown.
+fn per_backend(args: &Args, tests: BTreeSet<String>) -> Vec<(Backend, BTreeSet<String>)> {
+    let [first, others @ ..] = &args.backend[..] else { return Vec::new() };
+    let mut rest = tests.clone();
+    if args.filter.is_empty() && !others.is_empty() {
+        rest.retain(|test| !is_enough_once(test));
+        let names: Vec<&str> = others.iter().map(|backend| backend.name()).collect();
+        println!(
+            "skipped {} tests of the ledger with {}, run with {}: cargo xtask vm --filter ledger",
+            tests.len() - rest.len(),
+            names.join(" and "),
+            first.name()
+        );
+    }
+    let others = others.iter().map(|backend| (*backend, rest.clone()));
+    [(*first, tests)].into_iter().chain(others).collect()
 }
 
 struct Matrix<'a> {
     args: &'a Args,
     programs: Programs,
-    tests: BTreeSet<String>,
+    tests: Vec<(Backend, BTreeSet<String>)>,
     logs: PathBuf,
 }
 
@@ -105,8 +116,8 @@ impl Matrix<'_> {
         };
         let console = lines(&machine.console_log()).unwrap_or_default();
         let mut runs = Vec::new();
-        for backend in &self.args.backend {
-            let mut run = self.run_of(image.kernel, *backend, &printed, &outcome);
+        for (backend, tests) in &self.tests {
+            let mut run = self.run_of(image.kernel, (*backend, tests), &printed, &outcome);
             run.problems.extend(kernel_problems(&console, &machine.console_log()));
             let [passed, failed, skipped, missing] =
                 [Verdict::Passed, Verdict::Failed, Verdict::Skipped, Verdict::Missing]
@@ -129,7 +140,7 @@ impl Matrix<'_> {
     fn run_of(
         &self,
         kernel: Kernel,
-        backend: Backend,
+        (backend, tests): (Backend, &BTreeSet<String>),
         printed: &[String],
         outcome: &Outcome,
     ) -> Run {
@@ -140,7 +151,7 @@ impl Matrix<'_> {
         let mut run = Run {
             kernel: kernel.name.to_owned(),
             backend: backend.to_owned(),
-            tests: parse(&own, &self.tests),
+            tests: parse(&own, tests),
             problems: Vec::new(),
         };
         let exit = format!("end {backend} ");
@@ -169,7 +180,7 @@ impl Matrix<'_> {
 }
 
 /// The shell commands that run the tests with each backend.
-fn job(args: &Args, tests: &BTreeSet<String>) -> String {
+fn job(args: &Args, tests: &[(Backend, BTreeSet<String>)]) -> String {
     // Each line gets its backend's name, so that runs at the same time can be told apart.
     let mut job = "export PORT_OBSERVER=/bin/port-observer PORT_OBSERVER_IN_VM=1\n\
          run() {\n\
@@ -181,7 +192,7 @@ fn job(args: &Args, tests: &BTreeSet<String>) -> String {
              } | awk -v backend=\"$1\" '{ print \"[\" backend \"] \" $0; fflush() }' >/dev/ttyS1\n\
          }\n"
     .to_owned();
-    for backend in &args.backend {
+    for (backend, tests) in tests {
         let calls = sittings(&args.filter, tests).into_iter().map(|sitting| {
             let arguments: Vec<String> = sitting.iter().map(|argument| quoted(argument)).collect();
             format!("{TESTS} {} 9>&- </dev/null 2>&1 || code=$?\n", arguments.join(" "))

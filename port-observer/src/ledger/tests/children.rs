@@ -40,3 +40,21 @@ fn a_socket_that_connected_to_itself_keeps_its_owner() {
     let said = book.tell(SOCKET, to_web(40000), CLOSED);
     assert_eq!(said, ["release closed 40000>10.0.0.9:80 curl 20ns"]);
 }
+
+#[test]
+fn the_release_of_a_child_that_was_not_told_of_says_nothing() {
+    let mut book = Book::new();
+    book.tell(OTHER, bound(40000), bind("web"));
+    assert_eq!(book.tell(OTHER, bound(40000), Kind::Listen), NO_LINES);
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    assert_eq!(book.totals(), (1, 0, 0));
+}
+
+#[test]
+fn neither_does_one_outside_of_the_range_whose_listener_is_gone() {
+    let mut book = Book::new();
+    book.apply(spaces::settings(40000, 40099, 0, 0));
+    assert_eq!(book.tell(SOCKET, to_web(39999), CLOSED), NO_LINES);
+    let said = book.tell(SOCKET, to_web(40000), CLOSED);
+    assert_eq!(said, ["release closed 40000>10.0.0.9:80 -"], "the kernel may have chosen it");
+}

@@ -103,6 +103,46 @@ fn an_acquire_that_the_list_was_faster_than_is_the_same_port() {
 }
 
 #[test]
+fn an_acquire_that_a_later_list_was_faster_than_is_told_as_one() {
+    for (kind, said) in [
+        (connect("curl"), "acquire connect 40000>10.0.0.9:80 curl"),
+        (bind("curl"), "acquire bind 40000>10.0.0.9:80 curl"),
+    ] {
+        let mut book = Book::new();
+        book.scan_begins();
+        book.scan_ends();
+        book.scan_begins();
+        let mut found = existing(Some(SOCKET), to_web(40000), TcpState::SYN_SENT);
+        found.sharing.connect_bind = matches!(kind, Kind::Acquire { via: Via::Connect, .. });
+        assert_eq!(book.apply(Event::Existing(Box::new(found))), NO_LINES);
+        assert_eq!(book.tell(SOCKET, to_web(40000), kind), [said]);
+        assert_eq!(book.scan_ends(), NO_LINES);
+        assert_eq!(book.totals(), (1, 0, 0));
+        assert_eq!(book.ledger.holdings().len(), 1);
+    }
+}
+
+#[test]
+fn what_a_later_scan_has_found_is_told_at_its_end_or_before_its_release() {
+    let mut book = Book::new();
+    book.scan_begins();
+    book.scan_ends();
+    book.scan_begins();
+    book.finds(OTHER, to_web(40001), TcpState::ESTABLISHED);
+    book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    book.finds(ENTRY, to_web(40002), TcpState::ESTABLISHED);
+    book.ledger.holdings.advance(LATER);
+    let mut out = Vec::new();
+    let (time_ns, socket, flow) = (LATER, SOCKET, to_web(40000));
+    let event = Event::Socket(SocketEvent { time_ns, socket, flow, kind: CLOSED });
+    book.ledger.apply(LATER, event, &mut out);
+    let said: Vec<String> = out.iter().map(|report| line(&report.body)).collect();
+    assert_eq!(said, ["existing 40000>10.0.0.9:80 old", "release closed 40000>10.0.0.9:80 old"]);
+    let said = book.scan_ends();
+    assert_eq!(said, ["existing 40001>10.0.0.9:80 old", "existing 40002>10.0.0.9:80 old"]);
+}
+
+#[test]
 fn what_was_known_and_is_not_found_is_gone() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));

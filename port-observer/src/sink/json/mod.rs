@@ -49,8 +49,8 @@ impl<W: Write> Json<W> {
     /// The objects of the processes that the line names beside its own.
     fn holders(&mut self, body: &Body) -> io::Result<Objects> {
         let holders = match body {
-            Body::Exhausted { story: Some(story), .. } => &story.holders,
-            Body::Conflict { holders, .. } => holders,
+            Body::Exhausted { story: Some(story), .. } => &story.holders[..],
+            Body::Conflict { holders, .. } => &holders[..],
             Body::Summary(summary) => {
                 let processes = summary.processes.iter().map(|of| of.process.as_ref());
                 return self.processes.of_holders(processes);

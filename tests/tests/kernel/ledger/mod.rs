@@ -10,5 +10,6 @@ mod fill;
 mod forecast;
 mod reconcile;
 mod record;
+mod report;
 mod snapshot;
 mod truth;

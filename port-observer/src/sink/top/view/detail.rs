@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     event::TcpState,
-    forensics::{Incident, text::because},
+    forensics::{Incident, words::because},
     ledger::PlaceUse,
     process::Process,
     report::{Holder, Holding, Story, used_percent},

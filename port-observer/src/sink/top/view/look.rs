@@ -3,7 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::{forensics::text::sparkline, ledger::Holds, report::Level};
+use crate::{forensics::words::sparkline, ledger::Holds, report::Level};
 
 /// What may be drawn with.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,103 @@
+// The picture itself, drawn by uPlot.
+
+/** A colour of the theme that is in force. */
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function colorOf(series, number) {
+  return series[number].others ? color("others") : color("series").split(" ")[number];
+}
+
+/** Stripes over the colour: TIME_WAIT. */
+function striped(fill) {
+  const size = Math.round(8 * devicePixelRatio);
+  const tile = element("canvas", { width: size, height: size });
+  const context = tile.getContext("2d");
+  context.fillStyle = fill;
+  context.fillRect(0, 0, size, size);
+  context.strokeStyle = color("hatch");
+  context.lineWidth = size / 3;
+  for (const shift of [-size, 0, size]) {
+    context.beginPath();
+    context.moveTo(shift - size / 2, size * 1.5);
+    context.lineTo(shift + size * 1.5, -size / 2);
+    context.stroke();
+  }
+  return context.createPattern(tile, "repeat");
+}
+
+/** Where calls were refused: a shade over it, and a mark on top. */
+function drawRefused(plot, timeline, times) {
+  const { ctx: context, bbox } = plot;
+  const right = bbox.left + bbox.width;
+  context.save();
+  context.fillStyle = color("refused");
+  timeline.refused.forEach((count, at) => {
+    if (count === 0) return;
+    const ends = [times[at], times[at] + timeline.step_seconds];
+    const [from, to] = ends.map((time) => Math.round(plot.valToPos(time, "x", true)));
+    const [x, end] = [Math.max(from, bbox.left), Math.min(Math.max(to, from + 2), right)];
+    if (x >= end) return;
+    context.globalAlpha = 0.2;
+    context.fillRect(x, bbox.top, end - x, bbox.height);
+    context.globalAlpha = 1;
+    context.fillRect(x, bbox.top, end - x, 6 * devicePixelRatio);
+  });
+  context.restore();
+}
+
+/** What uPlot is told to draw. */
+function optionsOf({ timeline, series, layers, times, size }) {
+  const stepped = uPlot.paths.stepped({ align: 1 });
+  const line = { paths: stepped, points: { show: false }, spanGaps: false };
+  const axis = {
+    stroke: color("quiet"),
+    grid: { stroke: color("line"), width: 1 },
+    ticks: { stroke: color("line"), width: 1 },
+    font: "12px system-ui, sans-serif",
+  };
+  const fills = layers.map(({ number, isTimeWait }) => {
+    const fill = colorOf(series, number);
+    return isTimeWait ? striped(fill) : fill;
+  });
+  return {
+    ...size,
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+    scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(1, high) * 1.08] } },
+    series: [
+      {},
+      ...layers.map(({ number }, at) => ({
+        ...line,
+        stroke: colorOf(series, number),
+        width: 1,
+        fill: at === 0 ? () => fills[0] : undefined,
+      })),
+      { ...line, stroke: color("capacity"), width: 2, dash: [8, 5] },
+    ],
+    bands: layers.slice(1).map((_, at) => ({ series: [at + 2, at + 1], fill: () => fills[at + 1] })),
+    axes: [
+      { ...axis, space: 80, values: axisTimes },
+      { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) },
+    ],
+    cursor: {
+      sync: { key: "ports", scales: ["x", null] },
+      drag: { x: true, y: false, setScale: true },
+      points: { show: false },
+      y: false,
+    },
+    legend: { show: false },
+    hooks: { draw: [(plot) => drawRefused(plot, timeline, times)] },
+  };
+}
+
+/** Times of day along the axis, with the day where it is another. */
+function axisTimes(_, seconds) {
+  let day = "";
+  return seconds.map((second) => {
+    const [date, time] = timeText(second, second % 1 === 0 ? 1 : 0.5).split(" ");
+    const isNew = date !== day;
+    day = date;
+    return isNew ? `${time}\n${date}` : time;
+  });
+}

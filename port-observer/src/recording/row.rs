@@ -1,0 +1,316 @@
+//! An event about a socket, flat: as it is recorded.
+
+use crate::{
+    event::{
+        Event, Existing, Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState,
+        Via,
+    },
+    process::Process,
+    report::Caller,
+};
+
+/// The types of [`Row`]s, by the number that a recording has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowType {
+    /// [`Kind::Acquire`]
+    Acquire = 1,
+    /// [`Kind::Exhausted`]
+    Exhausted = 2,
+    /// [`Kind::Conflict`]
+    Conflict = 3,
+    /// [`Kind::Inherit`]
+    Inherit = 4,
+    /// [`Kind::Listen`]
+    Listen = 5,
+    /// [`Kind::Accept`]
+    Accept = 6,
+    /// [`Kind::CallStart`]
+    CallStart = 7,
+    /// [`Kind::TimeWait`]
+    TimeWait = 8,
+    /// [`Kind::FinReceived`]
+    FinReceived = 9,
+    /// [`Kind::Release`]
+    Release = 10,
+    /// [`Kind::State`]
+    State = 11,
+    /// [`Existing`]
+    Existing = 12,
+}
+
+impl RowType {
+    /// All, by number less one.
+    pub const ALL: [Self; 12] = [
+        Self::Acquire,
+        Self::Exhausted,
+        Self::Conflict,
+        Self::Inherit,
+        Self::Listen,
+        Self::Accept,
+        Self::CallStart,
+        Self::TimeWait,
+        Self::FinReceived,
+        Self::Release,
+        Self::State,
+        Self::Existing,
+    ];
+}
+
+/// The bits of [`Row::flags`].
+pub mod flags {
+    /// `Sharing::connect_bind`
+    pub const CONNECT_BIND: u16 = 1;
+    /// `Sharing::ipv6_only`
+    pub const IPV6_ONLY: u16 = 2;
+    /// `Kind::TimeWait::done`
+    pub const DONE: u16 = 4;
+    /// `Reuse::fin_wait2`
+    pub const FIN_WAIT2: u16 = 8;
+    /// `Reuse::timestamps`
+    pub const TIMESTAMPS: u16 = 16;
+    /// `Existing::reuse` is there.
+    pub const REUSE: u16 = 32;
+    /// `Existing::blocked` is known.
+    pub const KNOWS_BLOCKED: u16 = 64;
+    /// And true; of a holding: a bind() has succeeded on its port.
+    pub const BLOCKED: u16 = 128;
+    /// [`crate::event::Kind::Again`]
+    pub const AGAIN: u16 = 256;
+}
+
+/// About a socket. What its type has no use for is not set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Which event.
+    pub row_type: RowType,
+    /// The socket; 0 where its identity is not known.
+    pub socket: u64,
+    /// Where it is.
+    pub flow: Flow,
+    /// Who called; of a release or TIME_WAIT, whose port it is, for those who read the recording.
+    pub caller: Option<Whose>,
+    /// By which call.
+    pub via: Option<Via>,
+    /// The port asked for.
+    pub requested_port: Option<u16>,
+    /// What the caller got.
+    pub errno: Option<i32>,
+    /// Why it was released.
+    pub reason: Option<Reason>,
+    /// The state before.
+    pub old_state: Option<TcpState>,
+    /// The state.
+    pub state: Option<TcpState>,
+    /// How long the kernel searched.
+    pub search_ns: Option<u64>,
+    /// The listener, or the TIME_WAIT entry.
+    pub other_socket: Option<u64>,
+    /// The interface that it is bound to, 0: any.
+    pub device: u32,
+    /// See [`flags`].
+    pub flags: u16,
+}
+
+/// A process and thread, compared by what they are.
+#[derive(Clone, Debug)]
+pub struct Whose(pub Caller);
+
+impl PartialEq for Whose {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.tid == other.0.tid && *self.0.process == *other.0.process
+    }
+}
+
+impl Row {
+    fn new(row_type: RowType, socket: SocketId, flow: Flow) -> Self {
+        Self {
+            row_type,
+            socket: socket.0,
+            flow,
+            caller: None,
+            via: None,
+            requested_port: None,
+            errno: None,
+            reason: None,
+            old_state: None,
+            state: None,
+            search_ns: None,
+            other_socket: None,
+            device: 0,
+            flags: 0,
+        }
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn set(&mut self, flag: u16, is_set: bool) {
+        if is_set {
+            self.flags |= flag;
+        }
+    }
+
+    /// Puts a socket's sharing in.
+    pub fn set_sharing(&mut self, sharing: Sharing) {
+        self.set(flags::CONNECT_BIND, sharing.connect_bind);
+        self.set(flags::IPV6_ONLY, sharing.ipv6_only);
+        self.device = sharing.device;
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing {
+            connect_bind: self.has(flags::CONNECT_BIND),
+            ipv6_only: self.has(flags::IPV6_ONLY),
+            device: self.device,
+        }
+    }
+
+    fn set_reuse(&mut self, reuse: Reuse) {
+        self.set(flags::FIN_WAIT2, reuse.fin_wait2);
+        self.set(flags::TIMESTAMPS, reuse.timestamps);
+    }
+
+    fn reuse(&self) -> Reuse {
+        Reuse { fin_wait2: self.has(flags::FIN_WAIT2), timestamps: self.has(flags::TIMESTAMPS) }
+    }
+
+    /// What of an event about a socket is recorded.
+    pub(super) fn of_socket(event: &SocketEvent) -> Self {
+        Self::of_kind(event, &event.kind)
+    }
+
+    fn of_kind(event: &SocketEvent, kind: &Kind) -> Self {
+        let row = |row_type| Self::new(row_type, event.socket, event.flow);
+        match kind {
+            Kind::Acquire { via, requested_port, search_ns, task: _, sharing } => {
+                let mut row = Self {
+                    via: Some(*via),
+                    requested_port: *requested_port,
+                    search_ns: *search_ns,
+                    ..row(RowType::Acquire)
+                };
+                row.set_sharing(*sharing);
+                row
+            }
+            Kind::Exhausted { via, errno, search_ns, task: _ } => Self {
+                via: Some(*via),
+                errno: Some(*errno),
+                search_ns: *search_ns,
+                ..row(RowType::Exhausted)
+            },
+            Kind::Conflict { via, errno, task: _ } => {
+                Self { via: Some(*via), errno: Some(*errno), ..row(RowType::Conflict) }
+            }
+            Kind::Inherit { listener, sharing } => {
+                let mut row = Self { other_socket: Some(listener.0), ..row(RowType::Inherit) };
+                row.set_sharing(*sharing);
+                row
+            }
+            Kind::Listen => row(RowType::Listen),
+            Kind::Accept { .. } => row(RowType::Accept),
+            Kind::CallStart { .. } => row(RowType::CallStart),
+            Kind::TimeWait { successor, done, reuse } => {
+                let mut row =
+                    Self { other_socket: successor.map(|id| id.0), ..row(RowType::TimeWait) };
+                row.set(flags::DONE, *done);
+                row.set_reuse(*reuse);
+                row
+            }
+            Kind::FinReceived => row(RowType::FinReceived),
+            Kind::Release { reason } => Self { reason: Some(*reason), ..row(RowType::Release) },
+            // It is told once more at most.
+            Kind::Again(kind) => {
+                let mut row = Self::of_kind(event, kind);
+                row.set(flags::AGAIN, true);
+                row
+            }
+            Kind::State { old, new } => {
+                Self { old_state: Some(*old), state: Some(*new), ..row(RowType::State) }
+            }
+        }
+    }
+
+    /// What of a port that was found held is recorded.
+    pub(super) fn of_existing(existing: &Existing) -> Self {
+        let socket = existing.socket.unwrap_or(SocketId(0));
+        let mut row = Self {
+            state: Some(existing.state),
+            ..Self::new(RowType::Existing, socket, existing.flow)
+        };
+        row.set_sharing(existing.sharing);
+        if let Some(reuse) = existing.reuse {
+            row.set(flags::REUSE, true);
+            row.set_reuse(reuse);
+        }
+        if let Some(blocked) = existing.blocked {
+            row.set(flags::KNOWS_BLOCKED, true);
+            row.set(flags::BLOCKED, blocked);
+        }
+        row
+    }
+
+    fn task(&self) -> Option<Task> {
+        let Whose(Caller { process, tid }) = self.caller.as_ref()?;
+        let Process { pid, name, uid, start_time_ns, .. } = &**process;
+        Some(Task {
+            pid: *pid,
+            tid: *tid,
+            name: name.clone(),
+            uid: uid.unwrap_or(0),
+            start_time_ns: *start_time_ns,
+            cgroup_id: 0,
+        })
+    }
+
+    /// The event that it was; `None` when what its type needs is not there.
+    pub(super) fn event(&self, time_ns: u64) -> Option<Event> {
+        let (socket, flow) = (SocketId(self.socket), self.flow);
+        let kind = match self.row_type {
+            RowType::Acquire => Kind::Acquire {
+                via: self.via?,
+                requested_port: self.requested_port,
+                search_ns: self.search_ns,
+                task: self.task(),
+                sharing: self.sharing(),
+            },
+            RowType::Exhausted => Kind::Exhausted {
+                via: self.via?,
+                errno: self.errno?,
+                search_ns: self.search_ns,
+                task: self.task(),
+            },
+            RowType::Conflict => {
+                Kind::Conflict { via: self.via?, errno: self.errno?, task: self.task() }
+            }
+            RowType::Inherit => {
+                Kind::Inherit { listener: SocketId(self.other_socket?), sharing: self.sharing() }
+            }
+            RowType::Listen => Kind::Listen,
+            RowType::Accept => Kind::Accept { task: self.task()? },
+            RowType::CallStart => Kind::CallStart { task: self.task()? },
+            RowType::TimeWait => Kind::TimeWait {
+                successor: self.other_socket.map(SocketId),
+                done: self.has(flags::DONE),
+                reuse: self.reuse(),
+            },
+            RowType::FinReceived => Kind::FinReceived,
+            RowType::Release => Kind::Release { reason: self.reason? },
+            RowType::State => Kind::State { old: self.old_state?, new: self.state? },
+            RowType::Existing => {
+                return Some(Event::Existing(Box::new(Existing {
+                    time_ns,
+                    socket: (self.socket != 0).then_some(socket),
+                    flow,
+                    state: self.state?,
+                    reuse: self.has(flags::REUSE).then(|| self.reuse()),
+                    sharing: self.sharing(),
+                    blocked: self.has(flags::KNOWS_BLOCKED).then(|| self.has(flags::BLOCKED)),
+                    task: self.task(),
+                })));
+            }
+        };
+        let kind = if self.has(flags::AGAIN) { Kind::Again(Box::new(kind)) } else { kind };
+        Some(Event::Socket(SocketEvent { time_ns, socket, flow, kind }))
+    }
+}
