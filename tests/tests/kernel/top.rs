@@ -207,7 +207,9 @@ fn a_locale_without_unicode_and_no_color_are_followed() {
         let directory = Directory::make();
         let _servers = servers();
         let _held = holder(&directory, "holder", 90, SERVER);
-        let terminal = top(inode, &[])?;
+        let terminal = top(inode, &["--view", "destinations"])?;
+        terminal.sees("the destination", |screen| screen.contains("█████████░"));
+        assert!(has_color(&terminal), "{:?}", terminal.colors());
         terminal.keys(&["q"]);
         terminal.sees("its end", is_over);
         let netns = inode.to_string();
@@ -216,11 +218,16 @@ fn a_locale_without_unicode_and_no_color_are_followed() {
         let screen =
             terminal.sees("the destination", |screen| screen.contains("127.0.0.1 -> 127.0.0.1:80"));
         assert!(screen.is_ascii() && screen.contains("#########."), "{screen}");
-        let colors = terminal.colors();
-        let has_color = |number: u8| colors.contains(&format!("\x1b[{number}m"));
-        assert!(!(30..=37).chain(90..=97).any(has_color), "{colors:?}");
+        assert!(!has_color(&terminal), "{:?}", terminal.colors());
         Some(())
     });
+}
+
+/// Whether any of the sixteen colours is on the screen.
+fn has_color(terminal: &Terminal) -> bool {
+    let colors = terminal.colors();
+    let is_named = |number: u8| colors.contains(&format!("\x1b[{number}m"));
+    (30..=37).chain(90..=97).any(is_named)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod ask;
 mod feed;
 mod screen;
+mod sixteen;
 pub mod state;
 pub mod view;
 

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     future::poll_fn,
-    io::{self, BufWriter, IsTerminal as _, Read as _, Seek as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Seek as _, Write as _},
     mem::ManuallyDrop,
     os::fd::{AsFd as _, OwnedFd},
     panic,
@@ -31,6 +31,7 @@ use nix::{
 use ratatui::{Terminal, backend::CrosstermBackend};
 
 use super::{
+    sixteen::Sixteen,
     state::{Key, State},
     view::{self, Look, Places},
 };
@@ -38,7 +39,7 @@ use crate::sink::unbuffered_output;
 
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    terminal: Terminal<CrosstermBackend<Sixteen<File>>>,
     /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
     input: ManuallyDrop<EventStream>,
     look: Look,
@@ -60,7 +61,7 @@ impl Screen {
     pub fn open(look: Look) -> io::Result<Self> {
         give_back_on_panic();
         take()?;
-        let out = BufWriter::with_capacity(1 << 16, unbuffered_output()?);
+        let out = Sixteen::new(unbuffered_output()?);
         // From here on dropping gives it back.
         let terminal = Terminal::new(CrosstermBackend::new(out));
         let terminal = terminal.inspect_err(|_| give_back())?;
