@@ -117,6 +117,15 @@ fn a_filter_is_shown_while_it_is_typed_and_after() {
     after("filter_kept", busy, View::Ports, &kept);
 }
 
+#[test]
+fn what_a_backend_does_not_see_is_not_said_to_be_none() {
+    let mut host = Host::new(View::Failures);
+    host.begin("poll");
+    let text = terminal(&mut host, (80, 24), &RICH).backend().to_string();
+    assert!(text.contains("not seen by comparing sockets (poll)"), "{text}");
+    assert!(text.contains("poll, not exact"), "{text}");
+}
+
 fn cells(buffer: &Buffer) -> impl Iterator<Item = &ratatui::buffer::Cell> {
     buffer.content().iter()
 }

@@ -74,21 +74,26 @@ impl Host {
             now_ns: 10 * SECOND,
             socket: 0,
         };
-        let start = Start {
-            host: "web-1".to_owned(),
-            kernel: "6.18.5".to_owned(),
-            version: "0.1.0".into(),
-            backend: "fexit",
-            exact: true,
-            missing: Vec::new(),
-            ephemeral_range: Vec::new(),
-        };
         host.feed.set_offset(OFFSET_NS);
-        host.take(&[Report { time_ns: host.now_ns, body: Body::Start(start) }]);
+        host.begin("fexit");
         host.namespace(NETNS, &[], 40_000, 40_099);
         host.apply(Event::ScanBegins);
         host.apply(Event::ScanEnded { skipped: Vec::new() });
         host
+    }
+
+    /// The first line, of this backend.
+    pub fn begin(&mut self, backend: &'static str) {
+        let start = Start {
+            host: "web-1".to_owned(),
+            kernel: "6.18.5".to_owned(),
+            version: "0.1.0".into(),
+            backend,
+            exact: backend == "fexit",
+            missing: Vec::new(),
+            ephemeral_range: Vec::new(),
+        };
+        self.take(&[Report { time_ns: self.now_ns, body: Body::Start(start) }]);
     }
 
     /// The settings of a namespace; the first ten ports from the eleventh on are reserved.

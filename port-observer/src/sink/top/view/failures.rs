@@ -13,6 +13,7 @@ use super::{
     table::{self, Column, Row, Table},
 };
 use crate::{
+    probe::Backend,
     report::Port,
     sink::{
         table::{
@@ -66,7 +67,13 @@ pub fn draw(
     on_screen.of_table(area, View::Failures, is_double);
     if rows.is_empty() {
         let since = state.picture.since.saturating_mul(1_000_000_000);
+        let header = &state.picture.header;
         let text = match state.picture.failed {
+            // Not seen is not the same as none.
+            0 if header.backend == Backend::Poll.name() => {
+                "not seen by comparing sockets (poll): `port-observer doctor` says what is needed"
+                    .into()
+            }
             0 => format!("no call was refused a port since {}", look.time_of_day(since, offset_ns)),
             _ => "none that the filter lets through".to_owned(),
         };
