@@ -122,7 +122,10 @@ fn what_a_backend_does_not_see_is_not_said_to_be_none() {
     let mut host = Host::new(View::Failures);
     host.begin("poll");
     let text = terminal(&mut host, (80, 24), &RICH).backend().to_string();
-    assert!(text.contains("not seen by comparing sockets (poll)"), "{text}");
+    assert!(
+        text.contains("poll does not see failed calls: `port-observer doctor` says what is needed"),
+        "{text}"
+    );
     assert!(text.contains("poll, not exact"), "{text}");
 }
 

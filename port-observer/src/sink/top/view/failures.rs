@@ -71,8 +71,7 @@ pub fn draw(
         let text = match state.picture.failed {
             // Not seen is not the same as none.
             0 if header.backend == Backend::Poll.name() => {
-                "not seen by comparing sockets (poll): `port-observer doctor` says what is needed"
-                    .into()
+                "poll does not see failed calls: `port-observer doctor` says what is needed".into()
             }
             0 => format!("no call was refused a port since {}", look.time_of_day(since, offset_ns)),
             _ => "none that the filter lets through".to_owned(),
