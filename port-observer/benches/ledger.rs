@@ -3,25 +3,22 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts and times, to be divided")]
 
+mod holdings;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     hint::black_box,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
 
 use port_observer::{
-    event::{
-        Endpoint, Event, Exec, Flow, Fork, Kind, NamespaceSettings, Protocol, Reason, Reuse,
-        Sharing, SocketEvent, SocketId, Task, Via,
-    },
-    ledger::{Ledger, Options, Who},
-    ports::{PortRange, Ports, ReservedPorts},
-    process::Process,
+    event::{Event, Kind, Reason, Reuse, SocketId},
+    ledger::Ledger,
     report::Report,
 };
+
+use holdings::{Fifty, HOLDINGS, connect, event, flow, ledger, median};
 
 /// Counts what is allocated.
 struct Counting;
@@ -46,86 +43,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const NETNS: u32 = 4_026_531_840;
-const PROCESSES: u32 = 50;
-const HOLDINGS: u32 = 100_000;
-
-/// Knows fifty processes.
-struct Fifty(Vec<Arc<Process>>);
-
-impl Who for Fifty {
-    fn resolve(&mut self, task: &Task) -> Arc<Process> {
-        Arc::clone(&self.0[task.pid as usize % self.0.len()])
-    }
-
-    fn exec(&mut self, _: &Exec) {}
-
-    fn fork(&mut self, _: &Fork) {}
-}
-
-fn ledger() -> Ledger<Fifty> {
-    let process = |pid| Process { pid, name: format!("server-{pid}"), ..Process::default() };
-    let who = Fifty((0..PROCESSES).map(|pid| Arc::new(process(pid))).collect());
-    let mut ledger = Ledger::new(who, Options::default());
-    let settings = NamespaceSettings {
-        netns: NETNS,
-        names: Vec::new(),
-        ports: Ports {
-            ephemeral: PortRange { min: 1024, max: 65535 },
-            reserved: ReservedPorts::default(),
-        },
-        tw_reuse: 2,
-        tw_reuse_delay_ms: 1000,
-    };
-    ledger.apply(0, Event::Namespace(Box::new(settings)), &mut Vec::new());
-    ledger
-}
-
-/// The flow of the nth holding, spread over so many destinations.
-fn flow(index: u32, destinations: u32) -> Flow {
-    let remote = 0x0a00_0000 + index % destinations;
-    let port = 1024 + (index / destinations.max(2) + index) % 64_000;
-    Flow {
-        netns: NETNS,
-        protocol: Protocol::Tcp,
-        local: Endpoint::new(IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9)), port as u16),
-        remote: Some(Endpoint::new(IpAddr::V4(Ipv4Addr::from_bits(remote)), 443)),
-    }
-}
-
-fn event(time_ns: u64, socket: u64, flow: Flow, kind: Kind) -> Event {
-    Event::Socket(SocketEvent { time_ns, socket: SocketId(socket), flow, kind })
-}
-
-fn connect(index: u32) -> Kind {
-    let task = Task {
-        pid: index % PROCESSES,
-        tid: index,
-        name: String::from("server"),
-        uid: 0,
-        start_time_ns: 1,
-        cgroup_id: 1,
-    };
-    Kind::Acquire {
-        via: Via::Connect,
-        requested_port: Some(0),
-        search_ns: Some(900),
-        task: Some(task),
-        sharing: Sharing::default(),
-    }
-}
-
 /// Fills a ledger; returns it and the bytes that it takes.
 fn filled(destinations: u32) -> (Ledger<Fifty>, usize) {
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut ledger = ledger();
     let mut out: Vec<Report> = Vec::new();
-    for index in 0..HOLDINGS {
-        let time_ns = u64::from(index) * 1_000;
-        let id = u64::from(index) + 1;
-        ledger.apply(0, event(time_ns, id, flow(index, destinations), connect(index)), &mut out);
-        out.clear();
-    }
+    holdings::fill(&mut ledger, destinations, &mut |reports| reports.clear(), &mut out);
     assert_eq!(ledger.holdings().len(), HOLDINGS as usize);
     drop(out);
     (ledger, ALLOCATED.load(Ordering::Relaxed) - before)
@@ -166,12 +89,6 @@ fn ns_per_event() -> f64 {
         out.clear();
     }
     began.elapsed().as_nanos() as f64 / count as f64
-}
-
-/// The median of some.
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 fn main() {

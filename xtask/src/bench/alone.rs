@@ -5,13 +5,14 @@ use serde_json::Value;
 use super::render::{begins, items, number};
 
 /// The parts that need no kernel: benchmarks of the program's own package.
-pub const PARTS: [&str; 3] = ["ledger", "record", "report"];
+pub const PARTS: [&str; 4] = ["ledger", "record", "report", "top"];
 
 /// Those that were measured.
 pub fn render(text: &mut String, run: &Value) {
     ledger(text, &run["ledger"]);
     record(text, &run["record"]);
     report(text, &run["report"]);
+    top(text, &run["top"]);
 }
 
 /// The recorder by itself.
@@ -66,5 +67,15 @@ fn ledger(text: &mut String, part: &Value) {
             summary["destinations"],
             number(&summary["milliseconds"]),
         );
+    }
+}
+
+/// A frame of the full screen.
+fn top(text: &mut String, part: &Value) {
+    if !begins(text, "top (100,000 holdings, 100 destinations), ms per frame", part) {
+        return;
+    }
+    for (view, time) in part["milliseconds_per_frame"].as_object().into_iter().flatten() {
+        *text += &format!("  {view:20} {:6.2}\n", number(time));
     }
 }
