@@ -135,9 +135,8 @@ impl Drop for Recorder {
 pub fn run(arguments: &[&str]) -> Output {
     let program = system::program().unwrap_or_else(|error| panic!("{error:#}"));
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = system::spawn(&mut command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    child.wait_with_output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    command.args(arguments);
+    system::output(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// The same, which is to succeed; its standard output.

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use std::{env, fs, io};
@@ -101,7 +101,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<String> {
 /// fork and exec a child holds all descriptors, so that no close is the last one.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
-/// Makes a process.
+/// Makes a process. Nothing else may: see `DESCRIPTORS`.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _guard = DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner);
     // exec is over for the parent while the child is still closing: its sockets are closed before.
@@ -119,7 +119,14 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
             Ok(())
         })
     };
+    #[expect(clippy::disallowed_methods, reason = "the one place that has the guard")]
     command.spawn()
+}
+
+/// Makes a process and waits for its end, with all that it wrote.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command)?.wait_with_output()
 }
 
 fn is_socket(descriptor: i32) -> bool {

@@ -152,9 +152,7 @@ pub fn is_over(screen: &str) -> bool {
 }
 
 fn run(command: &mut Command) -> Result<Output> {
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let child = system::spawn(command).with_context(|| format!("start {command:?}"))?;
-    child.wait_with_output().with_context(|| format!("wait for {command:?}"))
+    system::output(command).with_context(|| format!("run {command:?}"))
 }
 
 fn has_tmux() -> bool {

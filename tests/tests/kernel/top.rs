@@ -1,5 +1,6 @@
 //! The full screen over real traffic, its keys pressed and its screen read in tmux.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tests::child::Traffic;
@@ -7,7 +8,7 @@ use tests::net::{SERVER, ephemeral_range, in_namespace, sysctl};
 use tests::observer::until;
 use tests::recording::{Directory, Recorder};
 use tests::socket::{Held, local, tcp};
-use tests::system::must_load;
+use tests::system::{self, must_load};
 use tests::tmux::{Terminal, backend, is_over};
 
 /// Another server than [`SERVER`].
@@ -169,8 +170,8 @@ fn signals_give_the_terminal_back() {
 fn send(terminal: &Terminal, signal: &str) {
     let shell = format!("$(pgrep --parent {})", terminal.property("#{pane_pid}"));
     let line = format!("pkill -{signal} --parent {shell} port-observer");
-    let sent = std::process::Command::new("sh").args(["-c", &line]).status();
-    assert!(sent.expect("send a signal").success());
+    let sent = system::output(Command::new("sh").args(["-c", &line]));
+    assert!(sent.expect("send a signal").status.success());
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn a_terminal_that_is_gone_ends_it() {
         let terminal = top(inode, &[])?;
         let pattern = format!("top --netns {inode} ");
         let is_there = || {
-            let found = std::process::Command::new("pgrep").args(["--full", &pattern]).output();
+            let found = system::output(Command::new("pgrep").args(["--full", &pattern]));
             !found.expect("look for it").stdout.is_empty()
         };
         assert!(is_there());

@@ -161,7 +161,7 @@ impl<W: Who> Ask<'_, W> {
     }
 
     fn destinations(&self, spaces: Vec<Space>) -> Vec<SpaceRow> {
-        let keys: Vec<SpaceKey> = spaces.iter().map(key).collect();
+        let keys: Vec<SpaceKey> = spaces.iter().map(SpaceKey::from).collect();
         let largest = self.ledger.holdings().largest_holders(&keys, 1);
         let mut rows: Vec<SpaceRow> = spaces.into_iter().map(|space| self.space(space)).collect();
         for (row, largest) in rows.iter_mut().zip(largest) {
@@ -171,7 +171,7 @@ impl<W: Who> Ask<'_, W> {
     }
 
     fn space(&self, space: Space) -> SpaceRow {
-        let did = self.activity.of_space(&key(&space)).copied();
+        let did = self.activity.of_space(&SpaceKey::from(&space)).copied();
         let SpaceActivity { search_ns, last_port, failures, .. } = did.unwrap_or_default();
         let low = self.ports_of(space.netns).map(|ports| ports.ephemeral.min);
         let is_second = |port: u16| low.is_some_and(|low| port % 2 != low % 2);
@@ -231,8 +231,4 @@ impl<W: Who> Ask<'_, W> {
         let rows = all.by_ref().take(PORTS).map(Held::report);
         Detail::Ports { first, last, rows: rows.collect(), more: all.count() }
     }
-}
-
-fn key(space: &Space) -> SpaceKey {
-    SpaceKey { netns: space.netns, protocol: space.protocol, kind: space.kind }
 }

@@ -84,7 +84,8 @@ fn run(arguments: &[&str]) -> (i32, String) {
 
 /// The same of a command that ends in a check.
 pub fn answer(mut command: Command) -> (i32, String) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = system::output(&mut command);
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.stderr.is_empty(), "{output:?}");
     let code = output.status.code().unwrap_or_else(|| panic!("{command:?}: {output:?}"));
     (code, String::from_utf8(output.stdout).expect("text"))

@@ -52,7 +52,8 @@ struct Holding {
 fn program(arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(system::program().expect("the program"));
     command.args(["snapshot", "--color", "never"]).args(arguments);
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = system::output(&mut command);
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {output:?}");
     output
 }

@@ -168,7 +168,7 @@ impl Activity {
     fn refused(&mut self, body: &Body, second: u64) {
         let Body::Exhausted { story: Some(story), .. } = body else { return };
         let space = &story.space;
-        let key = SpaceKey { netns: space.netns, protocol: space.protocol, kind: space.kind };
+        let key = SpaceKey::from(space);
         if let Some(space) = self.space(key, second) {
             space.failures += 1;
         }

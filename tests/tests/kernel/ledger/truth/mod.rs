@@ -5,6 +5,7 @@
 //! asks two questions of it.
 
 mod question;
+mod source;
 mod world;
 
 use std::collections::HashMap;

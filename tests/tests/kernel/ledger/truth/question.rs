@@ -6,7 +6,8 @@ use nix::errno::Errno;
 use tests::lines::{Body, Line, Space};
 use tests::socket::{Held, udp, udp6};
 
-use super::world::{Source, World, canonical, loopback, tcp_for};
+use super::source::Source;
+use super::world::{World, canonical, loopback, tcp_for};
 
 /// More calls than any range of a world has ports.
 const MOST: usize = 400;

@@ -1,0 +1,141 @@
+//! What a round adds to what was told.
+
+use super::*;
+use crate::event::Reuse;
+
+const NETNS: u32 = 7;
+
+fn endpoint(text: &str) -> Endpoint {
+    text.parse::<std::net::SocketAddr>().unwrap().into()
+}
+
+fn flow(protocol: Protocol, local: &str, remote: Option<&str>) -> Flow {
+    Flow { netns: NETNS, protocol, local: endpoint(local), remote: remote.map(endpoint) }
+}
+
+fn round(time_ns: u64, time_waits: &[Flow], udp: &[&str]) -> Round {
+    let udp = udp
+        .iter()
+        .map(|local| DiagSocket {
+            flow: flow(Protocol::Udp, local, None),
+            state: TcpState::CLOSE,
+            time_wait: false,
+            expires_ms: 0,
+            inode: 5,
+            uid: 0,
+            cookie: 99,
+            ipv6: false,
+            v6only: None,
+            interface: 0,
+            cgroup_id: 0,
+        })
+        .collect();
+    let namespaces = HashSet::from([NETNS]);
+    let time_waits = time_waits.iter().map(|&flow| (flow, false)).collect();
+    Round { time_ns, namespaces, time_waits, udp }
+}
+
+fn kinds(events: &[Event]) -> Vec<&Kind> {
+    events
+        .iter()
+        .map(|event| match event {
+            Event::Socket(event) => &event.kind,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn time_wait_that_the_kernel_no_longer_lists_has_ended() {
+    let mut completion = Completion::default();
+    let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+    let now = 100_000_000_000;
+    let compare = |completion: &mut Completion, listed: &[Flow], since: u64| {
+        completion.compare(&round(now, listed, &[]), [(entry, since)].into_iter(), |_| None)
+    };
+    assert_eq!(compare(&mut completion, &[entry], 1), []);
+    // Began after the look.
+    assert_eq!(compare(&mut completion, &[], now), []);
+    assert_eq!(
+        kinds(&compare(&mut completion, &[], now - TIME_WAIT_NS)),
+        [&Kind::Release { reason: Reason::TimeWaitExpired }]
+    );
+    assert_eq!(
+        kinds(&compare(&mut completion, &[], now - 1)),
+        [&Kind::Release { reason: Reason::Reconciled }]
+    );
+}
+
+#[test]
+fn the_late_fin_of_a_time_wait_entry_is_told_once() {
+    let mut completion = Completion::default();
+    let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+    let reuse = Reuse { fin_wait2: true, timestamps: true };
+    completion.pass(&mut Event::Socket(SocketEvent {
+        time_ns: 5,
+        socket: SocketId(7),
+        flow: entry,
+        kind: Kind::TimeWait { successor: None, done: false, reuse },
+    }));
+    let mut compare = |time_ns, listed: &[(Flow, bool)]| {
+        let mut round = round(time_ns, &[], &[]);
+        round.time_waits.extend(listed.iter().copied());
+        completion.compare(&round, std::iter::empty(), |_| None)
+    };
+    // Began after the look.
+    assert_eq!(compare(4, &[]), []);
+    assert_eq!(compare(6, &[(entry, true)]), []);
+    assert_eq!(kinds(&compare(7, &[(entry, false)])), [&Kind::FinReceived]);
+    assert_eq!(compare(8, &[(entry, false)]), []);
+}
+
+#[test]
+fn a_udp_port_that_nobody_told_of_is_found_and_its_end_joined_to_it() {
+    let mut completion = Completion::default();
+    let none = || std::iter::empty::<(Flow, u64)>();
+    assert_eq!(completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+    let found =
+        completion.compare(&round(2, &[], &["0.0.0.0:53", "0.0.0.0:4000"]), none(), |_| None);
+    assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+    let mut event = Event::Socket(SocketEvent {
+        time_ns: 3,
+        socket: SocketId(0xffff_8880_0000_0000),
+        flow: flow(Protocol::Udp, "0.0.0.0:4000", None),
+        kind: Kind::Release { reason: Reason::Closed },
+    });
+    completion.pass(&mut event);
+    assert!(matches!(event, Event::Socket(SocketEvent { socket: SocketId(99), .. })));
+    assert_eq!(completion.compare(&round(4, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+}
+
+#[test]
+fn a_udp_port_that_a_later_scan_finds_first_is_left_to_the_comparison() {
+    let mut completion = Completion::default();
+    let none = || std::iter::empty::<(Flow, u64)>();
+    let scanned = |local: &str| Existing {
+        time_ns: 1,
+        socket: Some(SocketId(7)),
+        flow: flow(Protocol::Udp, local, None),
+        state: TcpState::CLOSE,
+        reuse: None,
+        sharing: Sharing::default(),
+        blocked: None,
+        task: None,
+    };
+    assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "held before");
+    completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None);
+    assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "known");
+    assert!(!completion.pass_existing(&mut scanned("0.0.0.0:4000")), "taken since");
+    let told = completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
+    assert!(matches!(kinds(&told)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+}
+
+#[test]
+fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
+    let mut completion = Completion::default();
+    let none = || std::iter::empty::<(Flow, u64)>();
+    completion.compare(&round(1, &[], &[]), none(), |_| None);
+    completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
+    let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);
+    assert_eq!(kinds(&gone), [&Kind::Release { reason: Reason::Reconciled }]);
+}
