@@ -99,6 +99,11 @@ impl Namespace {
         setns(&self.file, CloneFlags::CLONE_NEWNET).expect("enter a network namespace");
     }
 
+    /// What keeps it, without a process in it.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Keeps it until this process ends, so that no other one gets its inode number: what is said
     /// of its last entries would be taken for the other's.
     pub fn keep(&self) {

@@ -9,6 +9,7 @@ mod source;
 mod world;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -51,6 +52,8 @@ struct Result {
     seed: u64,
     answers: Vec<Answer>,
     story: String,
+    /// Kept while the observer runs, so that no other one gets its inode number.
+    namespace: Option<File>,
 }
 
 impl Result {
@@ -67,6 +70,8 @@ fn as_many_calls_succeed_as_the_headroom_says() {
         let Some(observer) = Observer::own(&ARGUMENTS) else { return };
         results.extend(in_threads(seeds, &|seeds| all(&observer, make(seeds))));
         without_loss(observer);
+        // Each round of the next observer would look into them.
+        results.iter_mut().for_each(|result| result.namespace = None);
     }
     judge(results, |seeds| {
         let observer = Observer::own(&ARGUMENTS).expect("it has run before");
@@ -143,7 +148,7 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
         })
         .collect();
     let lines = collected(observer, from, &asked);
-    let answer = |(world, (inode, is_odd, asked)): (&World, &(u32, bool, Vec<Asked>))| {
+    let answer = |(world, (inode, is_odd, asked)): (World, &(u32, bool, Vec<Asked>))| {
         let mut lines = lines.get(inode).map_or(&[][..], Vec::as_slice);
         let answer = |asked: &Asked| {
             let end = asked.end(lines).unwrap_or(lines.len());
@@ -152,9 +157,10 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
             asked.answer(mine, *is_odd)
         };
         let answers = asked.iter().map(answer).collect();
-        Result { seed: world.seed, answers, story: world.story() }
+        let (seed, story) = (world.seed, world.story());
+        Result { seed, answers, story, namespace: Some(world.namespace.into_file()) }
     };
-    worlds.iter().zip(&asked).map(answer).collect()
+    worlds.into_iter().zip(&asked).map(answer).collect()
 }
 
 /// Waits until the observer has told of all that was done in these namespaces; returns the position

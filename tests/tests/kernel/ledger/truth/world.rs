@@ -46,7 +46,7 @@ pub fn loopback(n: u8) -> IpAddr {
 impl World {
     /// Makes one, with nothing in it yet.
     pub fn new(seed: u64) -> Self {
-        let world = Self {
+        Self {
             seed,
             namespace: Namespace::make(),
             random: Rng::with_seed(seed),
@@ -56,9 +56,7 @@ impl World {
             sockets: Vec::new(),
             children: Vec::new(),
             log: Vec::new(),
-        };
-        world.namespace.keep();
-        world
+        }
     }
 
     /// Fills it. The calling thread is in its namespace afterwards.
