@@ -21,6 +21,10 @@ const ATTEMPTS: usize = 3;
 /// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
 const TIME_WAIT_NS: u64 = 60_000_000_000;
 
+/// How long after its end was told a socket may still be listed: `cgroup/sock_release` runs before the
+/// kernel lets go of the port (`inet_release`, net/ipv4/af_inet.c).
+const SETTLING_NS: u64 = 50_000_000;
+
 /// A namespace and a UDP port. Without the address: connect() gives a wildcard socket one, and no
 /// port that was taken without bind() overlaps with another.
 type UdpPort = (u32, u16);
@@ -36,8 +40,8 @@ pub struct Completion {
     has_begun: bool,
     /// TIME_WAIT entries that the peer's FIN has not come for, and since when.
     awaiting: HashMap<Flow, u64>,
-    /// UDP ports that a program told of since the last comparison: a list may be older than that.
-    touched: HashSet<UdpPort>,
+    /// UDP ports that a program told of, and when last: a list may be older than that.
+    touched: HashMap<UdpPort, u64>,
 }
 
 /// What to list.
@@ -134,7 +138,7 @@ impl Completion {
             return;
         }
         let port = (flow.netns, flow.local.port);
-        self.touched.insert(port);
+        self.touched.insert(port, *time_ns);
         match kind {
             Kind::Acquire { .. } => *self.told.entry(port).or_default() += 1,
             Kind::Release { .. } => {
@@ -179,15 +183,17 @@ impl Completion {
     /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
     /// them open.
     pub fn unknown(&self, round: &Round) -> HashSet<u32> {
-        round.udp.iter().filter(|socket| self.is_unknown(socket)).map(|s| s.inode).collect()
+        let port = |socket: &DiagSocket| (socket.flow.netns, socket.flow.local.port);
+        let is_unknown = |socket: &&DiagSocket| self.has_begun && !self.knows(round, port(socket));
+        round.udp.iter().filter(is_unknown).map(|socket| socket.inode).collect()
     }
 
-    fn is_unknown(&self, socket: &DiagSocket) -> bool {
-        let port = (socket.flow.netns, socket.flow.local.port);
-        self.has_begun
-            && !self.touched.contains(&port)
-            && !self.told.contains_key(&port)
-            && !self.found.contains_key(&port)
+    /// Whether there is nothing to conclude from this port in the list.
+    fn knows(&self, round: &Round, port: UdpPort) -> bool {
+        let is_settling = |told_ns: &u64| told_ns.saturating_add(SETTLING_NS) >= round.time_ns;
+        self.told.contains_key(&port)
+            || self.found.contains_key(&port)
+            || self.touched.get(&port).is_some_and(is_settling)
     }
 
     /// What a round shows beyond what was told. `time_waits` are those in the ledger, with the
@@ -227,8 +233,7 @@ impl Completion {
         for socket in &round.udp {
             let port = (socket.flow.netns, socket.flow.local.port);
             listed.insert(port);
-            let known = self.told.contains_key(&port) || self.found.contains_key(&port);
-            if known || self.touched.contains(&port) {
+            if self.knows(round, port) {
                 continue;
             }
             if !self.has_begun {
@@ -247,7 +252,7 @@ impl Completion {
             };
             tell(id, socket.flow, kind);
         }
-        self.touched.clear();
+        self.touched.retain(|_, told_ns| told_ns.saturating_add(SETTLING_NS) >= time_ns);
         self.has_begun = true;
         self.found.retain(|port, (id, local)| {
             let gone = round.namespaces.contains(&port.0) && !listed.contains(port);

@@ -139,3 +139,23 @@ fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
     let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);
     assert_eq!(kinds(&gone), [&Kind::Release { reason: Reason::Reconciled }]);
 }
+
+#[test]
+fn a_udp_port_that_is_taken_anew_after_its_release_is_found_at_once() {
+    const LATER: u64 = 3_000_000_000;
+    let mut completion = Completion::default();
+    let none = || std::iter::empty::<(Flow, u64)>();
+    let released = |time_ns| {
+        let flow = flow(Protocol::Udp, "0.0.0.0:4000", None);
+        let kind = Kind::Release { reason: Reason::Closed };
+        Event::Socket(SocketEvent { time_ns, socket: SocketId(7), flow, kind })
+    };
+    completion.compare(&round(1, &[], &["0.0.0.0:4000"]), none(), |_| None);
+    completion.pass(&mut released(LATER));
+    let just_after = round(LATER + 1, &[], &["0.0.0.0:4000"]);
+    assert_eq!(completion.compare(&just_after, none(), |_| None), [], "perhaps still the old one");
+    let after = round(LATER + SETTLING_NS + 1, &[], &["0.0.0.0:4000"]);
+    assert_eq!(completion.unknown(&after).len(), 1);
+    let found = completion.compare(&after, none(), |_| None);
+    assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+}
