@@ -1,6 +1,7 @@
 //! A recording: everything that the ledger takes in, in a SQLite file, so that the state of any
 //! moment can be worked out again. `docs/recording.md` describes the file.
 
+mod disk;
 mod entry;
 mod failures;
 mod insert;

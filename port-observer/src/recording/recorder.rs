@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{entry::Entry, writer};
+use super::{
+    disk::{Log, Storage},
+    entry::Entry,
+    writer,
+};
 use crate::{ledger::Checkpoint, report::Start};
 
 /// How many entries may wait for the writer.
@@ -101,10 +105,19 @@ impl Recorder {
     /// # Errors
     /// When it can't be written to, is not a recording or another program records into it.
     pub fn open(options: Options, is_sticky: bool) -> Result<Self> {
+        Self::open_on(options, is_sticky, |log| Box::new(log))
+    }
+
+    /// The same, with something in front of the disk.
+    pub(super) fn open_on(
+        options: Options,
+        is_sticky: bool,
+        storage: fn(Log) -> Box<dyn Storage>,
+    ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let (done_sender, done) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let writer = writer::Writer::open(options, receiver, Arc::clone(&shared))?;
+        let writer = writer::Writer::open(options, receiver, Arc::clone(&shared), storage)?;
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || {

@@ -62,7 +62,12 @@ impl Retention {
 
     /// The size from which on something has to go.
     fn limit(&self) -> u64 {
-        self.max_size - (self.max_size / 8).max(LOG_BYTES).min(self.max_size / 2)
+        self.max_size - self.log_room()
+    }
+
+    /// What is left for the log, in bytes.
+    pub fn log_room(&self) -> u64 {
+        (self.max_size / 8).max(LOG_BYTES).min(self.max_size / 2)
     }
 
     /// A segment begins, with so many holdings.

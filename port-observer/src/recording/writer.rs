@@ -1,4 +1,5 @@
-//! The thread that writes: commits at least once a second, waits out a full disk.
+//! The thread that writes: commits at least once a second, waits out a full disk, and leaves waiting
+//! for a slow one to [`super::disk`].
 
 use std::{
     fs::File,
@@ -12,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
+    disk::{Bounds, Disk, Log, Storage},
     entry::{Entry, Input},
     insert::{Insert, Inserter},
     recorder::{Message, Moment, Options, RunStart, Shared},
@@ -32,6 +34,8 @@ const RETAINING: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
+    /// First: the last connection that is closed removes the log, and that is to be this one's.
+    disk: Disk,
     connection: Connection,
     options: Options,
     receiver: mpsc::Receiver<Message>,
@@ -84,14 +88,18 @@ impl Writer {
         options: Options,
         receiver: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
+        storage: fn(Log) -> Box<dyn Storage>,
     ) -> Result<Self> {
         let lock = lock(&options)?;
         let connection = schema::open(&options.path)?;
-        let inserter = Inserter::of(&connection)
-            .with_context(|| format!("can't go on with {}", options.path.display()))?;
-        let retention = Retention::of(&connection, &options)
-            .with_context(|| format!("can't go on with {}", options.path.display()))?;
+        let what = || format!("can't go on with {}", options.path.display());
+        let inserter = Inserter::of(&connection).with_context(what)?;
+        let retention = Retention::of(&connection, &options).with_context(what)?;
+        let bounds = Bounds::within(retention.log_room());
+        let disk = Disk::open(&options.path, &connection, bounds, Arc::clone(&shared), storage)
+            .with_context(what)?;
         Ok(Self {
+            disk,
             connection,
             options,
             receiver,
@@ -190,6 +198,7 @@ impl Writer {
 
     fn begin(&mut self) -> rusqlite::Result<()> {
         if self.pending.since.is_none() {
+            self.disk.keep_bounded();
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.pending.since = Some(Instant::now());
         }
@@ -216,11 +225,11 @@ impl Writer {
     }
 
     fn start(&mut self) -> rusqlite::Result<()> {
-        let Some(run) = &self.unstarted else { return Ok(()) };
-        if self.pending.since.is_none() {
-            self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.pending.since = Some(Instant::now());
+        if self.unstarted.is_none() {
+            return Ok(());
         }
+        self.begin()?;
+        let Some(run) = &self.unstarted else { return Ok(()) };
         self.inserter.start(&self.connection, run)?;
         self.retention.segment_begins(0);
         self.commit()?;
@@ -250,6 +259,7 @@ impl Writer {
     fn commit(&mut self) -> rusqlite::Result<()> {
         if self.pending.since.is_some() {
             self.connection.execute_batch("COMMIT")?;
+            self.disk.committed();
             self.retention.written(self.pending.entries);
             self.pending = Pending::default();
         }
@@ -259,6 +269,7 @@ impl Writer {
     fn retain(&mut self) -> rusqlite::Result<()> {
         let began = Instant::now();
         loop {
+            self.disk.keep_bounded();
             if self.retention.step(&self.connection)? && !self.has_asked {
                 self.ask();
             }
