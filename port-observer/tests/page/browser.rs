@@ -115,13 +115,24 @@ impl Browser {
 
     /// Waits until a script returns this.
     pub async fn until(&self, script: &str, wanted: &Value) {
+        self.wait(script, "what it should be", |found| found == wanted).await;
+    }
+
+    /// Waits until a script returns something else than this, and what that is.
+    pub async fn until_other(&self, script: &str, than: &Value) -> Value {
+        self.wait(script, "another one", |found| found != than).await
+    }
+
+    async fn wait(&self, script: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let found = self.script(script).await;
-            if found == *wanted {
-                return;
+            if is_it(&found) {
+                return found;
             }
-            assert!(Instant::now() < end, "{script} is {found}, not {wanted}");
+            // A picture is long.
+            let shown: String = found.to_string().chars().take(200).collect();
+            assert!(Instant::now() < end, "{script} is {shown}, not {what}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
