@@ -29,20 +29,21 @@ const SETTLING_NS: u64 = 50_000_000;
 /// port that was taken without bind() overlaps with another.
 type UdpPort = (u32, u16);
 
-/// Compares what was told with what the kernel lists.
+/// Compares what is known with what the kernel lists.
 #[derive(Debug, Default)]
 pub struct Completion {
-    /// UDP ports that a program told of, or that were held when observing began.
-    told: HashMap<UdpPort, usize>,
     /// UDP ports that only diagnostics showed.
     found: HashMap<UdpPort, (SocketId, Endpoint)>,
-    /// What was held when observing began is known.
+    /// UDP ports were compared: what a scan finds from now on was taken since.
     has_begun: bool,
     /// TIME_WAIT entries that the peer's FIN has not come for, and since when.
     awaiting: HashMap<Flow, u64>,
     /// UDP ports that a program told of, and when last: a list may be older than that.
     touched: HashMap<UdpPort, u64>,
 }
+
+/// A UDP socket that is known to hold a port, and since when, if that is known.
+pub type UdpHolder = (SocketId, Flow, Option<u64>);
 
 /// What to list.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +62,8 @@ pub struct Round {
     pub namespaces: HashSet<u32>,
     /// 4-tuples in TIME_WAIT, and whether the peer's FIN is still awaited.
     pub time_waits: HashMap<Flow, bool>,
-    /// UDP sockets with a port.
-    pub udp: Vec<DiagSocket>,
+    /// UDP sockets with a port, if they were looked at.
+    pub udp: Option<Vec<DiagSocket>>,
 }
 
 impl Round {
@@ -76,7 +77,7 @@ impl Round {
             time_ns,
             namespaces: HashSet::new(),
             time_waits: HashMap::with_capacity(lists.time_waits),
-            udp: Vec::new(),
+            udp: lists.udp.then(Vec::new),
         };
         for namespace in namespaces {
             if let Err(error) = round.add(namespace, lists) {
@@ -90,10 +91,10 @@ impl Round {
         if lists.time_waits > 0 {
             namespace.run(|| self.add_time_waits())?;
         }
-        if lists.udp {
+        if let Some(udp) = &mut self.udp {
             let request =
                 Request { protocols: vec![Protocol::Udp], states: States::ALL, ports: None };
-            self.udp.extend(namespace.run(|| dump(&request))?.sockets);
+            udp.extend(namespace.run(|| dump(&request))?.sockets);
         }
         self.namespaces.insert(namespace.inode);
         Ok(())
@@ -137,30 +138,21 @@ impl Completion {
         if flow.protocol != Protocol::Udp {
             return;
         }
-        let port = (flow.netns, flow.local.port);
+        let port = port(flow);
         self.touched.insert(port, *time_ns);
-        match kind {
-            Kind::Acquire { .. } => *self.told.entry(port).or_default() += 1,
-            Kind::Release { .. } => {
-                if let Some((found, local)) = self.found.remove(&port) {
-                    *socket = found;
-                    flow.local = local;
-                } else if let Some(count) = self.told.get_mut(&port) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.told.remove(&port);
-                    }
-                }
-            }
-            _ => {}
+        if let Kind::Release { .. } = kind
+            && let Some((found, local)) = self.found.remove(&port)
+        {
+            *socket = found;
+            flow.local = local;
         }
     }
 
     /// Takes note of what a scan found, on its way to the ledger, which knows a TIME_WAIT entry by
     /// its 4-tuple and what only diagnostics showed by another identity. Returns `false` for what the
-    /// next comparison is to tell as taken: it was not there when observing began.
+    /// next comparison is to tell as taken: a port that was not there when observing began.
     #[must_use]
-    pub fn pass_existing(&mut self, existing: &mut Existing) -> bool {
+    pub fn pass_existing(&mut self, existing: &mut Existing, is_held: bool) -> bool {
         if existing.state == TcpState::TIME_WAIT {
             existing.socket = None;
             if existing.reuse.is_some_and(|reuse| reuse.fin_wait2) {
@@ -168,13 +160,10 @@ impl Completion {
             }
         }
         if existing.flow.protocol == Protocol::Udp {
-            let port = (existing.flow.netns, existing.flow.local.port);
+            let port = port(&existing.flow);
             match self.found.get(&port) {
                 Some((found, _)) => existing.socket = Some(*found),
-                None if self.has_begun && !self.told.contains_key(&port) => return false,
-                None => {
-                    self.told.entry(port).or_insert(1);
-                }
+                None => return is_held || !self.has_begun,
             }
         }
         true
@@ -182,26 +171,33 @@ impl Completion {
 
     /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
     /// them open.
-    pub fn unknown(&self, round: &Round) -> HashSet<u32> {
-        let port = |socket: &DiagSocket| (socket.flow.netns, socket.flow.local.port);
-        let is_unknown = |socket: &&DiagSocket| self.has_begun && !self.knows(round, port(socket));
-        round.udp.iter().filter(is_unknown).map(|socket| socket.inode).collect()
+    pub fn unknown(&self, round: &Round, held: &[UdpHolder]) -> HashSet<u32> {
+        let ports = ports(held);
+        let listed = round.udp.iter().flatten();
+        listed
+            .filter(|socket| !self.knows(round, &ports, port(&socket.flow)))
+            .map(|socket| socket.inode)
+            .collect()
     }
 
     /// Whether there is nothing to conclude from this port in the list.
-    fn knows(&self, round: &Round, port: UdpPort) -> bool {
-        let is_settling = |told_ns: &u64| told_ns.saturating_add(SETTLING_NS) >= round.time_ns;
-        self.told.contains_key(&port)
-            || self.found.contains_key(&port)
-            || self.touched.get(&port).is_some_and(is_settling)
+    fn knows(&self, round: &Round, held: &HashSet<UdpPort>, port: UdpPort) -> bool {
+        held.contains(&port) || self.found.contains_key(&port) || self.is_settling(round, port)
     }
 
-    /// What a round shows beyond what was told. `time_waits` are those in the ledger, with the
-    /// time of their begin; `owner` finds the process that has a socket open, by inode number.
+    /// Whether the list may be older than what was told.
+    fn is_settling(&self, round: &Round, port: UdpPort) -> bool {
+        let told_ns = self.touched.get(&port);
+        told_ns.is_some_and(|told_ns| told_ns.saturating_add(SETTLING_NS) >= round.time_ns)
+    }
+
+    /// What a round shows beyond what is in the ledger: TIME_WAIT entries, with the time of their
+    /// begin, and `held` UDP ports. `owner` finds the process that has a socket open.
     pub fn compare(
         &mut self,
         round: &Round,
         time_waits: impl Iterator<Item = (Flow, u64)>,
+        held: &[UdpHolder],
         mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
@@ -229,15 +225,13 @@ impl Completion {
             }
             None => *since_ns >= time_ns,
         });
+        let Some(udp) = &round.udp else { return events };
+        let ports = ports(held);
         let mut listed: HashSet<UdpPort> = HashSet::new();
-        for socket in &round.udp {
-            let port = (socket.flow.netns, socket.flow.local.port);
+        for socket in udp {
+            let port = port(&socket.flow);
             listed.insert(port);
-            if self.knows(round, port) {
-                continue;
-            }
-            if !self.has_begun {
-                self.told.insert(port, 1);
+            if self.knows(round, &ports, port) {
                 continue;
             }
             let id = SocketId(socket.cookie);
@@ -252,19 +246,27 @@ impl Completion {
             };
             tell(id, socket.flow, kind);
         }
+        let is_gone = |port: &UdpPort| round.namespaces.contains(&port.0) && !listed.contains(port);
+        self.found.retain(|port, _| !is_gone(port));
+        for &(socket, flow, since_ns) in held {
+            // Disconnected, or its release was lost.
+            let port = port(&flow);
+            if is_gone(&port) && since_ns < Some(time_ns) && !self.is_settling(round, port) {
+                tell(socket, flow, Kind::Release { reason: Reason::Reconciled });
+            }
+        }
         self.touched.retain(|_, told_ns| told_ns.saturating_add(SETTLING_NS) >= time_ns);
         self.has_begun = true;
-        self.found.retain(|port, (id, local)| {
-            let gone = round.namespaces.contains(&port.0) && !listed.contains(port);
-            if gone {
-                let flow =
-                    Flow { netns: port.0, protocol: Protocol::Udp, local: *local, remote: None };
-                tell(*id, flow, Kind::Release { reason: Reason::Reconciled });
-            }
-            !gone
-        });
         events
     }
+}
+
+fn port(flow: &Flow) -> UdpPort {
+    (flow.netns, flow.local.port)
+}
+
+fn ports(held: &[UdpHolder]) -> HashSet<UdpPort> {
+    held.iter().map(|(_, flow, _)| port(flow)).collect()
 }
 
 #[cfg(test)]

@@ -82,10 +82,13 @@ impl Intake {
     pub(super) fn hand_over(&mut self, existing: Vec<Existing>, stream: &mut Stream) -> Result<()> {
         self.pass(usize::MAX, stream)?;
         for mut one in existing {
-            let completion = self.completion.as_mut();
-            if completion.is_none_or(|completion| completion.pass_existing(&mut one)) {
-                stream.event(Event::Existing(Box::new(one)))?;
+            if let Some(completion) = &mut self.completion {
+                let is_held = stream.ledger().holdings().is_held(&one.flow);
+                if !completion.pass_existing(&mut one, is_held) {
+                    continue;
+                }
             }
+            stream.event(Event::Existing(Box::new(one)))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::{
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
     source::{
-        completion::{Completion, Lists, Round},
+        completion::{Completion, Lists, Round, UdpHolder},
         poll::Scope,
         ring::Ring,
         scan::{self, Scan},
@@ -61,6 +61,8 @@ struct Scans {
     next: Instant,
     /// When the last one ended.
     ended: Option<Instant>,
+    /// One has shown what was there.
+    has_shown: bool,
     /// What the current one has taken so far, or the last one took.
     spent: Duration,
 }
@@ -103,7 +105,8 @@ impl Kernel {
         let now = Instant::now();
         let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
         let spent = Duration::ZERO;
-        let scans = Scans { current: None, wanted: None, next: now, ended: None, spent };
+        let scans =
+            Scans { current: None, wanted: None, next: now, ended: None, has_shown: false, spent };
         let intake = Intake::new(ring, settings, completion, observed);
         Self { intake, scans, looks, losses_seen: now, next_round: now, logger, attached }
     }
@@ -225,6 +228,7 @@ impl Kernel {
 
     fn end_scan(&mut self, looked: &HashSet<u32>, stream: &mut Stream) -> Result<()> {
         self.intake.pass(usize::MAX, stream)?;
+        self.scans.has_shown |= !looked.is_empty();
         let skipped = self.intake.settings.unseen(looked);
         stream.event(Event::ScanEnded { skipped })
     }
@@ -242,7 +246,9 @@ impl Kernel {
         let protocols = &self.looks.protocols;
         let lists = Lists {
             time_waits: stream.ledger().holdings().time_waits().len(),
-            udp: protocols.is_empty() || protocols.contains(&Protocol::Udp),
+            // Else all that was there before would be told as taken.
+            udp: self.scans.has_shown
+                && (protocols.is_empty() || protocols.contains(&Protocol::Udp)),
         };
         let round = Round::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
         // What the programs told before the look comes first: else it would be found twice.
@@ -273,10 +279,12 @@ fn log_failure<T>(result: Result<T>) -> Option<T> {
 
 /// What socket diagnostics show beyond what the programs told.
 fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
-    let new = completion.unknown(round);
+    let holdings = stream.ledger().holdings();
+    let held: Vec<UdpHolder> = holdings.udp().collect();
+    let new = completion.unknown(round, &held);
     let processes = ProcFs::default();
     let owners = if new.is_empty() { None } else { processes.socket_owners(&new).ok() };
-    completion.compare(round, stream.ledger().holdings().time_waits(), |socket| {
+    completion.compare(round, holdings.time_waits(), &held, |socket| {
         processes.task(*owners.as_ref()?.pids.get(&socket.inode)?)
     })
 }

@@ -14,7 +14,7 @@ fn flow(protocol: Protocol, local: &str, remote: Option<&str>) -> Flow {
 }
 
 fn round(time_ns: u64, time_waits: &[Flow], udp: &[&str]) -> Round {
-    let udp = udp
+    let udp: Vec<DiagSocket> = udp
         .iter()
         .map(|local| DiagSocket {
             flow: flow(Protocol::Udp, local, None),
@@ -32,7 +32,7 @@ fn round(time_ns: u64, time_waits: &[Flow], udp: &[&str]) -> Round {
         .collect();
     let namespaces = HashSet::from([NETNS]);
     let time_waits = time_waits.iter().map(|&flow| (flow, false)).collect();
-    Round { time_ns, namespaces, time_waits, udp }
+    Round { time_ns, namespaces, time_waits, udp: Some(udp) }
 }
 
 fn kinds(events: &[Event]) -> Vec<&Kind> {
@@ -51,7 +51,7 @@ fn time_wait_that_the_kernel_no_longer_lists_has_ended() {
     let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
     let now = 100_000_000_000;
     let compare = |completion: &mut Completion, listed: &[Flow], since: u64| {
-        completion.compare(&round(now, listed, &[]), [(entry, since)].into_iter(), |_| None)
+        completion.compare(&round(now, listed, &[]), [(entry, since)].into_iter(), &[], |_| None)
     };
     assert_eq!(compare(&mut completion, &[entry], 1), []);
     // Began after the look.
@@ -80,7 +80,7 @@ fn the_late_fin_of_a_time_wait_entry_is_told_once() {
     let mut compare = |time_ns, listed: &[(Flow, bool)]| {
         let mut round = round(time_ns, &[], &[]);
         round.time_waits.extend(listed.iter().copied());
-        completion.compare(&round, std::iter::empty(), |_| None)
+        completion.compare(&round, std::iter::empty(), &[], |_| None)
     };
     // Began after the look.
     assert_eq!(compare(4, &[]), []);
@@ -89,73 +89,105 @@ fn the_late_fin_of_a_time_wait_entry_is_told_once() {
     assert_eq!(compare(8, &[(entry, false)]), []);
 }
 
+/// A UDP socket that the ledger has.
+fn held(socket: u64, local: &str, since_ns: Option<u64>) -> UdpHolder {
+    (SocketId(socket), flow(Protocol::Udp, local, None), since_ns)
+}
+
+fn compare_udp(
+    completion: &mut Completion,
+    time_ns: u64,
+    listed: &[&str],
+    held: &[UdpHolder],
+) -> Vec<Event> {
+    completion.compare(&round(time_ns, &[], listed), std::iter::empty(), held, |_| None)
+}
+
+/// A program told of the end of a UDP socket.
+fn closed(time_ns: u64, local: &str) -> Event {
+    let flow = flow(Protocol::Udp, local, None);
+    let kind = Kind::Release { reason: Reason::Closed };
+    Event::Socket(SocketEvent { time_ns, socket: SocketId(0xffff_8880_0000_0000), flow, kind })
+}
+
 #[test]
 fn a_udp_port_that_nobody_told_of_is_found_and_its_end_joined_to_it() {
     let mut completion = Completion::default();
-    let none = || std::iter::empty::<(Flow, u64)>();
-    assert_eq!(completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None), []);
-    let found =
-        completion.compare(&round(2, &[], &["0.0.0.0:53", "0.0.0.0:4000"]), none(), |_| None);
+    let before = [held(7, "0.0.0.0:53", None)];
+    assert_eq!(compare_udp(&mut completion, 1, &["0.0.0.0:53"], &before), []);
+    let listed = ["0.0.0.0:53", "0.0.0.0:4000"];
+    let found = compare_udp(&mut completion, 2, &listed, &before);
     assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
-    let mut event = Event::Socket(SocketEvent {
-        time_ns: 3,
-        socket: SocketId(0xffff_8880_0000_0000),
-        flow: flow(Protocol::Udp, "0.0.0.0:4000", None),
-        kind: Kind::Release { reason: Reason::Closed },
-    });
+    assert_eq!(
+        compare_udp(&mut completion, 3, &listed, &before),
+        [],
+        "told once, room for it or not"
+    );
+    let mut event = closed(4, "0.0.0.0:4000");
     completion.pass(&mut event);
     assert!(matches!(event, Event::Socket(SocketEvent { socket: SocketId(99), .. })));
-    assert_eq!(completion.compare(&round(4, &[], &["0.0.0.0:53"]), none(), |_| None), []);
+    assert_eq!(compare_udp(&mut completion, 5, &["0.0.0.0:53"], &before), []);
 }
 
 #[test]
 fn a_udp_port_that_a_later_scan_finds_first_is_left_to_the_comparison() {
     let mut completion = Completion::default();
-    let none = || std::iter::empty::<(Flow, u64)>();
-    let scanned = |local: &str| Existing {
+    let mut scanned = Existing {
         time_ns: 1,
         socket: Some(SocketId(7)),
-        flow: flow(Protocol::Udp, local, None),
+        flow: flow(Protocol::Udp, "0.0.0.0:53", None),
         state: TcpState::CLOSE,
         reuse: None,
         sharing: Sharing::default(),
         blocked: None,
         task: None,
     };
-    assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "held before");
-    completion.compare(&round(1, &[], &["0.0.0.0:53"]), none(), |_| None);
-    assert!(completion.pass_existing(&mut scanned("0.0.0.0:53")), "known");
-    assert!(!completion.pass_existing(&mut scanned("0.0.0.0:4000")), "taken since");
-    let told = completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
-    assert!(matches!(kinds(&told)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+    assert!(completion.pass_existing(&mut scanned, false), "held before");
+    compare_udp(&mut completion, 1, &["0.0.0.0:53"], &[held(7, "0.0.0.0:53", None)]);
+    assert!(completion.pass_existing(&mut scanned, true), "known");
+    assert!(!completion.pass_existing(&mut scanned, false), "taken since");
+    compare_udp(&mut completion, 2, &["0.0.0.0:53"], &[]);
+    assert!(completion.pass_existing(&mut scanned, true));
+    assert_eq!(scanned.socket, Some(SocketId(99)), "as it was found");
 }
 
 #[test]
-fn a_found_udp_port_that_is_no_longer_listed_is_reconciled() {
+fn a_udp_port_that_is_no_longer_listed_is_reconciled() {
     let mut completion = Completion::default();
-    let none = || std::iter::empty::<(Flow, u64)>();
-    completion.compare(&round(1, &[], &[]), none(), |_| None);
-    completion.compare(&round(2, &[], &["0.0.0.0:4000"]), none(), |_| None);
-    let gone = completion.compare(&round(3, &[], &[]), none(), |_| None);
-    assert_eq!(kinds(&gone), [&Kind::Release { reason: Reason::Reconciled }]);
+    let reconciled = [&Kind::Release { reason: Reason::Reconciled }];
+    compare_udp(&mut completion, 1, &["0.0.0.0:4000"], &[]);
+    let found = [held(99, "0.0.0.0:4000", Some(1))];
+    assert_eq!(kinds(&compare_udp(&mut completion, 2, &[], &found)), reconciled);
+    // As connect() to AF_UNSPEC does, of a port that bind() took: no program tells of it.
+    let bound = [held(7, "0.0.0.0:5000", Some(2))];
+    assert_eq!(compare_udp(&mut completion, 2, &[], &bound), [], "taken after the look");
+    assert_eq!(kinds(&compare_udp(&mut completion, 3, &[], &bound)), reconciled);
+    let existing = [held(7, "0.0.0.0:5000", None)];
+    assert_eq!(kinds(&compare_udp(&mut completion, 4, &[], &existing)), reconciled);
+}
+
+#[test]
+fn nothing_is_concluded_of_udp_ports_that_were_not_listed() {
+    let mut completion = Completion::default();
+    let mut round = round(2, &[], &[]);
+    round.udp = None;
+    let held = [held(7, "0.0.0.0:4000", Some(1))];
+    assert_eq!(completion.compare(&round, std::iter::empty(), &held, |_| None), []);
 }
 
 #[test]
 fn a_udp_port_that_is_taken_anew_after_its_release_is_found_at_once() {
     const LATER: u64 = 3_000_000_000;
     let mut completion = Completion::default();
-    let none = || std::iter::empty::<(Flow, u64)>();
-    let released = |time_ns| {
-        let flow = flow(Protocol::Udp, "0.0.0.0:4000", None);
-        let kind = Kind::Release { reason: Reason::Closed };
-        Event::Socket(SocketEvent { time_ns, socket: SocketId(7), flow, kind })
-    };
-    completion.compare(&round(1, &[], &["0.0.0.0:4000"]), none(), |_| None);
-    completion.pass(&mut released(LATER));
-    let just_after = round(LATER + 1, &[], &["0.0.0.0:4000"]);
-    assert_eq!(completion.compare(&just_after, none(), |_| None), [], "perhaps still the old one");
-    let after = round(LATER + SETTLING_NS + 1, &[], &["0.0.0.0:4000"]);
-    assert_eq!(completion.unknown(&after).len(), 1);
-    let found = completion.compare(&after, none(), |_| None);
+    completion.pass(&mut closed(LATER, "0.0.0.0:4000"));
+    let listed = ["0.0.0.0:4000"];
+    assert_eq!(
+        compare_udp(&mut completion, LATER + 1, &listed, &[]),
+        [],
+        "perhaps still the old one"
+    );
+    let after = LATER + SETTLING_NS + 1;
+    assert_eq!(completion.unknown(&round(after, &[], &listed), &[]).len(), 1);
+    let found = compare_udp(&mut completion, after, &listed, &[]);
     assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
 }
