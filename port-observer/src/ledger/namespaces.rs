@@ -9,7 +9,7 @@ use super::{
     rules::overlaps,
 };
 use crate::{
-    event::{Flow, NamespaceSettings, Protocol, SocketId},
+    event::{Flow, NamespaceSettings, Protocol},
     ports::Ports,
 };
 
@@ -128,21 +128,15 @@ impl Holdings {
     }
 
     /// Who is on the port of a flow, the newest first.
-    pub(super) fn on_port(&self, flow: &Flow) -> impl Iterator<Item = (Index, &Holding)> {
+    pub fn on_port(&self, flow: &Flow) -> impl Iterator<Item = (Index, &Holding)> {
         let port = (flow.netns, flow.protocol, flow.local.port);
         self.bucket_at(port).into_iter().flat_map(|bucket| self.on(bucket))
     }
 
-    /// Whether anybody is on the port of a flow.
-    pub fn is_held(&self, flow: &Flow) -> bool {
-        self.bucket_at((flow.netns, flow.protocol, flow.local.port)).is_some()
-    }
-
-    /// UDP sockets and since when each has its port, if that is known (`CLOCK_BOOTTIME`).
-    pub fn udp(&self) -> impl Iterator<Item = (SocketId, Flow, Option<u64>)> {
+    /// Those of UDP.
+    pub fn udp(&self) -> impl Iterator<Item = &Holding> {
         let buckets = self.namespaces.values().flat_map(|namespace| namespace.udp.buckets.values());
-        let holdings = buckets.flat_map(|bucket| self.on(bucket));
-        holdings.map(|(_, holding)| (holding.socket, holding.flow(), holding.since_ns()))
+        buckets.flat_map(|bucket| self.on(bucket)).map(|(_, holding)| holding)
     }
 
     /// The listener of an accepted child, or a sibling of the child, where the source can't say who

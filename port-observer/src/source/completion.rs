@@ -1,49 +1,35 @@
 //! What the tracepoint backend can't see, found by socket diagnostics once a second: the end of
 //! TIME_WAIT, UDP ports that were taken without bind(), and their end where no program tells it.
 
+mod udp;
+
 use std::collections::HashSet;
 
 use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
-    event::{
-        Endpoint, Event, Existing, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId,
-        Task, TcpState, Via,
-    },
+    event::{Event, Existing, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, Task, TcpState},
     kernel::{
         diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
     },
 };
 
+pub use self::udp::UdpHolder;
+use self::udp::{Listed, UdpPorts};
+
 /// How often TIME_WAIT entries are listed before the list is taken as it is.
 const ATTEMPTS: usize = 3;
 /// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
 const TIME_WAIT_NS: u64 = 60_000_000_000;
 
-/// How long after its end was told a socket may still be listed: `cgroup/sock_release` runs before the
-/// kernel lets go of the port (`inet_release`, net/ipv4/af_inet.c).
-const SETTLING_NS: u64 = 50_000_000;
-
-/// A namespace and a UDP port. Without the address: connect() gives a wildcard socket one, and no
-/// port that was taken without bind() overlaps with another.
-type UdpPort = (u32, u16);
-
 /// Compares what is known with what the kernel lists.
 #[derive(Debug, Default)]
 pub struct Completion {
-    /// UDP ports that only diagnostics showed.
-    found: HashMap<UdpPort, (SocketId, Endpoint)>,
-    /// UDP ports were compared: what a scan finds from now on was taken since.
-    has_begun: bool,
     /// TIME_WAIT entries that the peer's FIN has not come for, and since when.
     awaiting: HashMap<Flow, u64>,
-    /// UDP ports that a program told of, and when last: a list may be older than that.
-    touched: HashMap<UdpPort, u64>,
+    udp: UdpPorts,
 }
-
-/// A UDP socket that is known to hold a port, and since when, if that is known.
-pub type UdpHolder = (SocketId, Flow, Option<u64>);
 
 /// What to list.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +71,11 @@ impl Round {
             }
         }
         round
+    }
+
+    fn listed(&self) -> Option<Listed<'_>> {
+        let sockets = self.udp.as_deref()?;
+        Some(Listed { time_ns: self.time_ns, namespaces: &self.namespaces, sockets })
     }
 
     fn add(&mut self, namespace: &Namespace, lists: Lists) -> anyhow::Result<()> {
@@ -129,76 +120,51 @@ impl Completion {
     /// Takes note of an event on its way to the ledger. The end of a port that only diagnostics
     /// showed is made the end of what was told of it.
     pub fn pass(&mut self, event: &mut Event) {
-        let Event::Socket(SocketEvent { time_ns, socket, flow, kind }) = event else { return };
-        if let Kind::TimeWait { reuse, .. } = kind
+        let Event::Socket(event) = event else { return };
+        if let Kind::TimeWait { reuse, .. } = &event.kind
             && reuse.fin_wait2
         {
-            self.awaiting.insert(*flow, *time_ns);
+            self.awaiting.insert(event.flow, event.time_ns);
         }
-        if flow.protocol != Protocol::Udp {
-            return;
-        }
-        let port = port(flow);
-        self.touched.insert(port, *time_ns);
-        if let Kind::Release { .. } = kind
-            && let Some((found, local)) = self.found.remove(&port)
-        {
-            *socket = found;
-            flow.local = local;
+        if event.flow.protocol == Protocol::Udp {
+            self.udp.pass(event);
         }
     }
 
     /// Takes note of what a scan found, on its way to the ledger, which knows a TIME_WAIT entry by
     /// its 4-tuple and what only diagnostics showed by another identity. Returns `false` for what the
-    /// next comparison is to tell as taken: a port that was not there when observing began.
+    /// next comparison is to tell as taken: a UDP port that was not there when observing began, and
+    /// that none of the `holders` of the same number has.
     #[must_use]
-    pub fn pass_existing(&mut self, existing: &mut Existing, is_held: bool) -> bool {
+    pub fn pass_existing(
+        &mut self,
+        existing: &mut Existing,
+        holders: impl Iterator<Item = UdpHolder>,
+    ) -> bool {
         if existing.state == TcpState::TIME_WAIT {
             existing.socket = None;
             if existing.reuse.is_some_and(|reuse| reuse.fin_wait2) {
                 self.awaiting.insert(existing.flow, existing.time_ns);
             }
         }
-        if existing.flow.protocol == Protocol::Udp {
-            let port = port(&existing.flow);
-            match self.found.get(&port) {
-                Some((found, _)) => existing.socket = Some(*found),
-                None => return is_held || !self.has_begun,
-            }
-        }
-        true
+        existing.flow.protocol != Protocol::Udp || self.udp.pass_existing(existing, holders)
     }
 
     /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
     /// them open.
-    pub fn unknown(&self, round: &Round, held: &[UdpHolder]) -> HashSet<u32> {
-        let ports = ports(held);
-        let listed = round.udp.iter().flatten();
-        listed
-            .filter(|socket| !self.knows(round, &ports, port(&socket.flow)))
-            .map(|socket| socket.inode)
-            .collect()
-    }
-
-    /// Whether there is nothing to conclude from this port in the list.
-    fn knows(&self, round: &Round, held: &HashSet<UdpPort>, port: UdpPort) -> bool {
-        held.contains(&port) || self.found.contains_key(&port) || self.is_settling(round, port)
-    }
-
-    /// Whether the list may be older than what was told.
-    fn is_settling(&self, round: &Round, port: UdpPort) -> bool {
-        let told_ns = self.touched.get(&port);
-        told_ns.is_some_and(|told_ns| told_ns.saturating_add(SETTLING_NS) >= round.time_ns)
+    pub fn unknown(&self, round: &Round, holders: &[UdpHolder]) -> HashSet<u32> {
+        let Some(listed) = round.listed() else { return HashSet::new() };
+        self.udp.unknown(&listed, holders).into_iter().map(|socket| socket.inode).collect()
     }
 
     /// What a round shows beyond what is in the ledger: TIME_WAIT entries, with the time of their
-    /// begin, and `held` UDP ports. `owner` finds the process that has a socket open.
+    /// begin, and the holders of UDP ports. `owner` finds the process that has a socket open.
     pub fn compare(
         &mut self,
         round: &Round,
         time_waits: impl Iterator<Item = (Flow, u64)>,
-        held: &[UdpHolder],
-        mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
+        holders: &[UdpHolder],
+        owner: impl FnMut(&DiagSocket) -> Option<Task>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         let time_ns = round.time_ns;
@@ -225,48 +191,11 @@ impl Completion {
             }
             None => *since_ns >= time_ns,
         });
-        let Some(udp) = &round.udp else { return events };
-        let ports = ports(held);
-        let mut listed: HashSet<UdpPort> = HashSet::new();
-        for socket in udp {
-            let port = port(&socket.flow);
-            listed.insert(port);
-            if self.knows(round, &ports, port) {
-                continue;
-            }
-            let id = SocketId(socket.cookie);
-            self.found.insert(port, (id, socket.flow.local));
-            let task = owner(socket);
-            let kind = Kind::Acquire {
-                sharing: Sharing::default(),
-                via: Via::Autobind,
-                requested_port: Some(0),
-                search_ns: None,
-                task,
-            };
-            tell(id, socket.flow, kind);
+        if let Some(listed) = round.listed() {
+            self.udp.compare(&listed, holders, owner, tell);
         }
-        let is_gone = |port: &UdpPort| round.namespaces.contains(&port.0) && !listed.contains(port);
-        self.found.retain(|port, _| !is_gone(port));
-        for &(socket, flow, since_ns) in held {
-            // Disconnected, or its release was lost.
-            let port = port(&flow);
-            if is_gone(&port) && since_ns < Some(time_ns) && !self.is_settling(round, port) {
-                tell(socket, flow, Kind::Release { reason: Reason::Reconciled });
-            }
-        }
-        self.touched.retain(|_, told_ns| told_ns.saturating_add(SETTLING_NS) >= time_ns);
-        self.has_begun = true;
         events
     }
-}
-
-fn port(flow: &Flow) -> UdpPort {
-    (flow.netns, flow.local.port)
-}
-
-fn ports(held: &[UdpHolder]) -> HashSet<UdpPort> {
-    held.iter().map(|(_, flow, _)| port(flow)).collect()
 }
 
 #[cfg(test)]

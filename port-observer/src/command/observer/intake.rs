@@ -6,8 +6,13 @@ use super::super::stream::Stream;
 use crate::{
     event::{Event, Existing},
     kernel::clock,
+    ledger::Holding,
     probe::Observed,
-    source::{completion::Completion, ring::Ring, settings::Settings},
+    source::{
+        completion::{Completion, UdpHolder},
+        ring::Ring,
+        settings::Settings,
+    },
 };
 
 /// Takes in what the programs tell, with what completes it: the settings of each namespace before
@@ -83,14 +88,26 @@ impl Intake {
         self.pass(usize::MAX, stream)?;
         for mut one in existing {
             if let Some(completion) = &mut self.completion {
-                let is_held = stream.ledger().holdings().is_held(&one.flow);
-                if !completion.pass_existing(&mut one, is_held) {
+                let flow = one.flow;
+                let holders = stream.ledger().holdings().on_port(&flow);
+                let holders = holders.map(|(_, holding)| udp_holder(holding));
+                if !completion.pass_existing(&mut one, holders) {
                     continue;
                 }
             }
             stream.event(Event::Existing(Box::new(one)))?;
         }
         Ok(())
+    }
+}
+
+/// What the ledger has of UDP, for comparison with the kernel's list.
+pub(super) fn udp_holder(holding: &Holding) -> UdpHolder {
+    UdpHolder {
+        socket: holding.socket,
+        flow: holding.flow(),
+        takes_ipv4: !holding.sharing.ipv6_only,
+        since_ns: holding.since_ns(),
     }
 }
 

@@ -8,7 +8,11 @@ use std::{
 use anyhow::Result;
 use aya_log::EbpfLogger;
 
-use super::{super::stream::Stream, Looks, ROUND, ROUND_COST, intake::Intake};
+use super::{
+    super::stream::Stream,
+    Looks, ROUND, ROUND_COST,
+    intake::{Intake, udp_holder},
+};
 use crate::{
     event::{Event, Protocol, TcpState},
     kernel::clock,
@@ -280,11 +284,11 @@ fn log_failure<T>(result: Result<T>) -> Option<T> {
 /// What socket diagnostics show beyond what the programs told.
 fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
     let holdings = stream.ledger().holdings();
-    let held: Vec<UdpHolder> = holdings.udp().collect();
-    let new = completion.unknown(round, &held);
+    let udp: Vec<UdpHolder> = holdings.udp().map(udp_holder).collect();
+    let new = completion.unknown(round, &udp);
     let processes = ProcFs::default();
     let owners = if new.is_empty() { None } else { processes.socket_owners(&new).ok() };
-    completion.compare(round, holdings.time_waits(), &held, |socket| {
+    completion.compare(round, holdings.time_waits(), &udp, |socket| {
         processes.task(*owners.as_ref()?.pids.get(&socket.inode)?)
     })
 }

@@ -1,7 +1,7 @@
 //! What a round adds to what was told.
 
-use super::*;
-use crate::event::Reuse;
+use super::{udp::SETTLING_NS, *};
+use crate::event::{Endpoint, Reuse, Sharing, Via};
 
 const NETNS: u32 = 7;
 
@@ -91,7 +91,8 @@ fn the_late_fin_of_a_time_wait_entry_is_told_once() {
 
 /// A UDP socket that the ledger has.
 fn held(socket: u64, local: &str, since_ns: Option<u64>) -> UdpHolder {
-    (SocketId(socket), flow(Protocol::Udp, local, None), since_ns)
+    let flow = flow(Protocol::Udp, local, None);
+    UdpHolder { socket: SocketId(socket), flow, takes_ipv4: true, since_ns }
 }
 
 fn compare_udp(
@@ -142,13 +143,42 @@ fn a_udp_port_that_a_later_scan_finds_first_is_left_to_the_comparison() {
         blocked: None,
         task: None,
     };
-    assert!(completion.pass_existing(&mut scanned, false), "held before");
+    let known = || [held(7, "0.0.0.0:53", None)].into_iter();
+    let none = std::iter::empty::<UdpHolder>;
+    assert!(completion.pass_existing(&mut scanned, none()), "held before");
     compare_udp(&mut completion, 1, &["0.0.0.0:53"], &[held(7, "0.0.0.0:53", None)]);
-    assert!(completion.pass_existing(&mut scanned, true), "known");
-    assert!(!completion.pass_existing(&mut scanned, false), "taken since");
+    assert!(completion.pass_existing(&mut scanned, known()), "known");
+    assert!(!completion.pass_existing(&mut scanned, none()), "taken since");
+    let other = [held(7, "[::1]:53", None)].into_iter();
+    assert!(!completion.pass_existing(&mut scanned, other), "taken beside another");
     compare_udp(&mut completion, 2, &["0.0.0.0:53"], &[]);
-    assert!(completion.pass_existing(&mut scanned, true));
+    assert!(completion.pass_existing(&mut scanned, known()));
     assert_eq!(scanned.socket, Some(SocketId(99)), "as it was found");
+}
+
+#[test]
+fn a_udp_port_is_found_beside_one_of_the_other_family() {
+    let mut completion = Completion::default();
+    let bound = [held(7, "[::1]:4000", Some(1))];
+    let found = compare_udp(&mut completion, 2, &["[::1]:4000", "0.0.0.0:4000"], &bound);
+    assert!(matches!(kinds(&found)[..], [Kind::Acquire { via: Via::Autobind, .. }]));
+    let both = [bound[0], held(99, "0.0.0.0:4000", Some(2))];
+    let gone = compare_udp(&mut completion, 3, &["0.0.0.0:4000"], &both);
+    let [Event::Socket(SocketEvent { socket: SocketId(7), .. })] = gone[..] else {
+        panic!("{gone:?}")
+    };
+}
+
+#[test]
+fn a_udp_socket_of_both_families_is_the_same_once_it_is_connected_over_ipv4() {
+    let mut completion = Completion::default();
+    let bound = [held(7, "[::]:4000", Some(1))];
+    assert_eq!(compare_udp(&mut completion, 2, &["127.0.0.1:4000"], &bound), []);
+    compare_udp(&mut completion, 3, &["127.0.0.1:4000", "[::]:5000"], &bound);
+    let mut event = closed(4, "127.0.0.1:5000");
+    completion.pass(&mut event);
+    assert!(matches!(event, Event::Socket(SocketEvent { socket: SocketId(99), .. })));
+    assert_eq!(compare_udp(&mut completion, 5, &["127.0.0.1:4000"], &bound), []);
 }
 
 #[test]

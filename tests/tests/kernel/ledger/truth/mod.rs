@@ -11,6 +11,7 @@ mod world;
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::UdpSocket;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -68,22 +69,22 @@ fn as_many_calls_succeed_as_the_headroom_says() {
     let mut results = Vec::new();
     for seeds in seeds.chunks(WORLDS) {
         let Some(observer) = Observer::own(&ARGUMENTS) else { return };
-        results.extend(in_threads(seeds, &|seeds| all(&observer, make(seeds))));
+        results.extend(in_threads(made(seeds), &|worlds| all(&observer, filled(worlds))));
         without_loss(observer);
         // Each round of the next observer would look into them.
         results.iter_mut().for_each(|result| result.namespace = None);
     }
     judge(results, |seeds| {
         let observer = Observer::own(&ARGUMENTS).expect("it has run before");
-        in_threads(seeds, &|seeds| all(&observer, make(seeds)))
+        in_threads(made(seeds), &|worlds| all(&observer, filled(worlds)))
     });
 }
 
 #[test]
 fn as_many_calls_succeed_as_the_headroom_says_of_sockets_from_before() {
     let ask = |seeds: &[u64]| {
-        in_threads(seeds, &|seeds| {
-            let worlds = make(seeds);
+        in_threads(made(seeds), &|worlds| {
+            let worlds = filled(worlds);
             Observer::own(&ARGUMENTS).map_or_else(Vec::new, |observer| {
                 knows_all(&observer);
                 all(&observer, worlds)
@@ -98,16 +99,33 @@ fn as_many_calls_succeed_as_the_headroom_says_of_sockets_from_before() {
     }
 }
 
-/// Runs batches of seeds on a few threads, each in namespaces of its own.
-fn in_threads(seeds: &[u64], run: &(impl Fn(&[u64]) -> Vec<Result> + Sync)) -> Vec<Result> {
+/// Makes worlds, with nothing in them yet. Until all are there no thread has sockets that are closed:
+/// what a process that is being made holds too is not closed yet.
+fn made(seeds: &[u64]) -> Vec<World> {
+    seeds.iter().map(|seed| World::new(*seed)).collect()
+}
+
+fn filled(mut worlds: Vec<World>) -> Vec<World> {
+    worlds.iter_mut().for_each(World::fill);
+    worlds
+}
+
+/// Runs batches of worlds on a few threads.
+fn in_threads(
+    worlds: Vec<World>,
+    run: &(impl Fn(Vec<World>) -> Vec<Result> + Sync),
+) -> Vec<Result> {
     let threads = if in_virtual_machine() { 1 } else { 2 };
-    let batches: Vec<&[u64]> = seeds.chunks(BATCH).collect();
+    let mut worlds = worlds.into_iter();
+    let batches: Vec<Vec<World>> =
+        std::iter::repeat_with(|| worlds.by_ref().take(BATCH).collect::<Vec<World>>())
+            .take_while(|batch| !batch.is_empty())
+            .collect();
+    let batches = Mutex::new(batches);
+    let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
     thread::scope(|scope| {
-        let worker = |first| {
-            let mine = batches.iter().skip(first).step_by(threads);
-            scope.spawn(move || mine.flat_map(|batch| run(batch)).collect::<Vec<_>>())
-        };
-        let workers: Vec<_> = (0..threads).map(worker).collect();
+        let work = || std::iter::from_fn(next).flat_map(run).collect::<Vec<Result>>();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, _>| worker.join();
         workers.into_iter().map(join).collect::<thread::Result<Vec<_>>>()
     })
@@ -115,13 +133,6 @@ fn in_threads(seeds: &[u64], run: &(impl Fn(&[u64]) -> Vec<Result> + Sync)) -> V
     .into_iter()
     .flatten()
     .collect()
-}
-
-fn make(seeds: &[u64]) -> Vec<World> {
-    // Processes are made while there is little that they could inherit.
-    let mut worlds: Vec<World> = seeds.iter().map(|seed| World::new(*seed)).collect();
-    worlds.iter_mut().for_each(World::fill);
-    worlds
 }
 
 /// Waits until the observer has listed what was there before it: then it begins to summarize.
