@@ -1,6 +1,7 @@
 //! A running `port-observer live --json`, its lines collected as they come.
 
 use std::collections::HashSet;
+use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -81,9 +82,11 @@ impl Observer {
     pub fn with_backend(backend: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(system::program()?);
         command.args(["live", "--json", "--backend", backend]).args(arguments);
-        if system::in_virtual_machine() && !arguments.contains(&"--buffer-size") {
-            // There are many of them in its little memory.
-            command.args(["--buffer-size", "16MiB"]);
+        let is_alone =
+            system::in_virtual_machine() || env::var_os("PORT_OBSERVER_CONNECTS").is_some();
+        if !is_alone && !arguments.contains(&"--buffer-size") {
+            // Beside the load test, what reads the lines is slower than what writes them.
+            command.args(["--buffer-size", "64MiB"]);
         }
         let described = format!("{command:?}");
         // One at a time: the kernel attaches probes one after the other, and slowly.

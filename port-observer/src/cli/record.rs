@@ -52,7 +52,7 @@ pub struct RecordArgs {
     pub max_holdings: NonZeroUsize,
     /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
     /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
+    #[arg(long, value_name = "SIZE", default_value = values::BUFFER_SIZE, value_parser = values::buffer_size)]
     pub buffer_size: u32,
     /// Only this network namespace: its inode number, its name under /run/netns, or a path such as
     /// /proc/PID/ns/net; may be given several times

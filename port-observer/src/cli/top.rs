@@ -64,6 +64,6 @@ pub struct TopArgs {
     pub max_holdings: NonZeroUsize,
     /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
     /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::buffer_size)]
+    #[arg(long, value_name = "SIZE", default_value = values::BUFFER_SIZE, value_parser = values::buffer_size)]
     pub buffer_size: u32,
 }

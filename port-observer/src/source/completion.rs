@@ -46,8 +46,8 @@ pub struct Round {
     pub time_ns: u64,
     /// The namespaces that were looked at.
     pub namespaces: HashSet<u32>,
-    /// 4-tuples in TIME_WAIT, and whether the peer's FIN is still awaited.
-    pub time_waits: HashMap<Flow, bool>,
+    /// 4-tuples in TIME_WAIT, and whether the peer's FIN is still awaited, if they were looked at.
+    pub time_waits: Option<HashMap<Flow, bool>>,
     /// UDP sockets with a port, if they were looked at.
     pub udp: Option<Vec<DiagSocket>>,
 }
@@ -62,11 +62,11 @@ impl Round {
         let mut round = Self {
             time_ns,
             namespaces: HashSet::new(),
-            time_waits: HashMap::with_capacity(lists.time_waits),
+            time_waits: (lists.time_waits > 0).then(|| HashMap::with_capacity(lists.time_waits)),
             udp: lists.udp.then(Vec::new),
         };
         for namespace in namespaces {
-            if let Err(error) = round.add(namespace, lists) {
+            if let Err(error) = round.add(namespace) {
                 log::debug!("namespace {} is left out of this round: {error:#}", namespace.inode);
             }
         }
@@ -78,9 +78,9 @@ impl Round {
         Some(Listed { time_ns: self.time_ns, namespaces: &self.namespaces, sockets })
     }
 
-    fn add(&mut self, namespace: &Namespace, lists: Lists) -> anyhow::Result<()> {
-        if lists.time_waits > 0 {
-            namespace.run(|| self.add_time_waits())?;
+    fn add(&mut self, namespace: &Namespace) -> anyhow::Result<()> {
+        if let Some(time_waits) = &mut self.time_waits {
+            namespace.run(|| add_time_waits(time_waits))?;
         }
         if let Some(udp) = &mut self.udp {
             let request =
@@ -90,30 +90,30 @@ impl Round {
         self.namespaces.insert(namespace.inode);
         Ok(())
     }
+}
 
-    /// There may be very many, so no other list is made of them.
-    fn add_time_waits(&mut self) -> anyhow::Result<()> {
-        let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
-        let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
-        let mut add = |socket: DiagSocket| {
-            if socket.time_wait {
-                self.time_waits.insert(socket.flow, socket.state == TcpState::FIN_WAIT2);
-            }
-        };
-        for _ in 0..ATTEMPTS {
-            match for_each(&request, &mut add) {
-                // It changed under the kernel's hands: what any of the walks shows is there.
-                Ok(summary) if summary.interrupted => {}
-                Ok(_) => return Ok(()),
-                Err(_) => {
-                    // Without netlink, /proc/net.
-                    dump(&request)?.sockets.into_iter().for_each(add);
-                    return Ok(());
-                }
+/// There may be very many, so no other list is made of them.
+fn add_time_waits(time_waits: &mut HashMap<Flow, bool>) -> anyhow::Result<()> {
+    let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
+    let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+    let mut add = |socket: DiagSocket| {
+        if socket.time_wait {
+            time_waits.insert(socket.flow, socket.state == TcpState::FIN_WAIT2);
+        }
+    };
+    for _ in 0..ATTEMPTS {
+        match for_each(&request, &mut add) {
+            // It changed under the kernel's hands: what any of the walks shows is there.
+            Ok(summary) if summary.interrupted => {}
+            Ok(_) => return Ok(()),
+            Err(_) => {
+                // Without netlink, /proc/net.
+                dump(&request)?.sockets.into_iter().for_each(add);
+                return Ok(());
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Completion {
@@ -171,8 +171,25 @@ impl Completion {
         let mut tell = |socket, flow, kind| {
             events.push(Event::Socket(SocketEvent { time_ns, socket, flow, kind }));
         };
+        if let Some(listed) = &round.time_waits {
+            self.compare_time_waits(round, listed, time_waits, &mut tell);
+        }
+        if let Some(listed) = round.listed() {
+            self.udp.compare(&listed, holders, owner, tell);
+        }
+        events
+    }
+
+    fn compare_time_waits(
+        &mut self,
+        round: &Round,
+        listed: &HashMap<Flow, bool>,
+        time_waits: impl Iterator<Item = (Flow, u64)>,
+        mut tell: impl FnMut(SocketId, Flow, Kind),
+    ) {
+        let time_ns = round.time_ns;
         for (flow, since_ns) in time_waits {
-            let is_listed = round.time_waits.contains_key(&flow) || since_ns >= time_ns;
+            let is_listed = listed.contains_key(&flow) || since_ns >= time_ns;
             let age_ns = time_ns.saturating_sub(since_ns);
             // A namespace that can't be looked into, or is gone: the entry has ended by itself.
             let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
@@ -183,7 +200,7 @@ impl Completion {
                 tell(SocketId(0), flow, Kind::Release { reason });
             }
         }
-        self.awaiting.retain(|flow, since_ns| match round.time_waits.get(flow) {
+        self.awaiting.retain(|flow, since_ns| match listed.get(flow) {
             Some(true) => true,
             Some(false) => {
                 tell(SocketId(0), *flow, Kind::FinReceived);
@@ -191,10 +208,6 @@ impl Completion {
             }
             None => *since_ns >= time_ns,
         });
-        if let Some(listed) = round.listed() {
-            self.udp.compare(&listed, holders, owner, tell);
-        }
-        events
     }
 }
 
