@@ -12,7 +12,7 @@ use super::{
     header::level,
     look::Look,
     place::{first_fitting, places},
-    table::{self, Column, Row, Table},
+    table::{self, Column, Row, Table, WIDE},
 };
 use crate::{
     report::Space,
@@ -25,8 +25,6 @@ use crate::{
     },
 };
 
-/// From this width on a row is one line.
-const WIDE: u16 = 140;
 /// How wide the bar is.
 const BAR: usize = 10;
 /// The mark of a search that found no port of the first parity.

@@ -10,7 +10,7 @@ use super::{
     Places,
     look::Look,
     place::{first_fitting, places},
-    table::{self, Column, Row, Table},
+    table::{self, Column, Row, Table, WIDE},
 };
 use crate::{
     probe::Backend,
@@ -23,9 +23,6 @@ use crate::{
         top::state::{FailedCall, FailureColumn, Room, State, View},
     },
 };
-
-/// From this width on a row is one line.
-const WIDE: u16 = 140;
 
 /// Draws them.
 pub fn draw(

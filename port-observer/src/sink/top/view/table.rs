@@ -14,6 +14,8 @@ use crate::sink::table::render::cut;
 pub const MARGIN: usize = 2;
 /// From this width on two spaces are between columns.
 const ROOMY: u16 = 100;
+/// From this width on a row of destinations or failures is one line.
+pub const WIDE: u16 = 140;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]

@@ -242,18 +242,15 @@ fn without_loss(observer: Observer) {
 }
 
 /// Counts the exact answers. A state that was answered wrongly is made a second time in an emulated
-/// machine, as in [`tests::net::in_namespace`], and with a backend that is not exact; that is said.
+/// machine, as in [`tests::net::in_namespace`]; that is said.
 fn judge(mut results: Vec<Result>, again: impl Fn(&[u64]) -> Vec<Result>) {
     let wrong = |results: &[Result]| -> Vec<u64> {
         let wrong = results.iter().filter(|result| !result.is_right());
         wrong.map(|result| result.seed).collect()
     };
     let first = wrong(&results);
-    let is_exact = Backend::chosen().is_exact() && !in_virtual_machine();
-    if !is_exact && !first.is_empty() {
-        println!(
-            "retried: seeds {first:?} had a wrong answer in an emulated machine, or not exact:"
-        );
+    if in_virtual_machine() && !first.is_empty() {
+        println!("retried: seeds {first:?} had a wrong answer in an emulated machine:");
         print!("{}", shown(&results));
         results.retain(Result::is_right);
         results.extend(again(&first));
