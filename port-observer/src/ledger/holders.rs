@@ -176,8 +176,7 @@ impl Holdings {
 
     /// All holdings of a port.
     pub fn held_on(&self, netns: u32, protocol: Protocol, port: u16) -> impl Iterator<Item = Held> {
-        let namespace = self.namespaces.get(&netns);
-        let bucket = namespace.and_then(|it| it.table(protocol).buckets.get(&port));
+        let bucket = self.bucket_at((netns, protocol, port));
         let is_bound = bucket.is_some_and(|bucket| bucket.is_bound);
         let on_it = bucket.into_iter().flat_map(|bucket| self.on(bucket));
         on_it.map(move |(_, holding)| Held::of(holding, is_bound))

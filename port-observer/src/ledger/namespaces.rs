@@ -118,7 +118,10 @@ impl Holdings {
         self.bucket_at(place.port())
     }
 
-    fn bucket_at(&self, (netns, protocol, port): (u32, Protocol, u16)) -> Option<&Bucket> {
+    pub(super) fn bucket_at(
+        &self,
+        (netns, protocol, port): (u32, Protocol, u16),
+    ) -> Option<&Bucket> {
         self.namespaces.get(&netns)?.table(protocol).buckets.get(&port)
     }
 
@@ -133,7 +136,7 @@ impl Holdings {
         self.bucket_at(port).into_iter().flat_map(|bucket| self.on(bucket))
     }
 
-    /// Those of UDP.
+    /// Who is on any port of UDP.
     pub fn udp(&self) -> impl Iterator<Item = &Holding> {
         let buckets = self.namespaces.values().flat_map(|namespace| namespace.udp.buckets.values());
         buckets.flat_map(|bucket| self.on(bucket)).map(|(_, holding)| holding)

@@ -59,8 +59,8 @@ impl Misses {
     /// some would have had nothing to tell. Of pairs, those that both programs missed; `covered` is
     /// too large where two sockets had the same place (`twin::place` of the kernel programs).
     pub fn read(&mut self, covered: impl Fn(Kind) -> u64) -> [u64; Kind::SLOTS] {
-        let mut counts = self.counts(&covered);
-        for _ in 1..ATTEMPTS {
+        let mut counts = self.read;
+        for _ in 0..ATTEMPTS {
             // Skipped between two of the files, a run would be seen of one program only.
             let before = std::mem::replace(&mut counts, self.counts(&covered));
             if before == counts {

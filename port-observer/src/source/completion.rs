@@ -150,21 +150,14 @@ impl Completion {
         existing.flow.protocol != Protocol::Udp || self.udp.pass_existing(existing, holders)
     }
 
-    /// The inode numbers of sockets that [`Completion::compare`] will find, to look up who has
-    /// them open.
-    pub fn unknown(&self, round: &Round, holders: &[UdpHolder]) -> HashSet<u32> {
-        let Some(listed) = round.listed() else { return HashSet::new() };
-        self.udp.unknown(&listed, holders).into_iter().map(|socket| socket.inode).collect()
-    }
-
     /// What a round shows beyond what is in the ledger: TIME_WAIT entries, with the time of their
-    /// begin, and the holders of UDP ports. `owner` finds the process that has a socket open.
+    /// begin, and the holders of UDP ports. `owners` finds the processes that have sockets open, by inode number.
     pub fn compare(
         &mut self,
         round: &Round,
         time_waits: impl Iterator<Item = (Flow, u64)>,
         holders: &[UdpHolder],
-        owner: impl FnMut(&DiagSocket) -> Option<Task>,
+        owners: impl FnOnce(&HashSet<u32>) -> HashMap<u32, Task>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
         let time_ns = round.time_ns;
@@ -175,7 +168,7 @@ impl Completion {
             self.compare_time_waits(round, listed, time_waits, &mut tell);
         }
         if let Some(listed) = round.listed() {
-            self.udp.compare(&listed, holders, owner, tell);
+            self.udp.compare(&listed, holders, owners, tell);
         }
         events
     }

@@ -285,10 +285,9 @@ fn log_failure<T>(result: Result<T>) -> Option<T> {
 fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
     let holdings = stream.ledger().holdings();
     let udp: Vec<UdpHolder> = holdings.udp().map(udp_holder).collect();
-    let new = completion.unknown(round, &udp);
     let processes = ProcFs::default();
-    let owners = if new.is_empty() { None } else { processes.socket_owners(&new).ok() };
-    completion.compare(round, holdings.time_waits(), &udp, |socket| {
-        processes.task(*owners.as_ref()?.pids.get(&socket.inode)?)
+    completion.compare(round, holdings.time_waits(), &udp, |sockets| {
+        let pids = processes.socket_owners(sockets).map(|owners| owners.pids).unwrap_or_default();
+        pids.into_iter().filter_map(|(inode, pid)| Some((inode, processes.task(pid)?))).collect()
     })
 }

@@ -85,11 +85,7 @@ impl UdpPorts {
     }
 
     /// The sockets in the list that nobody told of.
-    pub(super) fn unknown<'a>(
-        &self,
-        listed: &Listed<'a>,
-        holders: &[UdpHolder],
-    ) -> Vec<&'a DiagSocket> {
+    fn unknown<'a>(&self, listed: &Listed<'a>, holders: &[UdpHolder]) -> Vec<&'a DiagSocket> {
         let held: HashSet<Place> = holders.iter().flat_map(UdpHolder::places).collect();
         let is_known = |place: &Place| {
             held.contains(place)
@@ -106,15 +102,18 @@ impl UdpPorts {
         told_ns.is_some_and(|told_ns| told_ns.saturating_add(SETTLING_NS) >= time_ns)
     }
 
-    /// Tells what a list shows beyond what is known. `owner` finds the process that has a socket open.
+    /// Tells what a list shows beyond what is known. `owners` finds the processes that have sockets
+    /// open, by inode number.
     pub(super) fn compare(
         &mut self,
         listed: &Listed<'_>,
         holders: &[UdpHolder],
-        mut owner: impl FnMut(&DiagSocket) -> Option<Task>,
+        owners: impl FnOnce(&HashSet<u32>) -> HashMap<u32, Task>,
         mut tell: impl FnMut(SocketId, Flow, Kind),
     ) {
-        for socket in self.unknown(listed, holders) {
+        let unknown = self.unknown(listed, holders);
+        let mut owners = owners(&unknown.iter().map(|socket| socket.inode).collect());
+        for socket in unknown {
             let id = SocketId(socket.cookie);
             self.found.extend(places_of(socket).map(|place| (place, (id, socket.flow.local))));
             let kind = Kind::Acquire {
@@ -122,7 +121,7 @@ impl UdpPorts {
                 via: Via::Autobind,
                 requested_port: Some(0),
                 search_ns: None,
-                task: owner(socket),
+                task: owners.remove(&socket.inode),
             };
             tell(id, socket.flow, kind);
         }

@@ -118,13 +118,12 @@ fn in_threads(
     run: &(impl Fn(Vec<World>) -> Vec<Result> + Sync),
 ) -> Vec<Result> {
     let threads = if in_virtual_machine() { 1 } else { 2 };
-    let mut worlds = worlds.into_iter();
-    let batches: Vec<Vec<World>> =
-        std::iter::repeat_with(|| worlds.by_ref().take(BATCH).collect::<Vec<World>>())
-            .take_while(|batch| !batch.is_empty())
-            .collect();
-    let batches = Mutex::new(batches);
-    let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let worlds = Mutex::new(worlds.into_iter());
+    let next = || {
+        let mut worlds = worlds.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch: Vec<World> = worlds.by_ref().take(BATCH).collect();
+        (!batch.is_empty()).then_some(batch)
+    };
     thread::scope(|scope| {
         let work = || std::iter::from_fn(next).flat_map(run).collect::<Vec<Result>>();
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
