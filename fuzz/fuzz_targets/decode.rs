@@ -66,7 +66,8 @@ fn length(kind: u8) -> usize {
             | Kind::Release
             | Kind::State
             | Kind::Listen
-            | Kind::FinReceived,
+            | Kind::FinReceived
+            | Kind::Rehash,
         ) => size_of::<SocketRecord>(),
         Some(Kind::Exec) => size_of::<ExecRecord>(),
         Some(Kind::Fork) => size_of::<ForkRecord>(),

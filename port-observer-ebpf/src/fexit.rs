@@ -252,6 +252,14 @@ pub fn udp_unhash_again(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// `void udp_lib_rehash(struct sock *sk, u16 newhash, …)`
+#[fentry(function = "udp_lib_rehash")]
+pub fn udp_rehash(ctx: FEntryContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { holding::udp_rehashed::<Direct>(ctx.arg(0)) }
+    0
+}
+
 /// `int __udp_disconnect(struct sock *sk, int flags)`, where it does not call `udp_lib_unhash`
 #[fentry(function = "__udp_disconnect")]
 pub fn udp_disconnect(ctx: FEntryContext) -> i32 {

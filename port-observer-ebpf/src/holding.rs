@@ -146,6 +146,25 @@ pub unsafe fn udp_disconnect<R: Read>(socket: *const u8) {
     }
 }
 
+/// `udp_lib_rehash` (net/ipv4/udp.c): connect() has given `socket` a local address, or the end of the
+/// connection has taken it away.
+///
+/// # Safety
+/// `socket` is a `struct sock`.
+#[inline(always)]
+pub unsafe fn udp_rehashed<R: Read>(socket: *const u8) {
+    // SAFETY: a struct sock.
+    unsafe {
+        if socket::port::<R>(socket) == 0 || socket::protocol::<R>(socket) != UDP {
+            return;
+        }
+        let Some(netns) = socket::observed_namespace::<R>(socket, UDP) else { return };
+        send::<SocketRecord>(Kind::Rehash, |record| {
+            socket::describe::<R>(record, Kind::Rehash, socket, UDP, netns);
+        });
+    }
+}
+
 /// Tells that the port is let go.
 ///
 /// # Safety

@@ -198,6 +198,14 @@ pub fn k_udp_unhash(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// `void udp_lib_rehash(struct sock *sk, u16 newhash, …)`
+#[kprobe]
+pub fn k_udp_rehash(ctx: ProbeContext) -> u32 {
+    // SAFETY: the prototype above.
+    unsafe { holding::udp_rehashed::<Probed>(arg1(&ctx) as *const u8) }
+    0
+}
+
 /// `int __udp_disconnect(struct sock *sk, int flags)`, where it does not call `udp_lib_unhash`
 #[kprobe]
 pub fn k_udp_disconnect(ctx: ProbeContext) -> u32 {

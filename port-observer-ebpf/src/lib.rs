@@ -40,11 +40,13 @@ pub enum Kind {
     /// A [`CallRecord`] of an iterator, not of the ring buffer: `socket`, or a TIME_WAIT entry,
     /// holds its port; `new_state` is its state. The task, if any, has it open.
     Existing = 14,
+    /// A [`SocketRecord`]: the local address of a UDP socket has changed, its port has not.
+    Rehash = 15,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -59,10 +61,11 @@ impl Kind {
         Self::Listen,
         Self::FinReceived,
         Self::Existing,
+        Self::Rehash,
     ];
 
     /// One more than the largest kind: the size of the table of losses per kind.
-    pub const SLOTS: usize = 15;
+    pub const SLOTS: usize = 16;
 }
 
 /// By which call a port was asked for.

@@ -76,6 +76,7 @@ pub fn kind_name(kind: WireKind) -> &'static str {
         WireKind::Listen => "listen",
         WireKind::FinReceived => "fin_received",
         WireKind::Existing => "existing",
+        WireKind::Rehash => "rehash",
     }
 }
 
@@ -107,7 +108,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         | WireKind::Release
         | WireKind::State
         | WireKind::Listen
-        | WireKind::FinReceived => {
+        | WireKind::FinReceived
+        | WireKind::Rehash => {
             check_length(bytes, size_of::<SocketRecord>())?;
             socket(kind, bytes)
         }
@@ -180,6 +182,7 @@ fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
         },
         WireKind::Listen => Kind::Listen,
         WireKind::FinReceived => Kind::FinReceived,
+        WireKind::Rehash => Kind::Rehash,
         _ => Kind::Release {
             reason: match field!(bytes, SocketRecord, reason, u8) {
                 r if r == Released::Closed as u8 => Reason::Closed,

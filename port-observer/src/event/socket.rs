@@ -142,6 +142,8 @@ pub enum Kind {
     },
     /// The peer's FIN came: a TIME_WAIT entry that was in FIN_WAIT2 begins its real TIME_WAIT.
     FinReceived,
+    /// connect() has given a UDP socket a local address, or its end has taken it away; the port stays.
+    Rehash,
     /// The port is let go.
     Release {
         /// Why.
@@ -172,6 +174,7 @@ impl Kind {
             | Self::Listen
             | Self::TimeWait { .. }
             | Self::FinReceived
+            | Self::Rehash
             | Self::Release { .. }
             | Self::State { .. } => None,
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Holding, Holds, Ledger, Role, SpaceKey, Who, acquire::Call, holding::Shares, lists::Index,
-    place, port,
+    place, place::Place, port,
 };
 use crate::{
     event::{Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId},
@@ -73,6 +73,13 @@ impl<W: Who> Ledger<W> {
                     holding.reuse.fin_wait2 = false;
                     holding.began_ns = time_ns;
                     self.holdings.ripens(index);
+                }
+            }
+            Kind::Rehash => {
+                if let Some(index) = known
+                    && self.holdings.get(index).place.is_at(&flow)
+                {
+                    self.holdings.correct(index, |holding| holding.place = Place::from(&flow));
                 }
             }
             Kind::Release { reason } => self.released(time_ns, (socket, known), &flow, reason, out),

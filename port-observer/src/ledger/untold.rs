@@ -68,6 +68,7 @@ impl<W: Who> Ledger<W> {
             | Kind::Accept { .. }
             | Kind::Listen
             | Kind::FinReceived
+            | Kind::Rehash
             | Kind::Again(_)
             | Kind::State { .. } => {}
         }

@@ -135,6 +135,7 @@ pub fn loses(program: &str) -> Option<Kind> {
         "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_destroy" => Kind::Release,
         "accept" => Kind::Accept,
         "reschedule" => Kind::FinReceived,
+        "udp_rehash" => Kind::Rehash,
         "state" | "state_raw" => Kind::State,
         "exec" | "exec_raw" => Kind::Exec,
         "fork" | "fork_raw" => Kind::Fork,
@@ -172,6 +173,7 @@ const FORK: Need = Need::Optional(
 const ACCEPT: Need =
     Optional("who accepted a connection: an accepted child is shown as its listener's process");
 const FIN: Need = Optional("that a peer's late FIN lets connect() take a port over from TIME_WAIT");
+const REHASH: Need = Optional("the address that connect() gives a UDP socket that had none");
 const SCAN: Need = Optional(
     "of ports that were held before: their sockets' identity, and whether connect() can share them; \
      socket diagnostics list them instead",
@@ -216,6 +218,7 @@ const FEXIT: &[Probe] = &[
     probe("bind_unhash", Fentry("inet_twsk_bind_unhash"), Required),
     probe("udp_unhash_again", Fentry("udp_lib_unhash"), TWIN),
     probe("udp_unhash", Fentry("udp_lib_unhash"), Required),
+    probe("udp_rehash", Fentry("udp_lib_rehash"), REHASH),
     probe("udp_disconnect", Fentry("__udp_disconnect"), DISCONNECT),
     probe("accept", Fentry("security_sock_graft"), ACCEPT),
     probe("reschedule", Fentry("__inet_twsk_schedule"), FIN),
@@ -245,6 +248,7 @@ const KPROBE: &[Probe] = &[
     probe("k_hashdance", Kprobe("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
     probe("k_bind_unhash", Kprobe("inet_twsk_bind_unhash"), Required),
     probe("k_udp_unhash", Kprobe("udp_lib_unhash"), Required),
+    probe("k_udp_rehash", Kprobe("udp_lib_rehash"), REHASH),
     probe("k_udp_disconnect", Kprobe("__udp_disconnect"), DISCONNECT),
     probe("k_accept", Kprobe("security_sock_graft"), ACCEPT),
     probe("k_reschedule", Kprobe("__inet_twsk_schedule"), FIN),

@@ -36,11 +36,13 @@ pub enum RowType {
     State = 11,
     /// [`Existing`]
     Existing = 12,
+    /// [`Kind::Rehash`]
+    Rehash = 13,
 }
 
 impl RowType {
     /// All, by number less one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -53,6 +55,7 @@ impl RowType {
         Self::Release,
         Self::State,
         Self::Existing,
+        Self::Rehash,
     ];
 }
 
@@ -218,6 +221,7 @@ impl Row {
                 row
             }
             Kind::FinReceived => row(RowType::FinReceived),
+            Kind::Rehash => row(RowType::Rehash),
             Kind::Release { reason } => Self { reason: Some(*reason), ..row(RowType::Release) },
             // It is told once more at most.
             Kind::Again(kind) => {
@@ -295,6 +299,7 @@ impl Row {
                 reuse: self.reuse(),
             },
             RowType::FinReceived => Kind::FinReceived,
+            RowType::Rehash => Kind::Rehash,
             RowType::Release => Kind::Release { reason: self.reason? },
             RowType::State => Kind::State { old: self.old_state?, new: self.state? },
             RowType::Existing => {

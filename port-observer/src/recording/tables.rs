@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a loss can be of, beside the wire's kinds.
-const LOSS_KINDS: [&str; 17] = [
+const LOSS_KINDS: [&str; 18] = [
     "acquire",
     "exhausted",
     "conflict",
@@ -29,6 +29,7 @@ const LOSS_KINDS: [&str; 17] = [
     "listen",
     "fin_received",
     "existing",
+    "rehash",
     "unknown",
     "record",
     "event",

@@ -5,13 +5,14 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{super::*, CALLS, Wire};
 
-const SOCKETS: [WireKind; 6] = [
+const SOCKETS: [WireKind; 7] = [
     WireKind::Inherit,
     WireKind::TimeWait,
     WireKind::Release,
     WireKind::State,
     WireKind::Listen,
     WireKind::FinReceived,
+    WireKind::Rehash,
 ];
 /// Those about what a process did.
 const CALLED: [WireKind; 5] = [
@@ -225,6 +226,7 @@ proptest! {
             }
             12 => Kind::Listen,
             13 => Kind::FinReceived,
+            15 => Kind::Rehash,
             _ => Kind::State {
                 old: TcpState::try_from(record.old_state).unwrap(),
                 new: TcpState::try_from(record.new_state).unwrap(),

@@ -220,6 +220,31 @@ fn a_space_is_not_known_before_its_namespace_is() {
 }
 
 #[test]
+fn a_udp_port_counts_for_the_address_that_connect_gave_its_socket() {
+    let mut book = Book::new();
+    book.apply(settings(40000, 40009, 0, 2));
+    let udp = |local: &str| Flow { protocol: Protocol::Udp, ..flow(local, None) };
+    let used = |book: &Book| {
+        let of = |address| SpaceKey { protocol: Protocol::Udp, ..bind_space(address) };
+        ["127.0.0.1", "127.0.0.5", "0.0.0.0"].map(|address| space_of(book, &of(address)).used)
+    };
+    book.tell(SOCKET, udp("0.0.0.0:40000"), acquire(Via::Autobind, Some(task("dig"))));
+    assert_eq!(used(&book), [1, 1, 1]);
+    assert!(book.tell(SOCKET, udp("127.0.0.1:40000"), Kind::Rehash).is_empty());
+    assert_eq!(used(&book), [1, 0, 1]);
+    // connect() to AF_UNSPEC.
+    book.tell(SOCKET, udp("0.0.0.0:40000"), Kind::Rehash);
+    assert_eq!(used(&book), [1, 1, 1]);
+    // Of a socket that is not known, or known on another port.
+    book.tell(OTHER, udp("127.0.0.1:40001"), Kind::Rehash);
+    book.tell(SOCKET, udp("127.0.0.1:40001"), Kind::Rehash);
+    assert_eq!(used(&book), [1, 1, 1]);
+    let released = book.tell(SOCKET, udp("0.0.0.0:40000"), release(Reason::Closed));
+    assert_eq!(released, ["release closed 40000> dig 50ns"]);
+    assert_eq!(used(&book), [0, 0, 0]);
+}
+
+#[test]
 fn the_time_of_exhaustion_follows_from_the_growth() {
     let mut book = Book::new();
     book.apply(settings(40000, 40999, 1, 0));

@@ -180,10 +180,35 @@ fn a_udp_port_is_found_beside_one_of_the_other_family() {
 }
 
 #[test]
+fn the_address_that_connect_gives_a_udp_socket_is_told_once() {
+    let mut completion = Completion::default();
+    let bound = [held(7, "0.0.0.0:4000", Some(1)), held(8, "0.0.0.0:5000", Some(1))];
+    let listed = ["127.0.0.1:4000", "0.0.0.0:5000"];
+    let told = compare_udp(&mut completion, 2, &listed, &bound);
+    let [Event::Socket(SocketEvent { socket: SocketId(7), flow: moved, kind: Kind::Rehash, .. })] =
+        told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(moved, flow(Protocol::Udp, "127.0.0.1:4000", None));
+    let bound = [held(7, "127.0.0.1:4000", Some(1)), bound[1]];
+    assert_eq!(compare_udp(&mut completion, 3, &listed, &bound), []);
+    // The list is older than what is known.
+    let since = [held(9, "0.0.0.0:4000", Some(5)), bound[1]];
+    assert_eq!(compare_udp(&mut completion, 4, &listed, &since), []);
+    // One of two on a port.
+    let both = [held(7, "0.0.0.0:4000", Some(1)), held(9, "0.0.0.0:4000", Some(1)), bound[1]];
+    let listed = ["127.0.0.1:4000", "0.0.0.0:4000", "0.0.0.0:5000"];
+    assert_eq!(compare_udp(&mut completion, 6, &listed, &both), []);
+}
+
+#[test]
 fn a_udp_socket_of_both_families_is_the_same_once_it_is_connected_over_ipv4() {
     let mut completion = Completion::default();
     let bound = [held(7, "[::]:4000", Some(1))];
-    assert_eq!(compare_udp(&mut completion, 2, &["127.0.0.1:4000"], &bound), []);
+    let moved = compare_udp(&mut completion, 2, &["127.0.0.1:4000"], &bound);
+    assert_eq!(kinds(&moved), [&Kind::Rehash]);
+    let bound = [held(7, "127.0.0.1:4000", Some(1))];
     compare_udp(&mut completion, 3, &["127.0.0.1:4000", "[::]:5000"], &bound);
     let mut event = closed(4, "127.0.0.1:5000");
     completion.pass(&mut event);

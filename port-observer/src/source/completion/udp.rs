@@ -125,6 +125,10 @@ impl UdpPorts {
             };
             tell(id, socket.flow, kind);
         }
+        for (holder, local) in moved(listed, holders) {
+            let flow = Flow { local, remote: None, ..holder.flow };
+            tell(holder.socket, flow, Kind::Rehash);
+        }
         let all: HashSet<Place> = listed.sockets.iter().flat_map(places_of).collect();
         let is_gone = |place: &Place| listed.namespaces.contains(&place.0) && !all.contains(place);
         self.found.retain(|place, _| !is_gone(place));
@@ -141,6 +145,32 @@ impl UdpPorts {
         self.touched.retain(|_, told_ns| told_ns.saturating_add(SETTLING_NS) >= listed.time_ns);
         self.has_begun = true;
     }
+}
+
+/// Those that connect(), or its end, has given another address. Of several on one place nobody can say
+/// which of them it was.
+fn moved<'a>(
+    listed: &Listed<'_>,
+    holders: &'a [UdpHolder],
+) -> impl Iterator<Item = (&'a UdpHolder, Endpoint)> {
+    let mut sockets: HashMap<Place, (usize, Endpoint)> = HashMap::default();
+    for socket in listed.sockets {
+        for place in places_of(socket) {
+            sockets.entry(place).or_insert((0, socket.flow.local)).0 += 1;
+        }
+    }
+    let mut held: HashMap<Place, usize> = HashMap::default();
+    for place in holders.iter().flat_map(UdpHolder::places) {
+        *held.entry(place).or_default() += 1;
+    }
+    let time_ns = listed.time_ns;
+    holders.iter().filter_map(move |holder| {
+        let local = holder.places().find_map(|place| match sockets.get(&place) {
+            Some(&(1, local)) if held[&place] == 1 => Some(local),
+            _ => None,
+        })?;
+        (holder.since_ns < Some(time_ns) && local != holder.flow.local).then_some((holder, local))
+    })
 }
 
 impl UdpHolder {
