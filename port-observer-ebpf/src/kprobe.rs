@@ -16,7 +16,7 @@ use crate::{
     read::{Probed, Read},
     send::lost,
     socket::{TCP, UDP},
-    task,
+    task, unseen,
 };
 
 #[inline(always)]
@@ -167,18 +167,20 @@ pub fn k_inherit_exit(ctx: RetProbeContext) -> u32 {
 /// `void inet_put_port(struct sock *sk)`
 #[kprobe]
 pub fn k_put_port(ctx: ProbeContext) -> u32 {
+    let socket = arg1(&ctx);
+    unseen::lets_go(socket);
     // SAFETY: the prototype above.
-    unsafe { holding::put::<Probed>(arg1(&ctx) as *const u8, 0) }
+    unsafe { holding::put::<Probed>(socket as *const u8, 0) }
     0
 }
 
 /// `void inet_twsk_hashdance(struct inet_timewait_sock *tw, struct sock *sk, …)`, and `…_schedule`
 #[kprobe]
 pub fn k_hashdance(ctx: ProbeContext) -> u32 {
+    let socket = arg2(&ctx);
+    unseen::lets_go(socket);
     // SAFETY: the prototype above.
-    unsafe {
-        holding::time_wait_began::<Probed>(arg1(&ctx) as *const u8, arg2(&ctx) as *const u8);
-    }
+    unsafe { holding::time_wait_began::<Probed>(arg1(&ctx) as *const u8, socket as *const u8) }
     0
 }
 

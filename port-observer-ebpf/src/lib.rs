@@ -145,9 +145,9 @@ pub const FLAG_REQUEST_UNKNOWN: u32 = 1;
 /// [`Kind::Release`] for it follows.
 pub const FLAG_SOCKET_DONE: u32 = 2;
 
-/// In [`SocketRecord::flags`] of a [`Kind::Acquire`] or [`Kind::Release`]: told by somebody who
-/// can't be sure to be the first to tell it. It is news only if the socket is not known as a holder
-/// (acquire), or is (release).
+/// In [`SocketRecord::flags`] of a [`Kind::Acquire`], [`Kind::TimeWait`] or [`Kind::Release`]: told
+/// by somebody who can't be sure to be the first to tell it. It is news only if the socket is not
+/// known as a holder (acquire), or is (the others).
 pub const FLAG_AGAIN: u32 = 4;
 /// In [`SocketRecord::flags`]: connect() chose the port (`SOCK_CONNECT_BIND`, `tw_connect_bind`).
 pub const FLAG_CONNECT_BIND: u32 = 8;

@@ -19,6 +19,7 @@ mod state;
 mod task;
 mod tracepoint;
 mod twin;
+mod unseen;
 
 /// Helpers such as reading kernel memory are for GPL-compatible programs.
 #[unsafe(link_section = "license")]

@@ -56,6 +56,10 @@ pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static INHERIT: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
+/// The socket that a kprobe on this processor last saw letting its port go, see [`crate::unseen`].
+#[map]
+pub static LET_GO: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Threads that are inside `inet_autobind`.
 #[map]
 pub static AUTOBINDS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);

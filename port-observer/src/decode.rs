@@ -237,7 +237,7 @@ fn existing(bytes: &[u8]) -> Result<Event, DecodeError> {
 
 fn socket_event(bytes: &[u8], kind: Kind) -> Result<Event, DecodeError> {
     let is_again = flags(bytes) & FLAG_AGAIN != 0
-        && matches!(kind, Kind::Acquire { .. } | Kind::Release { .. });
+        && matches!(kind, Kind::Acquire { .. } | Kind::TimeWait { .. } | Kind::Release { .. });
     let kind = if is_again { Kind::Again(Box::new(kind)) } else { kind };
     Ok(Event::Socket(SocketEvent {
         time_ns: field!(bytes, SocketRecord, time_ns, u64),

@@ -47,7 +47,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let passed = lines.iter().any(|line| line.starts_with("test result: ok. 1 passed"));
     let result = lines.iter().rev().find(|line| line.starts_with(RESULT));
-    if !passed || result.is_none() {
+    let is_smooth = !lines.iter().any(|l| l.starts_with("retried") || l.starts_with("lost"));
+    if !passed || result.is_none() || !is_smooth {
         lines.iter().for_each(|line| eprintln!("{line}"));
     }
     println!("{}", result.context("the test gave no result; its output is above")?);

@@ -150,7 +150,7 @@ pub enum Kind {
         reason: Reason,
     },
     /// What somebody says who may be the second to say so. An acquire is news only if the socket
-    /// is not known to hold its port, a release only if it is.
+    /// is not known to hold its port, a TIME_WAIT or a release only if it is.
     Again(Box<Kind>),
     /// A TCP state change.
     State {

@@ -54,8 +54,7 @@ impl<W: Who> Ledger<W> {
                 return;
             }
             // A socket is bound once: this is another one.
-            let gone = self.holdings.remove(index);
-            self.freed(time_ns, &gone, Reason::Reconciled, out);
+            self.ended_unseen(time_ns, socket, index, out);
         }
         self.totals.acquired += 1;
         let by_connect = call.via == Via::Connect;

@@ -89,6 +89,8 @@ pub struct Ledger<W> {
     failures: summary::Failures,
     /// Ports that found no place in the ledger since that was last told.
     unaccounted: u64,
+    /// Ends of sockets that nobody told of: another socket has their address.
+    unseen_ends: u64,
     /// When the first event came.
     began_ns: Option<u64>,
 }
@@ -125,6 +127,7 @@ impl<W: Who> Ledger<W> {
             scan: scan::Scan::default(),
             failures: summary::Failures::default(),
             unaccounted: 0,
+            unseen_ends: 0,
             began_ns: None,
         }
     }
@@ -132,6 +135,12 @@ impl<W: Who> Ledger<W> {
     /// What happened so far.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// How many ends of sockets nobody told of so far, as far as it showed: where every end is told,
+    /// they were lost.
+    pub fn unseen_ends(&self) -> u64 {
+        self.unseen_ends
     }
 
     /// Who is who.

@@ -102,7 +102,7 @@ impl<W: Who> Ledger<W> {
             }
             // Its address was another socket's when the list was read.
             Some(index) if self.holdings.get(index).since_ns() >= Some(found.time_ns) => return,
-            Some(index) => self.ended_unseen(found.time_ns, socket, index, out),
+            Some(index) => self.ended_before(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
         }
@@ -225,8 +225,8 @@ impl<W: Who> Ledger<W> {
         }
     }
 
-    /// The end of a holding was lost: another socket has its address. TIME_WAIT may have come after it.
-    pub(super) fn ended_unseen(
+    /// A holding has ended, and another socket has its address. TIME_WAIT may have come after it.
+    pub(super) fn ended_before(
         &mut self,
         time_ns: u64,
         socket: SocketId,

@@ -88,6 +88,7 @@ impl<W: Who> Ledger<W> {
                     Kind::Acquire { .. } => {
                         known.is_none_or(|index| self.holdings.get(index).role != Role::Owner)
                     }
+                    Kind::TimeWait { .. } => known.is_some(),
                     Kind::Release { .. } => {
                         known.is_some() || self.holdings.take_succeeded(socket).is_some()
                     }
@@ -103,6 +104,20 @@ impl<W: Who> Ledger<W> {
                 out.push(Report { time_ns, body: Body::State { port, old, new } });
             }
         }
+    }
+
+    /// The end of a holding was not told: another socket has its address.
+    pub(super) fn ended_unseen(
+        &mut self,
+        time_ns: u64,
+        socket: SocketId,
+        index: Index,
+        out: &mut Vec<Report>,
+    ) {
+        let holding = self.holdings.get(index);
+        // The end of what a scan found may be one that no program tells of.
+        self.unseen_ends += u64::from(holding.role == Role::Owner && holding.since_ns().is_some());
+        self.ended_before(time_ns, socket, index, out);
     }
 
     /// A holding at this address that keeps another port is another socket's: its release was lost.

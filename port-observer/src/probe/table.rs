@@ -246,6 +246,7 @@ const KPROBE: &[Probe] = &[
     probe("k_put_port", Kprobe("inet_put_port"), Required),
     probe("k_hashdance", Kprobe("inet_twsk_hashdance"), OneOf("TIME_WAIT")),
     probe("k_hashdance", Kprobe("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
+    probe("k_closed", RawTracepoint("inet_sock_set_state"), Required),
     probe("k_bind_unhash", Kprobe("inet_twsk_bind_unhash"), Required),
     probe("k_udp_unhash", Kprobe("udp_lib_unhash"), Required),
     probe("k_udp_rehash", Kprobe("udp_lib_rehash"), REHASH),

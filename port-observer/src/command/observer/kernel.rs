@@ -14,7 +14,7 @@ use super::{
     intake::{Intake, udp_holder},
 };
 use crate::{
-    event::{Event, Protocol, TcpState},
+    event::{Event, LossPlace, Protocol, TcpState},
     kernel::clock,
     probe::{Attached, Iterators, Observed},
     process::ProcFs,
@@ -48,6 +48,8 @@ pub(super) struct Kernel {
     intake: Intake,
     scans: Scans,
     looks: Looks,
+    /// What the ledger had counted when that was last looked at, see `Ledger::unseen_ends`.
+    unseen_ends: u64,
     /// When losses were last looked at.
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
@@ -112,7 +114,16 @@ impl Kernel {
         let scans =
             Scans { current: None, wanted: None, next: now, ended: None, has_shown: false, spent };
         let intake = Intake::new(ring, settings, completion, observed);
-        Self { intake, scans, looks, losses_seen: now, next_round: now, logger, attached }
+        Self {
+            intake,
+            scans,
+            looks,
+            unseen_ends: 0,
+            losses_seen: now,
+            next_round: now,
+            logger,
+            attached,
+        }
     }
 
     pub(super) fn attached(&self) -> &Attached {
@@ -151,7 +162,9 @@ impl Kernel {
         if self.losses_seen.elapsed() >= pause {
             self.losses_seen = Instant::now();
             self.intake.is_busy = false;
-            for loss in self.intake.ring.losses()? {
+            let mut losses = self.intake.ring.losses()?;
+            losses.extend(self.unseen_ends(&losses, stream));
+            for loss in losses {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
                 {
@@ -164,6 +177,19 @@ impl Kernel {
             self.scans.want(For::Completeness);
         }
         self.scan(stream)
+    }
+
+    /// What the ledger found lost, beside what was counted when it was lost.
+    fn unseen_ends(&mut self, counted: &[Event], stream: &mut Stream) -> Option<Event> {
+        let all = stream.ledger().unseen_ends();
+        let count = all - std::mem::replace(&mut self.unseen_ends, all);
+        let is_counted = !counted.is_empty()
+            || self.scans.wanted == Some(For::Loss)
+            || self.scans.current.is_some();
+        // Where diagnostics complete what is told, not every end is told.
+        let is_loss = count > 0 && !is_counted && self.intake.completion.is_none();
+        let place = LossPlace::KernelProgram;
+        is_loss.then_some(Event::Lost { count, place, kind: "release" })
     }
 
     /// Goes on with the scan that is under way, or begins one if it is time.

@@ -215,11 +215,14 @@ proptest! {
         let reasons = [Reason::Closed, Reason::TimeWaitExpired, Reason::TimeWaitReused];
         let expected = match record.kind {
             4 => Kind::Inherit { listener: other, sharing: sharing(record.flags) },
-            5 => Kind::TimeWait {
-                successor: if record.other == 0 { None } else { Some(other) },
-                done: record.flags & 2 != 0,
-                reuse: reuse(record.flags),
-            },
+            5 => {
+                let kind = Kind::TimeWait {
+                    successor: if record.other == 0 { None } else { Some(other) },
+                    done: record.flags & 2 != 0,
+                    reuse: reuse(record.flags),
+                };
+                marked(kind, record.flags)
+            }
             6 => {
                 let kind = Kind::Release { reason: reasons[usize::from(record.reason) - 1] };
                 marked(kind, record.flags)

@@ -23,9 +23,11 @@ fn an_address_used_again_after_a_lost_release_is_another_socket() {
         "acquire connect 40001>10.0.0.9:80 wget",
     ];
     assert_eq!(said, expected);
+    assert_eq!(book.ledger.unseen_ends(), 1);
     let said = book.tell(SOCKET, to_web(40001), CLOSED);
     assert_eq!(said, ["release closed 40001>10.0.0.9:80 wget 10ns"]);
     assert_eq!(book.totals(), (2, 2, 0));
+    assert_eq!(book.ledger.unseen_ends(), 1);
 }
 
 #[test]
@@ -34,6 +36,7 @@ fn so_is_one_that_is_bound_to_the_same_port_again() {
     book.tell(SOCKET, bound(8080), bind("web"));
     let said = book.tell(SOCKET, bound(8080), bind("next"));
     assert_eq!(said, ["release reconciled 8080> web 10ns", "acquire bind 8080> next"]);
+    assert_eq!(book.ledger.unseen_ends(), 1);
 }
 
 #[test]
@@ -83,4 +86,21 @@ fn the_start_of_a_call_is_forgotten_when_the_call_or_the_socket_ends() {
         let said = book.tell(SOCKET, to_web(40002), acquire(Via::Connect, None));
         assert_eq!(said, ["acquire connect 40002>10.0.0.9:80 -"], "after {end:?}");
     }
+}
+
+#[test]
+fn a_time_wait_that_may_have_been_told_already_is_news_of_a_socket_that_is_known() {
+    let again = || Kind::Again(Box::new(TIME_WAIT_UNNAMED));
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    assert_eq!(book.tell(SOCKET, to_web(40000), again()), ["time_wait 40000>10.0.0.9:80 curl"]);
+    assert_eq!(book.tell(SOCKET, to_web(40000), again()), NO_LINES);
+    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
+    assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 curl 30ns"]);
+    // Told by its own program, whose entry is known.
+    book.tell(SOCKET, to_web(40001), connect("curl"));
+    book.tell(SOCKET, to_web(40001), TIME_WAIT);
+    assert_eq!(book.tell(SOCKET, to_web(40001), again()), NO_LINES);
+    assert_eq!(book.tell(SOCKET, to_web(40001), CLOSED), NO_LINES);
+    assert_eq!(book.ledger.holdings().len(), 1);
 }
