@@ -9,7 +9,7 @@ use crate::ports::Ports;
 pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
 pub use process::{Exec, Fork, Task};
 pub use socket::{Kind, Reason, Reuse, Sharing, SocketEvent, SocketId, Via};
-pub use tcp_state::TcpState;
+pub use tcp_state::{TIME_WAIT_NS, TcpState};
 
 /// A port that is held, as a scan of the kernel's own lists found it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod intake;
 mod kernel;
 mod polling;
 mod start;
+mod unseen;
 
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! The states of TCP.
 
+/// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
+pub const TIME_WAIT_NS: u64 = 60_000_000_000;
+
 /// A TCP state, numbered as in the kernel (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcpState(u8);

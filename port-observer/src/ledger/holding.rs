@@ -8,10 +8,13 @@ use super::{
     place::Place,
 };
 use crate::{
-    event::{Flow, Protocol, Reuse, Sharing, SocketId},
+    event::{Flow, Protocol, Reuse, Sharing, SocketId, TIME_WAIT_NS},
     process::Process,
     report::{Caller, SpaceKind},
 };
+
+/// How late its timer may be, at least: it fires in steps of up to 1.7 s.
+const LATE_NS: u64 = 5_000_000_000;
 
 /// What a socket is to its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,12 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// It is in TIME_WAIT for longer than there is one: a minute, and in FIN_WAIT2 up to another one before.
+    pub fn is_overdue(&self, now_ns: u64) -> bool {
+        let longest = if self.reuse.fin_wait2 { 2 * TIME_WAIT_NS } else { TIME_WAIT_NS };
+        self.holds == Holds::TimeWait && self.began_ns + longest + LATE_NS < now_ns
+    }
+
     /// A socket that keeps the port of `flow`.
     pub fn new(socket: SocketId, flow: Flow, holds: Holds) -> Self {
         Self {

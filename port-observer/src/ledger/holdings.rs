@@ -199,6 +199,11 @@ impl Holdings {
         })
     }
 
+    /// How many TIME_WAIT entries should have ended by this time (`CLOCK_BOOTTIME`).
+    pub fn overdue(&self, now_ns: u64) -> usize {
+        self.iter().filter(|holding| holding.is_overdue(now_ns)).count()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Holding> {
         self.slab.iter().map(|(_, holding)| holding)

@@ -40,8 +40,8 @@ impl Backend {
             Self::Fexit => &[],
             // trace_call_bpf, kernel/trace/bpf_trace.c
             Self::Kprobe => &[
-                "calls that interrupt another probe on the same processor, which is rare (counted as \
-                 lost from Linux 6.7 on)",
+                "what interrupts another probe on the same processor, but for the ends of connections: \
+                 rare, and counted as lost at the latest when it shows",
             ],
             Self::Tracepoint => &[
                 "the end of TIME_WAIT is found by socket diagnostics, up to a second late",

@@ -8,7 +8,10 @@ use std::collections::HashSet;
 use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
-    event::{Event, Existing, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, Task, TcpState},
+    event::{
+        Event, Existing, Flow, Kind, Protocol, Reason, SocketEvent, SocketId, TIME_WAIT_NS, Task,
+        TcpState,
+    },
     kernel::{
         diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
@@ -20,8 +23,6 @@ use self::udp::{Listed, UdpPorts};
 
 /// How often TIME_WAIT entries are listed before the list is taken as it is.
 const ATTEMPTS: usize = 3;
-/// How long the kernel keeps TIME_WAIT: `TCP_TIMEWAIT_LEN` (include/net/tcp.h), 60 s.
-const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 /// Compares what is known with what the kernel lists.
 #[derive(Debug, Default)]

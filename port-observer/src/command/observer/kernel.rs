@@ -12,6 +12,7 @@ use super::{
     super::stream::Stream,
     Looks, ROUND, ROUND_COST,
     intake::{Intake, udp_holder},
+    unseen::Unseen,
 };
 use crate::{
     event::{Event, LossPlace, Protocol, TcpState},
@@ -48,8 +49,7 @@ pub(super) struct Kernel {
     intake: Intake,
     scans: Scans,
     looks: Looks,
-    /// What the ledger had counted when that was last looked at, see `Ledger::unseen_ends`.
-    unseen_ends: u64,
+    unseen: Unseen,
     /// When losses were last looked at.
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
@@ -118,7 +118,7 @@ impl Kernel {
             intake,
             scans,
             looks,
-            unseen_ends: 0,
+            unseen: Unseen::new(now),
             losses_seen: now,
             next_round: now,
             logger,
@@ -163,7 +163,7 @@ impl Kernel {
             self.losses_seen = Instant::now();
             self.intake.is_busy = false;
             let mut losses = self.intake.ring.losses()?;
-            losses.extend(self.unseen_ends(&losses, stream));
+            losses.extend(self.unseen_ends(&losses, stream)?);
             for loss in losses {
                 if let Event::Lost { kind, .. } = &loss
                     && !IDLE_KINDS.contains(kind)
@@ -179,17 +179,16 @@ impl Kernel {
         self.scan(stream)
     }
 
-    /// What the ledger found lost, beside what was counted when it was lost.
-    fn unseen_ends(&mut self, counted: &[Event], stream: &mut Stream) -> Option<Event> {
-        let all = stream.ledger().unseen_ends();
-        let count = all - std::mem::replace(&mut self.unseen_ends, all);
+    /// What shows to have been lost, beside what was counted when it was lost.
+    fn unseen_ends(&mut self, counted: &[Event], stream: &mut Stream) -> Result<Option<Event>> {
+        let count = self.unseen.count(stream.ledger(), Instant::now(), clock::now_boot_ns()?);
         let is_counted = !counted.is_empty()
             || self.scans.wanted == Some(For::Loss)
             || self.scans.current.is_some();
         // Where diagnostics complete what is told, not every end is told.
         let is_loss = count > 0 && !is_counted && self.intake.completion.is_none();
         let place = LossPlace::KernelProgram;
-        is_loss.then_some(Event::Lost { count, place, kind: "release" })
+        Ok(is_loss.then_some(Event::Lost { count, place, kind: "release" }))
     }
 
     /// Goes on with the scan that is under way, or begins one if it is time.
