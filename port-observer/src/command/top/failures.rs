@@ -10,16 +10,31 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use crate::recording;
 
 /// The moments, nanoseconds since 1970; found meanwhile, for a long recording takes seconds.
 #[derive(Clone, Default)]
 pub struct Moments(Arc<Found>);
 
+/// What is next to a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// One, then: nanoseconds since 1970.
+    At(i64),
+    /// It is not found yet, if there is one.
+    Searching,
+    /// There is none.
+    None,
+}
+
 #[derive(Default)]
 struct Found {
     times_ns: Mutex<Vec<i64>>,
     is_done: AtomicBool,
+    /// That it was not so a moment ago.
+    news: Notify,
 }
 
 impl Moments {
@@ -32,25 +47,36 @@ impl Moments {
             // Whoever reads the recording is told what is wrong with it.
             let _ = recording::failures(&path, |time_ns| found.add(time_ns, step_ns));
             found.is_done.store(true, Ordering::Release);
+            found.news.notify_one();
         });
         moments
     }
 
     /// The next one after a moment, or the last one before it.
-    pub fn beside(&self, at_ns: i64, is_forward: bool) -> Option<i64> {
+    pub fn beside(&self, at_ns: i64, is_forward: bool) -> Beside {
+        // Asked first: then all is there that was found.
+        let is_done = self.0.is_done.load(Ordering::Acquire);
         let times_ns = self.0.times_ns.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_forward {
-            let after = times_ns.partition_point(|time_ns| *time_ns <= at_ns);
-            times_ns.get(after).copied()
+        let beside = if is_forward {
+            times_ns.get(times_ns.partition_point(|time_ns| *time_ns <= at_ns))
         } else {
+            // The last one before it may still be found.
             let before = times_ns.partition_point(|time_ns| *time_ns < at_ns);
-            before.checked_sub(1).map(|at| times_ns[at])
+            before
+                .checked_sub(1)
+                .filter(|_| is_done || before < times_ns.len())
+                .map(|at| &times_ns[at])
+        };
+        match beside {
+            Some(at_ns) => Beside::At(*at_ns),
+            None if is_done => Beside::None,
+            None => Beside::Searching,
         }
     }
 
-    /// Whether all were found.
-    pub fn is_done(&self) -> bool {
-        self.0.is_done.load(Ordering::Acquire)
+    /// Returns when another one is found, or all are.
+    pub async fn news(&self) {
+        self.0.news.notified().await;
     }
 }
 
@@ -60,6 +86,7 @@ impl Found {
         let is_new = |last: &i64| time_ns >= last.saturating_add(step_ns);
         if times_ns.last().is_none_or(is_new) {
             times_ns.push(time_ns);
+            self.news.notify_one();
         }
     }
 }
@@ -74,12 +101,25 @@ mod tests {
         for time_ns in [100, 101, 109, 110, 200] {
             moments.0.add(time_ns, 10);
         }
-        assert_eq!(moments.beside(0, true), Some(100));
-        assert_eq!(moments.beside(100, true), Some(110));
-        assert_eq!(moments.beside(110, true), Some(200));
-        assert_eq!(moments.beside(200, true), None);
-        assert_eq!(moments.beside(200, false), Some(110));
-        assert_eq!(moments.beside(105, false), Some(100));
-        assert_eq!(moments.beside(100, false), None);
+        moments.0.is_done.store(true, Ordering::Release);
+        assert_eq!(moments.beside(0, true), Beside::At(100));
+        assert_eq!(moments.beside(100, true), Beside::At(110));
+        assert_eq!(moments.beside(110, true), Beside::At(200));
+        assert_eq!(moments.beside(200, true), Beside::None);
+        assert_eq!(moments.beside(200, false), Beside::At(110));
+        assert_eq!(moments.beside(105, false), Beside::At(100));
+        assert_eq!(moments.beside(100, false), Beside::None);
+    }
+
+    #[test]
+    fn what_may_still_be_found_is_waited_for() {
+        let moments = Moments::default();
+        assert_eq!(moments.beside(150, true), Beside::Searching);
+        moments.0.add(100, 10);
+        assert_eq!(moments.beside(0, true), Beside::At(100));
+        assert_eq!(moments.beside(150, true), Beside::Searching);
+        assert_eq!(moments.beside(150, false), Beside::Searching, "a later one may come");
+        moments.0.add(200, 10);
+        assert_eq!(moments.beside(150, false), Beside::At(100));
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     super::replay::window,
     Top,
-    failures::Moments,
+    failures::{Beside, Moments},
     playback::{Playback, Recording},
     signals::Signals,
 };
@@ -44,23 +44,38 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
     // A moment is what is looked for, so it stands still until it is told to go on.
     top.state.set_paused(true);
     let mut action = Action::Ask;
+    // Where to jump once that is found.
+    let mut awaited = None;
     while action != Action::Quit {
         top.state.notice = None;
+        let by = match action {
+            Action::Jump(by) => Some(by),
+            Action::Draw => awaited.take(),
+            _ => None,
+        };
+        awaited = None;
+        if let Some(by) = by {
+            top.state.set_paused(true);
+            match failures.beside(playback.at_ns(), by > 0) {
+                Beside::At(at_ns) => playback.seek(at_ns)?,
+                Beside::Searching => {
+                    top.state.notice = Some("searching the recording for it".to_owned());
+                    awaited = Some(by);
+                }
+                Beside::None => {
+                    let which = if by > 0 { "after" } else { "before" };
+                    top.state.notice = Some(format!("no call failed {which} this moment"));
+                }
+            }
+        }
         match action {
             Action::Step(by) => {
                 top.state.set_paused(true);
                 playback.step(step_ns.saturating_mul(i64::try_from(by).unwrap_or(0)))?;
             }
-            Action::Jump(by) => {
-                top.state.set_paused(true);
-                match failures.beside(playback.at_ns(), by > 0) {
-                    Some(at_ns) => playback.seek(at_ns)?,
-                    None => top.state.notice = Some(no_failure(by > 0, failures.is_done())),
-                }
-            }
             Action::Redraw => top.screen.forget()?,
             Action::Suspend => top.suspend()?,
-            Action::Ask | Action::Pause | Action::Draw | Action::Quit => {}
+            Action::Ask | Action::Jump(_) | Action::Pause | Action::Draw | Action::Quit => {}
         }
         let is_behind = playback.is_behind();
         if !is_behind {
@@ -78,6 +93,7 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
                 biased;
                 told = signals.next() => break top.told(told)?,
                 key = top.screen.key() => break top.pressed(key),
+                () = failures.news(), if awaited.is_some() => break Action::Draw,
                 () = yield_now(), if playback.is_behind() => {
                     playback.read()?;
                     if !playback.is_behind() || shown.elapsed() > PROGRESS {
@@ -94,10 +110,4 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
     }
     drop(top);
     playback.take_damage().map_or(Ok(()), Err)
-}
-
-fn no_failure(is_forward: bool, is_done: bool) -> String {
-    let which = if is_forward { "after" } else { "before" };
-    let so_far = if is_done { "" } else { " so far: the recording is still searched" };
-    format!("no call failed {which} this moment{so_far}")
 }
