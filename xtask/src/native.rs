@@ -67,9 +67,7 @@ impl<'a> Native<'a> {
             tests: parse(&text.lines().collect::<Vec<_>>(), &expected),
             problems: Vec::new(),
         };
-        for test in run.retried() {
-            println!("retried {test} ({}): its first try failed", self.backend);
-        }
+        run.remarks().for_each(|remark| println!("{remark}"));
         let has_failed = run.count(Verdict::Failed) > 0;
         run.problems.extend(statuses.into_iter().filter_map(|status| match status.code() {
             Some(0) => None,

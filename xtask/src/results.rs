@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How much of the reason of a failure a line has, in characters.
+const REASON: usize = 300;
+
 /// What became of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -24,6 +27,15 @@ pub struct Test {
     pub output: String,
 }
 
+impl Test {
+    /// The beginning of what its last panic said, in one line.
+    fn reason(&self) -> String {
+        let (_, said) = self.output.rsplit_once("panicked at ").unwrap_or(("", &self.output));
+        let words: Vec<&str> = said.split_whitespace().collect();
+        words.join(" ").chars().take(REASON).collect()
+    }
+}
+
 /// One run of the test program.
 #[derive(Debug)]
 pub struct Run {
@@ -38,10 +50,19 @@ pub struct Run {
 }
 
 impl Run {
-    /// The tests that passed at the second try, by their own word.
-    pub fn retried(&self) -> impl Iterator<Item = &str> {
+    /// A line for each test that failed, and for each that passed at the second try, by its own word.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let Self { kernel, backend, .. } = self;
         let is_retried = |test: &Test| test.output.lines().any(|l| l.starts_with("retried: "));
-        self.tests.iter().filter(move |(_, test)| is_retried(test)).map(|(name, _)| name.as_str())
+        self.tests.iter().filter_map(move |(name, test)| match test.verdict {
+            Verdict::Failed => {
+                Some(format!("failed {name} (Linux {kernel}, {backend}): {}", test.reason()))
+            }
+            Verdict::Passed if is_retried(test) => {
+                Some(format!("retried {name} (Linux {kernel}, {backend}): its first try failed"))
+            }
+            _ => None,
+        })
     }
 
     /// How many tests had this verdict.
@@ -187,6 +208,22 @@ test result: FAILED. 4 passed; 1 failed
     #[test]
     fn a_failed_test_has_its_output() {
         assert!(parsed()["a_test_that_fails"].output.contains("thread panicked\ntwo lines\n"));
+    }
+
+    #[test]
+    fn a_run_remarks_on_what_failed_and_on_what_passed_at_the_second_try() {
+        let mut tests = parsed();
+        let passed = tests.get_mut("a_test_that_passes").unwrap();
+        passed.output = "retried: the first try failed\n".to_owned();
+        let failed = tests.get_mut("a_test_that_fails").unwrap();
+        failed.output = "thread panicked at a.rs:1:1:\nleft:  1\n".to_owned();
+        let run =
+            Run { kernel: "6.12".into(), backend: "fexit".into(), tests, problems: Vec::new() };
+        let expected = [
+            "failed a_test_that_fails (Linux 6.12, fexit): a.rs:1:1: left: 1",
+            "retried a_test_that_passes (Linux 6.12, fexit): its first try failed",
+        ];
+        assert_eq!(run.remarks().collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -128,9 +128,7 @@ impl Matrix<'_> {
                 run.backend,
                 outcome.took.as_secs()
             );
-            for test in run.retried() {
-                println!("retried {test} (Linux {name}, {}): its first try failed", run.backend);
-            }
+            run.remarks().for_each(|remark| println!("{remark}"));
             runs.push(run);
         }
         Ok(runs)
