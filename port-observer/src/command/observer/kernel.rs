@@ -181,14 +181,16 @@ impl Kernel {
 
     /// What shows to have been lost, beside what was counted when it was lost.
     fn unseen_ends(&mut self, counted: &[Event], stream: &mut Stream) -> Result<Option<Event>> {
+        if self.intake.completion.is_some() {
+            // Where diagnostics complete what is told, not every end is told.
+            return Ok(None);
+        }
         let count = self.unseen.count(stream.ledger(), Instant::now(), clock::now_boot_ns()?);
         let is_counted = !counted.is_empty()
             || self.scans.wanted == Some(For::Loss)
             || self.scans.current.is_some();
-        // Where diagnostics complete what is told, not every end is told.
-        let is_loss = count > 0 && !is_counted && self.intake.completion.is_none();
         let place = LossPlace::KernelProgram;
-        Ok(is_loss.then_some(Event::Lost { count, place, kind: "release" }))
+        Ok((count > 0 && !is_counted).then_some(Event::Lost { count, place, kind: "release" }))
     }
 
     /// Goes on with the scan that is under way, or begins one if it is time.

@@ -125,12 +125,13 @@ impl UdpPorts {
             };
             tell(id, socket.flow, kind);
         }
-        for (holder, local) in moved(listed, holders) {
+        let all = by_place(listed.sockets);
+        for (holder, local) in moved(&all, holders, listed.time_ns) {
             let flow = Flow { local, remote: None, ..holder.flow };
             tell(holder.socket, flow, Kind::Rehash);
         }
-        let all: HashSet<Place> = listed.sockets.iter().flat_map(places_of).collect();
-        let is_gone = |place: &Place| listed.namespaces.contains(&place.0) && !all.contains(place);
+        let is_gone =
+            |place: &Place| listed.namespaces.contains(&place.0) && !all.contains_key(place);
         self.found.retain(|place, _| !is_gone(place));
         for holder in holders {
             // It was disconnected, or its release was lost.
@@ -147,25 +148,30 @@ impl UdpPorts {
     }
 }
 
+/// How many sockets are on each place, and where the first of them is.
+fn by_place(sockets: &[DiagSocket]) -> HashMap<Place, (usize, Endpoint)> {
+    let mut all = HashMap::default();
+    for socket in sockets {
+        for place in places_of(socket) {
+            all.entry(place).or_insert((0, socket.flow.local)).0 += 1;
+        }
+    }
+    all
+}
+
 /// Those that connect(), or its end, has given another address. Of several on one place nobody can say
 /// which of them it was.
 fn moved<'a>(
-    listed: &Listed<'_>,
+    all: &HashMap<Place, (usize, Endpoint)>,
     holders: &'a [UdpHolder],
+    time_ns: u64,
 ) -> impl Iterator<Item = (&'a UdpHolder, Endpoint)> {
-    let mut sockets: HashMap<Place, (usize, Endpoint)> = HashMap::default();
-    for socket in listed.sockets {
-        for place in places_of(socket) {
-            sockets.entry(place).or_insert((0, socket.flow.local)).0 += 1;
-        }
-    }
     let mut held: HashMap<Place, usize> = HashMap::default();
     for place in holders.iter().flat_map(UdpHolder::places) {
         *held.entry(place).or_default() += 1;
     }
-    let time_ns = listed.time_ns;
     holders.iter().filter_map(move |holder| {
-        let local = holder.places().find_map(|place| match sockets.get(&place) {
+        let local = holder.places().find_map(|place| match all.get(&place) {
             Some(&(1, local)) if held[&place] == 1 => Some(local),
             _ => None,
         })?;

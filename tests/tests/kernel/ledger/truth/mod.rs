@@ -31,8 +31,7 @@ const WORLDS: usize = 100;
 const BATCH: usize = 12;
 /// Before, whether a TIME_WAIT can be reused depends on the moment: older kernels compare seconds.
 const SETTLED: Duration = Duration::from_millis(2100);
-/// How often a state is made at most in an emulated machine, whose kernel skips probes now and then and
-/// is late with timers that decide what may be taken over.
+/// How often a state is made at most in an emulated machine, whose kernel skips probes now and then.
 const TRIES: usize = 3;
 /// How many states that were stated wrongly are shown with their story.
 const SHOWN: usize = 3;
