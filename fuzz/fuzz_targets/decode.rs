@@ -56,7 +56,6 @@ fn length(kind: u8) -> usize {
             Kind::Acquire
             | Kind::Exhausted
             | Kind::Conflict
-            | Kind::CallStart
             | Kind::Accept
             | Kind::Existing,
         ) => size_of::<CallRecord>(),

@@ -28,25 +28,22 @@ pub enum Kind {
     Exec = 8,
     /// A [`ForkRecord`]: a process was born.
     Fork = 9,
-    /// A [`CallRecord`]: connect() or listen() began; its port is not chosen yet (tracepoint
-    /// backend).
-    CallStart = 10,
     /// A [`CallRecord`]: accept() handed out `socket`, an accepted child.
-    Accept = 11,
+    Accept = 10,
     /// A [`SocketRecord`]: `socket` listens from now on.
-    Listen = 12,
+    Listen = 11,
     /// A [`SocketRecord`]: the peer's FIN came for a TIME_WAIT entry that was in FIN_WAIT2.
-    FinReceived = 13,
+    FinReceived = 12,
     /// A [`CallRecord`] of an iterator, not of the ring buffer: `socket`, or a TIME_WAIT entry,
     /// holds its port; `new_state` is its state. The task, if any, has it open.
-    Existing = 14,
+    Existing = 13,
     /// A [`SocketRecord`]: the local address of a UDP socket has changed, its port has not.
-    Rehash = 15,
+    Rehash = 14,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -56,7 +53,6 @@ impl Kind {
         Self::State,
         Self::Exec,
         Self::Fork,
-        Self::CallStart,
         Self::Accept,
         Self::Listen,
         Self::FinReceived,
@@ -65,7 +61,7 @@ impl Kind {
     ];
 
     /// One more than the largest kind: the size of the table of losses per kind.
-    pub const SLOTS: usize = 16;
+    pub const SLOTS: usize = 15;
 }
 
 /// By which call a port was asked for.

@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 
 mod call;
+mod closed;
 mod fexit;
 mod holding;
 mod kprobe;

@@ -44,6 +44,10 @@ pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static RAN: Array<u64> = Array::with_max_entries(twin::SLOTS, 0);
 
+/// The same on this processor, of tracepoints.
+#[map]
+pub static RAN_HERE: PerCpuArray<u64> = PerCpuArray::with_max_entries(twin::SLOTS_HERE, 0);
+
 /// Per kind: how often a twin found that the first program of its pair was skipped.
 #[map]
 pub static COVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::SLOTS as u32, 0);

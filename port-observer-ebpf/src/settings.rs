@@ -66,6 +66,9 @@ pub struct Offsets {
     pub tw_connect_bind_shift: u32,
     /// `tcp_timewait_sock.tw_ts_recent_stamp`
     pub tw_ts_recent_stamp: u32,
+    /// 1: every program may ask for the current task with its type (`bpf_base_func_proto`,
+    /// kernel/bpf/helpers.c, from Linux 6.0)
+    pub has_typed_task: u32,
     /// `task_struct.group_leader`
     pub task_group_leader: u32,
     /// `task_struct.start_boottime` (`real_start_time` before Linux 5.5)

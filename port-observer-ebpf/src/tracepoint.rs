@@ -1,21 +1,17 @@
 //! The `tracepoint` backend, for kernels that refuse function probes: BTF tracepoints, cgroup
 //! programs and the bind(2) tracepoints, each telling what it alone can see.
 
-use core::hint::black_box;
-
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_get_current_task, bpf_probe_read_user, bpf_skc_to_tcp_sock},
     macros::{btf_tracepoint, cgroup_sock, sock_ops, tracepoint},
     programs::{BtfTracePointContext, SockContext, SockOpsContext, TracePointContext},
 };
-use port_observer_ebpf::{
-    CallRecord, FLAG_AGAIN, FLAG_FIN_WAIT2, FLAG_REQUEST_UNKNOWN, FLAG_SOCKET_DONE,
-    FLAG_TIMESTAMPS, Kind, Released, SocketRecord, Via,
-};
+use port_observer_ebpf::{CallRecord, FLAG_REQUEST_UNKNOWN, Kind, Via};
 
 use crate::{
     call::{self, Outcome},
+    closed::{self, CLOSE, SYN_RECV},
     holding,
     maps::{BINDS, BindCall, offset},
     read::{Direct, Probed, Read},
@@ -29,13 +25,6 @@ const EADDRINUSE: u16 = 98;
 const EADDRNOTAVAIL: u16 = 99;
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
-const SYN_RECV: i32 = 3;
-const FIN_WAIT2: i32 = 5;
-const CLOSE: i32 = 7;
-const LISTEN: i32 = 10;
-const CLOSING: i32 = 11;
-/// The bit of `SOCK_DONE` in `skc_flags` (include/net/sock.h).
-const SOCK_DONE: u64 = 1 << 1;
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the SYN is about to be sent (tcp_connect, net/ipv4/tcp_output.c).
 const CONNECT_CB: u32 = 3;
 /// `BPF_SOCK_OPS_TCP_LISTEN_CB`: listen() succeeded (__inet_listen_sk, net/ipv4/af_inet.c).
@@ -59,22 +48,34 @@ pub fn t_state_again(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 unsafe fn try_state(sk: *const u8, old: i32, new: i32, again: bool) {
-    if !matches!((old, new), (CLOSE, SYN_SENT | LISTEN) | (SYN_RECV, ESTABLISHED) | (_, CLOSE)) {
-        return;
-    }
     // SAFETY: a struct sock.
     unsafe {
-        if !is_first(Pair::State, sk, again) || socket::protocol::<Direct>(sk) != TCP {
+        // Of every change, so that the runs that were skipped and done by the twin can be told from
+        // those that both missed.
+        if !is_first(Pair::State, sk, again) {
             return;
         }
         match (old, new) {
-            (CLOSE, SYN_SENT) => started(sk, Via::Connect),
-            (CLOSE, LISTEN) if socket::port::<Direct>(sk) == 0 => started(sk, Via::Autobind),
             (SYN_RECV, ESTABLISHED) => holding::inherited::<Direct>(core::ptr::null(), sk),
-            (_, CLOSE) => closed(sk, old),
+            (_, CLOSE) => {
+                let sk = tcp_sock(sk);
+                if !sk.is_null() {
+                    closed(sk, old);
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// The same pointer, with a type of which all may be read; null if it is not one of TCP.
+///
+/// # Safety
+/// `sk` is a `struct sock`.
+#[inline(always)]
+unsafe fn tcp_sock(sk: *const u8) -> *const u8 {
+    // SAFETY: a struct sock.
+    unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()).cast::<u8>().cast_const() }
 }
 
 /// Whether no other program of the pair does the work.
@@ -90,88 +91,26 @@ unsafe fn is_first(pair: Pair, sk: *const u8, again: bool) -> bool {
     true
 }
 
-/// connect() or listen() began, in the caller's own context; the port is not chosen yet.
-#[inline(always)]
-unsafe fn started(sk: *const u8, via: Via) {
-    // SAFETY: a struct sock.
-    unsafe {
-        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
-        let kind = Kind::CallStart;
-        let outcome = Outcome { kind, via, requested_port: 0, errno: 0, search_ns: 0, flags: 0 };
-        call::tell::<Direct>(sk, TCP, netns, outcome);
-    }
-}
-
-/// What the end of a connection means for its port. `skc_num` is 0 once the port is let go, while
-/// `inet_sport` keeps its number.
+/// The end of a connection, or of a connect() that got no port.
 #[inline(always)]
 unsafe fn closed(sk: *const u8, old: i32) {
-    // SAFETY: a struct sock; inet_sport lies beyond it, in inet_sock, hence the helper.
+    // SAFETY: a struct tcp_sock.
     unsafe {
-        // Through memory: older verifiers forget the bounds of a byte swap.
-        let port = black_box(u16::from_be(Probed::read::<u16>(sk, offset!(inet_sport))));
-        let held = socket::port::<Direct>(sk) != 0;
-        if old == SYN_SENT && port == 0 {
-            let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
-            let outcome = Outcome {
-                kind: Kind::Exhausted,
-                via: Via::Connect,
-                requested_port: 0,
-                errno: EADDRNOTAVAIL,
-                search_ns: 0,
-                flags: 0,
-            };
-            call::tell::<Direct>(sk, TCP, netns, outcome);
+        let port = closed::last_port::<Direct>(sk);
+        if old != SYN_SENT || port != 0 {
+            closed::tell::<Direct>(sk, port, old, 0);
             return;
-        }
-        if port == 0 || !holding::is_of_interest::<Direct>(sk, port) {
-            return;
-        }
-        // A reset or a timeout sets sk_err; without one these two end in TIME_WAIT.
-        let time_wait =
-            (old == FIN_WAIT2 || old == CLOSING) && Direct::read::<i32>(sk, offset!(sk_err)) == 0;
-        let kind = if time_wait {
-            Kind::TimeWait
-        } else if !held {
-            Kind::Release
-        } else {
-            // A port that was asked for by number stays until the socket is destroyed.
-            return;
-        };
-        if time_wait {
-            socket::observe(port);
         }
         let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
-        send::<SocketRecord>(kind, |record| {
-            socket::describe::<Direct>(record, kind, sk, TCP, netns);
-            (*record).local_port = port;
-            if kind as u8 == Kind::Release as u8 {
-                (*record).reason = Released::Closed as u8;
-                if old == SYN_RECV {
-                    // Most likely a child that was never accepted, of which nothing was told.
-                    (*record).flags = FLAG_AGAIN;
-                }
-            } else {
-                (*record).flags = if held { 0 } else { FLAG_SOCKET_DONE } | reuse(sk, old);
-            }
-        });
-    }
-}
-
-/// `FLAG_*`: when connect() may take over the TIME_WAIT entry that succeeds `sk`.
-#[inline(always)]
-unsafe fn reuse(sk: *const u8, old: i32) -> u32 {
-    // SAFETY: a struct sock; the timestamp lies beyond it, in tcp_sock, hence the helper.
-    unsafe {
-        let mut flags = 0;
-        if Probed::read::<u32>(sk, offset!(tcp_ts_recent_stamp)) != 0 {
-            flags |= FLAG_TIMESTAMPS;
-        }
-        // tcp_fin (net/ipv4/tcp_input.c) sets it; an orphan is put aside in FIN_WAIT2 without.
-        if old == FIN_WAIT2 && Direct::read::<u64>(sk, offset!(skc_flags)) & SOCK_DONE == 0 {
-            flags |= FLAG_FIN_WAIT2;
-        }
-        flags
+        let outcome = Outcome {
+            kind: Kind::Exhausted,
+            via: Via::Connect,
+            requested_port: 0,
+            errno: EADDRNOTAVAIL,
+            search_ns: 0,
+            flags: 0,
+        };
+        call::tell::<Direct>(sk, TCP, netns, outcome);
     }
 }
 
@@ -213,8 +152,7 @@ pub fn t_sock_ops(ctx: SockOpsContext) -> u32 {
     unsafe {
         let sk = (*ctx.ops).__bindgen_anon_2.sk;
         if !sk.is_null() {
-            // The same pointer, with a type that may be read.
-            let sk = bpf_skc_to_tcp_sock(sk.cast()).cast::<u8>().cast_const();
+            let sk = tcp_sock(sk.cast());
             if !sk.is_null() {
                 ready(sk, via);
             }
@@ -236,15 +174,9 @@ unsafe fn ready(sk: *const u8, via: Via) {
         if !socket::is_port_fixed::<Direct>(sk) {
             socket::observe(socket::port::<Direct>(sk));
         }
-        send::<CallRecord>(Kind::Acquire, |record| {
-            // The task is the caller's, but this program may not ask for it: the record of the
-            // start of this call names it.
-            record.cast::<[u64; 17]>().write([0; 17]);
-            let place = &raw mut (*record).socket;
-            socket::describe::<Direct>(place, Kind::Acquire, sk, TCP, netns);
-            (*place).via = via as u8;
-            (*place).flags = socket::sharing::<Direct>(sk);
-        });
+        let kind = Kind::Acquire;
+        let outcome = Outcome { kind, via, requested_port: 0, errno: 0, search_ns: 0, flags: 0 };
+        call::tell::<Direct>(sk, TCP, netns, outcome);
         if listening {
             call::listens::<Direct>(sk, netns);
         }

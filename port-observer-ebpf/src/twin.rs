@@ -14,7 +14,7 @@
 use port_observer_ebpf::Kind;
 
 use crate::{
-    maps::{COVERED, RAN},
+    maps::{COVERED, RAN, RAN_HERE},
     read::Direct,
     send::count,
     socket, task,
@@ -30,26 +30,37 @@ pub enum Pair {
     Destroy = 4,
 }
 
-/// How many pairs there are.
-const PAIRS: u32 = Pair::Destroy as u32 + 1;
-/// Per pair: two to the power of this many places for sockets.
+/// Per pair of functions: two to the power of this many places for sockets.
 const PLACE_BITS: u32 = 12;
-/// The places of all pairs.
-pub const SLOTS: u32 = PAIRS << PLACE_BITS;
+/// The places of all pairs of functions.
+pub const SLOTS: u32 = (Pair::Release as u32 + 1) << PLACE_BITS;
+/// The same of tracepoints, on each processor.
+const HERE_BITS: u32 = 4;
+pub const SLOTS_HERE: u32 = (Pair::Destroy as u32 + 1 - Pair::State as u32) << HERE_BITS;
 
-/// Where word of a socket is left: tasks that are preempted between the two programs of a pair, and
-/// perhaps go on on another processor, each have a place of their own. (By its address would be
-/// simpler, but the verifier has no arithmetic with pointers.)
+/// Where word of a socket is left. (By its address would be simpler, but the verifier has no
+/// arithmetic with pointers.)
 ///
 /// # Safety
 /// `socket` is a `struct sock`.
 #[inline(always)]
-unsafe fn place(pair: Pair, socket: *const u8) -> u32 {
+unsafe fn place(pair: Pair, socket: *const u8) -> Option<*mut u64> {
     // SAFETY: a struct sock.
     let port = u32::from(unsafe { socket::port::<Direct>(socket) });
-    // Fibonacci hashing, for threads of one process have numbers in a row, as their ports may.
-    let hash = (task::current() as u32 ^ port << 16).wrapping_mul(0x9e37_79b9);
-    ((pair as u32) << PLACE_BITS) | hash >> (u32::BITS - PLACE_BITS)
+    match pair {
+        Pair::Connect | Pair::GetPort | Pair::Release => {
+            // Tasks that are preempted between the two programs, and perhaps go on on another
+            // processor, each have a place of their own. Fibonacci hashing, for threads of one
+            // process have numbers in a row, as their ports may.
+            let hash = (task::current() as u32 ^ port << 16).wrapping_mul(0x9e37_79b9);
+            RAN.get_ptr_mut(((pair as u32) << PLACE_BITS) | hash >> (u32::BITS - PLACE_BITS))
+        }
+        Pair::State | Pair::Destroy => {
+            // Both run on one processor, and little comes between them.
+            let pair = pair as u32 - Pair::State as u32;
+            RAN_HERE.get_ptr_mut(pair << HERE_BITS | port & ((1 << HERE_BITS) - 1))
+        }
+    }
 }
 
 /// The first program leaves word.
@@ -61,7 +72,7 @@ pub unsafe fn ran(pair: Pair, socket: *const u8) {
     // SAFETY: a struct sock, and a map value; whoever else has this place is told of as perhaps
     // skipped.
     unsafe {
-        if let Some(last) = RAN.get_ptr_mut(place(pair, socket)) {
+        if let Some(last) = place(pair, socket) {
             last.write_volatile(socket as u64);
         }
     }
@@ -73,15 +84,15 @@ pub unsafe fn ran(pair: Pair, socket: *const u8) {
 pub fn was_skipped(pair: Pair, socket: *const u8) -> bool {
     // SAFETY: a struct sock, and a map value.
     unsafe {
-        let Some(last) = RAN.get_ptr_mut(place(pair, socket)) else { return false };
+        let Some(last) = place(pair, socket) else { return false };
         if last.read_volatile() == socket as u64 {
             last.write_volatile(0);
             return false;
         }
     }
     let kind = match pair {
-        Pair::Connect | Pair::GetPort | Pair::State => Kind::Acquire,
-        Pair::Release | Pair::Destroy => Kind::Release,
+        Pair::Connect | Pair::GetPort => Kind::Acquire,
+        Pair::Release | Pair::State | Pair::Destroy => Kind::Release,
     };
     count(&COVERED, kind);
     true

@@ -71,7 +71,6 @@ pub fn kind_name(kind: WireKind) -> &'static str {
         WireKind::State => "state",
         WireKind::Exec => "exec",
         WireKind::Fork => "fork",
-        WireKind::CallStart => "call_start",
         WireKind::Accept => "accept",
         WireKind::Listen => "listen",
         WireKind::FinReceived => "fin_received",
@@ -91,11 +90,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         .find(|&kind| kind as u8 == number)
         .ok_or(DecodeError::UnknownKind(number))?;
     match kind {
-        WireKind::Acquire
-        | WireKind::Exhausted
-        | WireKind::Conflict
-        | WireKind::CallStart
-        | WireKind::Accept => {
+        WireKind::Acquire | WireKind::Exhausted | WireKind::Conflict | WireKind::Accept => {
             check_length(bytes, size_of::<CallRecord>())?;
             call(kind, bytes)
         }
@@ -148,15 +143,10 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     let errno = i32::from(field!(bytes, SocketRecord, errno, u16));
     let search_ns = Some(field!(bytes, CallRecord, search_ns, u64)).filter(|&ns| ns != 0);
     let task = task(&bytes[std::mem::offset_of!(CallRecord, task)..]);
-    let caller = |task: Option<Task>| task.ok_or(DecodeError::Field("pid", 0));
     let kind = match kind {
         WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task },
         WireKind::Conflict => Kind::Conflict { via: via()?, errno, task },
-        WireKind::CallStart => {
-            via()?;
-            Kind::CallStart { task: caller(task)? }
-        }
-        WireKind::Accept => Kind::Accept { task: caller(task)? },
+        WireKind::Accept => Kind::Accept { task: task.ok_or(DecodeError::Field("pid", 0))? },
         _ => {
             let via = via()?;
             let known = flags(bytes) & FLAG_REQUEST_UNKNOWN == 0;

@@ -94,7 +94,7 @@ impl Processes {
     pub fn expect(&mut self, event: &Event) {
         match event {
             Event::Socket(event) => {
-                if let Kind::CallStart { task } | Kind::Accept { task } = &event.kind {
+                if let Kind::Accept { task } = &event.kind {
                     self.resolve(task);
                 }
             }

@@ -19,11 +19,10 @@ impl Wire for CallRecord {}
 impl Wire for ExecRecord {}
 impl Wire for ForkRecord {}
 
-const CALLS: [WireKind; 6] = [
+const CALLS: [WireKind; 5] = [
     WireKind::Acquire,
     WireKind::Exhausted,
     WireKind::Conflict,
-    WireKind::CallStart,
     WireKind::Accept,
     WireKind::Existing,
 ];
@@ -108,7 +107,7 @@ fn a_field_that_has_no_such_value_is_named_in_the_error() {
         (WireKind::Inherit, protocol, 58, "protocol"),
         (WireKind::Acquire, via, 0, "via"),
         (WireKind::Exhausted, via, 4, "via"),
-        (WireKind::CallStart, via, 255, "via"),
+        (WireKind::Conflict, via, 255, "via"),
         (WireKind::Release, reason, 0, "reason"),
         (WireKind::Release, reason, 4, "reason"),
         (WireKind::State, old, 0, "old_state"),
@@ -116,7 +115,6 @@ fn a_field_that_has_no_such_value_is_named_in_the_error() {
         (WireKind::Existing, new, 14, "new_state"),
         (WireKind::Existing, family, 0, "family"),
         (WireKind::Listen, protocol, 58, "protocol"),
-        (WireKind::CallStart, call_pid, 0, "pid"),
         (WireKind::Accept, call_pid, 0, "pid"),
         (WireKind::Exec, exec_pid, 0, "pid"),
     ];

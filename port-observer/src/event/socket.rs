@@ -126,11 +126,6 @@ pub enum Kind {
         /// Who called.
         task: Task,
     },
-    /// connect() or listen() began and its port is not chosen yet.
-    CallStart {
-        /// Who called.
-        task: Task,
-    },
     /// A TIME_WAIT entry succeeds the socket and keeps its port.
     TimeWait {
         /// The entry, where the source knows it.
@@ -168,7 +163,7 @@ impl Kind {
             Self::Acquire { task, .. }
             | Self::Exhausted { task, .. }
             | Self::Conflict { task, .. } => task.as_ref(),
-            Self::Accept { task } | Self::CallStart { task } => Some(task),
+            Self::Accept { task } => Some(task),
             Self::Again(kind) => kind.task(),
             Self::Inherit { .. }
             | Self::Listen

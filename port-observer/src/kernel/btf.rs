@@ -135,6 +135,7 @@ impl KernelTypes {
             tw_connect_bind: connect_bind.unwrap_or(0) / 8,
             tw_connect_bind_shift: connect_bind.unwrap_or(0) % 8,
             tw_ts_recent_stamp: byte("tcp_timewait_sock", "tw_ts_recent_stamp")?,
+            has_typed_task: u32::from(self.has_typed_task()),
             task_group_leader: byte("task_struct", "group_leader")?,
             task_start_boottime: byte("task_struct", "start_boottime")?,
             task_tgid: byte("task_struct", "tgid")?,
@@ -197,6 +198,12 @@ impl KernelTypes {
     /// anybody holds it.
     pub fn has_connect_bind(&self) -> bool {
         self.connect_bind().is_some()
+    }
+
+    /// See [`Offsets::has_typed_task`]. Told by a helper that came right after (Linux 6.1), for a
+    /// helper's programs are not in BTF.
+    fn has_typed_task(&self) -> bool {
+        self.types("bpf_ktime_get_tai_ns").any(|(_, found)| matches!(found, Type::Func(_)))
     }
 
     fn registers(&self) -> Result<Registers> {

@@ -28,13 +28,12 @@ impl<W: Who> Ledger<W> {
         call: Call,
         out: &mut Vec<Report>,
     ) {
-        let started = self.holdings.take_start(socket);
         self.holdings.take_succeeded(socket);
         if let Some(index) = self.holdings.find_flow(&flow) {
             let taken_over = self.holdings.remove(index);
             self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
         }
-        let caller = call.task.or(started).map(|task| self.caller(&task));
+        let caller = call.task.map(|task| self.caller(&task));
         if let Some(index) = known {
             let known = self.holdings.get_mut(index);
             let is_new = self.scan.is_new(known);

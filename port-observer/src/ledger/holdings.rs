@@ -14,7 +14,7 @@ use super::{
     place::{self, Place},
     spaces::Spaces,
 };
-use crate::event::{Flow, Reuse, SocketId, Task};
+use crate::event::{Flow, Reuse, SocketId};
 
 /// For how long a space for bind() is kept after its last allocation: two minutes.
 const BIND_SPACE_NS: u64 = 120_000_000_000;
@@ -29,8 +29,6 @@ pub struct Holdings {
     hasher: RandomState,
     /// Sockets whose TIME_WAIT entry keeps their port: their own release frees nothing.
     succeeded: HashMap<SocketId, u16>,
-    /// Who called connect(), until the port is chosen or the call failed.
-    started: HashMap<SocketId, Task>,
     pub(super) namespaces: HashMap<u32, Namespace>,
     pub(super) spaces: Spaces,
     /// TIME_WAIT entries that will be old enough to be taken over: when, which, and when they began.
@@ -51,7 +49,6 @@ impl Holdings {
             by_flow: HashTable::new(),
             hasher: RandomState::default(),
             succeeded: HashMap::new(),
-            started: HashMap::new(),
             namespaces: HashMap::new(),
             spaces: Spaces::default(),
             ripening: VecDeque::new(),
@@ -179,16 +176,6 @@ impl Holdings {
     /// All of these.
     pub(super) fn succeeded(&self) -> Vec<(SocketId, u16)> {
         self.succeeded.iter().map(|(socket, port)| (*socket, *port)).collect()
-    }
-
-    /// connect() began.
-    pub fn start(&mut self, socket: SocketId, task: Task) {
-        self.started.insert(socket, task);
-    }
-
-    /// Who began the connect() of this socket.
-    pub fn take_start(&mut self, socket: SocketId) -> Option<Task> {
-        if self.started.is_empty() { None } else { self.started.remove(&socket) }
     }
 
     /// The TIME_WAIT entries without an identity, and when TIME_WAIT began (`CLOCK_BOOTTIME`).

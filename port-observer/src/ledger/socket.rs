@@ -28,9 +28,7 @@ impl<W: Who> Ledger<W> {
                 let call = Call { via, requested_port, search_ns, task, sharing };
                 self.acquired(time_ns, (socket, known), flow, call, out);
             }
-            Kind::CallStart { task } => self.holdings.start(socket, task),
             Kind::Exhausted { via, errno, search_ns, task } => {
-                self.holdings.take_start(socket);
                 self.totals.exhausted += 1;
                 let port = place(&flow, task.map(|task| self.caller(&task)));
                 let story = self.story(via, &flow);
@@ -43,7 +41,6 @@ impl<W: Who> Ledger<W> {
                 }
             }
             Kind::Conflict { via, errno, task } => {
-                self.holdings.take_start(socket);
                 let port = place(&flow, task.map(|task| self.caller(&task)));
                 let holders = self.in_the_way(via, &flow);
                 self.failures.add(&port, via, errno, None);
@@ -224,7 +221,6 @@ impl<W: Who> Ledger<W> {
         reason: Reason,
         out: &mut Vec<Report>,
     ) {
-        self.holdings.take_start(socket);
         if let Some(port) = self.holdings.take_succeeded(socket)
             && port == flow.local.port
         {

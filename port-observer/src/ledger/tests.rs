@@ -228,16 +228,6 @@ fn a_release_of_an_unknown_socket_has_no_owner_and_no_duration() {
 }
 
 #[test]
-fn the_start_of_a_call_names_who_acquired() {
-    let mut book = Book::new();
-    assert_eq!(book.tell(SOCKET, to_web(0), Kind::CallStart { task: task("curl") }), NO_LINES);
-    let said = book.tell(SOCKET, to_web(40000), acquire(Via::Connect, None));
-    assert_eq!(said, ["acquire connect 40000>10.0.0.9:80 curl"]);
-    let said = book.tell(OTHER, to_web(40001), acquire(Via::Connect, None));
-    assert_eq!(said, ["acquire connect 40001>10.0.0.9:80 -"], "another socket's");
-}
-
-#[test]
 fn a_second_word_of_a_release_counts_only_if_the_first_was_missed() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));

@@ -62,8 +62,7 @@ impl<W: Who> Ledger<W> {
             | Kind::Inherit { .. }
             | Kind::TimeWait { .. }
             | Kind::Release { .. } => self.tell_found(socket, out),
-            Kind::CallStart { .. }
-            | Kind::Exhausted { .. }
+            Kind::Exhausted { .. }
             | Kind::Conflict { .. }
             | Kind::Accept { .. }
             | Kind::Listen

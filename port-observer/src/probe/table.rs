@@ -123,16 +123,16 @@ pub enum Need {
 /// What a skipped run of a program loses, see [`super::Misses`].
 pub fn loses(program: &str) -> Option<Kind> {
     Some(match program.strip_prefix("k_").unwrap_or(program) {
-        "connect_exit" | "connect6_exit" | "get_port_exit" | "udp_get_port_exit" | "t_state" => {
-            Kind::Acquire
-        }
+        "connect_exit" | "connect6_exit" | "get_port_exit" | "udp_get_port_exit" => Kind::Acquire,
         // A kretprobe without its kprobe says nothing.
         "connect_enter" | "get_port_enter" | "udp_get_port_enter" if program.starts_with("k_") => {
             Kind::Acquire
         }
         "inherit_exit" => Kind::Inherit,
         "hashdance" | "hashdance_schedule" => Kind::TimeWait,
-        "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_destroy" => Kind::Release,
+        "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_state" | "t_destroy" => {
+            Kind::Release
+        }
         "accept" => Kind::Accept,
         "reschedule" => Kind::FinReceived,
         "udp_rehash" => Kind::Rehash,

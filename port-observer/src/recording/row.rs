@@ -24,8 +24,6 @@ pub enum RowType {
     Listen = 5,
     /// [`Kind::Accept`]
     Accept = 6,
-    /// [`Kind::CallStart`]
-    CallStart = 7,
     /// [`Kind::TimeWait`]
     TimeWait = 8,
     /// [`Kind::FinReceived`]
@@ -41,15 +39,14 @@ pub enum RowType {
 }
 
 impl RowType {
-    /// All, by number less one.
-    pub const ALL: [Self; 13] = [
+    /// All. Number 7 is in older recordings: that a call began, which is told again by what it came to.
+    const ALL: [Self; 12] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
         Self::Inherit,
         Self::Listen,
         Self::Accept,
-        Self::CallStart,
         Self::TimeWait,
         Self::FinReceived,
         Self::Release,
@@ -57,6 +54,11 @@ impl RowType {
         Self::Existing,
         Self::Rehash,
     ];
+
+    /// The type that a recording gives this number.
+    pub fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|&row_type| row_type as u8 == number)
+    }
 }
 
 /// The bits of [`Row::flags`].
@@ -212,7 +214,6 @@ impl Row {
             }
             Kind::Listen => row(RowType::Listen),
             Kind::Accept { .. } => row(RowType::Accept),
-            Kind::CallStart { .. } => row(RowType::CallStart),
             Kind::TimeWait { successor, done, reuse } => {
                 let mut row =
                     Self { other_socket: successor.map(|id| id.0), ..row(RowType::TimeWait) };
@@ -292,7 +293,6 @@ impl Row {
             }
             RowType::Listen => Kind::Listen,
             RowType::Accept => Kind::Accept { task: self.task()? },
-            RowType::CallStart => Kind::CallStart { task: self.task()? },
             RowType::TimeWait => Kind::TimeWait {
                 successor: self.other_socket.map(SocketId),
                 done: self.has(flags::DONE),

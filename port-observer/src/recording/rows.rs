@@ -137,10 +137,8 @@ impl Rows {
     }
 
     fn row(&mut self, connection: &Connection, raw: &Raw) -> Result<Option<Row>> {
-        let row_type = usize::try_from(raw.number.saturating_sub(1)).ok();
-        let Some(row_type) = row_type.and_then(|at| RowType::ALL.get(at)).copied() else {
-            return Ok(None);
-        };
+        let row_type = u8::try_from(raw.number).ok().and_then(RowType::of);
+        let Some(row_type) = row_type else { return Ok(None) };
         let Some(path) = self.path(connection, raw.path)? else { return Ok(None) };
         let caller = self.caller(connection, raw.process, raw.thread)?;
         let state = |number: Option<u8>| number.and_then(|number| TcpState::try_from(number).ok());

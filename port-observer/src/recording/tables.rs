@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a loss can be of, beside the wire's kinds.
-const LOSS_KINDS: [&str; 18] = [
+const LOSS_KINDS: [&str; 17] = [
     "acquire",
     "exhausted",
     "conflict",
@@ -24,7 +24,6 @@ const LOSS_KINDS: [&str; 18] = [
     "state",
     "exec",
     "fork",
-    "call_start",
     "accept",
     "listen",
     "fin_received",

@@ -15,13 +15,8 @@ const SOCKETS: [WireKind; 7] = [
     WireKind::Rehash,
 ];
 /// Those about what a process did.
-const CALLED: [WireKind; 5] = [
-    WireKind::Acquire,
-    WireKind::Exhausted,
-    WireKind::Conflict,
-    WireKind::CallStart,
-    WireKind::Accept,
-];
+const CALLED: [WireKind; 4] =
+    [WireKind::Acquire, WireKind::Exhausted, WireKind::Conflict, WireKind::Accept];
 
 fn length(kind: WireKind) -> usize {
     match kind {
@@ -181,7 +176,6 @@ proptest! {
             }
             2 => Kind::Exhausted { via, errno, search_ns, task: Some(task) },
             3 => Kind::Conflict { via, errno, task: Some(task) },
-            10 => Kind::CallStart { task },
             _ => Kind::Accept { task },
         };
         prop_assert_eq!(kind, expected);
@@ -192,8 +186,7 @@ proptest! {
         record.task.pid = 0;
         record.socket.flags &= !FLAG_AGAIN;
         let result = decode(&record.bytes());
-        let needs = [WireKind::CallStart as u8, WireKind::Accept as u8];
-        if needs.contains(&record.socket.kind) {
+        if record.socket.kind == WireKind::Accept as u8 {
             prop_assert_eq!(result, Err(DecodeError::Field("pid", 0)));
         } else {
             let kind = check_socket(&record.socket, &result.unwrap())?;
@@ -227,9 +220,9 @@ proptest! {
                 let kind = Kind::Release { reason: reasons[usize::from(record.reason) - 1] };
                 marked(kind, record.flags)
             }
-            12 => Kind::Listen,
-            13 => Kind::FinReceived,
-            15 => Kind::Rehash,
+            number if number == WireKind::Listen as u8 => Kind::Listen,
+            number if number == WireKind::FinReceived as u8 => Kind::FinReceived,
+            number if number == WireKind::Rehash as u8 => Kind::Rehash,
             _ => Kind::State {
                 old: TcpState::try_from(record.old_state).unwrap(),
                 new: TcpState::try_from(record.new_state).unwrap(),

@@ -73,22 +73,6 @@ fn a_child_at_the_address_of_an_owner_of_another_port_is_a_child() {
 }
 
 #[test]
-fn the_start_of_a_call_is_forgotten_when_the_call_or_the_socket_ends() {
-    let failed = Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: None, task: None };
-    let refused = Kind::Conflict { via: Via::Connect, errno: 99, task: None };
-    let joined = acquire(Via::Connect, None);
-    for end in [failed, refused, joined, CLOSED] {
-        let mut book = Book::new();
-        book.tell(SOCKET, bound(40000), bind("first"));
-        book.tell(SOCKET, to_web(40000), Kind::CallStart { task: task("first") });
-        book.tell(SOCKET, to_web(40000), end.clone());
-        book.tell(SOCKET, to_web(40000), CLOSED);
-        let said = book.tell(SOCKET, to_web(40002), acquire(Via::Connect, None));
-        assert_eq!(said, ["acquire connect 40002>10.0.0.9:80 -"], "after {end:?}");
-    }
-}
-
-#[test]
 fn a_time_wait_that_may_have_been_told_already_is_news_of_a_socket_that_is_known() {
     let again = || Kind::Again(Box::new(TIME_WAIT_UNNAMED));
     let mut book = Book::new();

@@ -18,6 +18,9 @@ use crate::traffic::{Amount, Close, Server};
 const OF_OTHERS: [&str; 6] =
     ["exec", "fork", "exec_raw", "fork_raw", "t_bind_enter", "t_bind_exit"];
 
+/// Each connection is told as acquire and release.
+const RECORDS: f64 = 2.0;
+
 /// Calls and nanoseconds of each program.
 type Times = BTreeMap<String, (u64, u64)>;
 
@@ -105,13 +108,10 @@ pub fn measure(setup: &Setup, server: &Server) -> Result<Value> {
         ns / calls.max(1.0)
     };
     let (calls, total) = sums(&seen);
-    // Each connection is told as acquire and release; without function probes also its start, which
-    // names the process.
-    let records = if setup.backend == "tracepoint" { 3.0 } else { 2.0 };
-    let delivered = connections as f64 * records;
+    let delivered = connections as f64 * RECORDS;
     let skipped = (calls - delivered).max(0.0) * ns(&by_netns);
     Ok(json!({
-        "records_per_connection": records,
+        "records_per_connection": RECORDS,
         "ns_per_connection": total / connections as f64,
         // What remains when the calls that tell nothing are taken to cost as much as filtered ones.
         "ns_per_record": (total - skipped) / delivered,
