@@ -248,7 +248,7 @@ mod tests {
                 backend: None,
                 duration: None,
                 states: false,
-                buffer_size: 16 << 20,
+                buffer_size: 8 << 20,
                 lines: Lines {
                     count: None,
                     states: false,

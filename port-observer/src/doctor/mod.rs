@@ -141,7 +141,7 @@ fn hook_name(probe: &Probe) -> String {
 }
 
 /// The default of `--buffer-size`.
-const BUFFER_SIZE: u32 = 16 << 20;
+const BUFFER_SIZE: u32 = 8 << 20;
 
 /// From the trials of a backend's probes to what it is good for.
 pub fn judge(backend: Backend, trials: Vec<Trial>, privileges: &Privileges) -> BackendReport {

@@ -1,9 +1,10 @@
 //! Field offsets of the running kernel, from its BTF.
 
-use std::{cell::OnceCell, collections::HashMap, path::Path};
+use std::{cell::OnceCell, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use btf_rs::{Backend, Btf, Struct, Type};
+use foldhash::HashMap;
 use port_observer_ebpf::Offsets;
 
 /// Where a kernel with BTF shows it.
@@ -67,7 +68,7 @@ impl KernelTypes {
     }
 
     fn make_index(&self) -> HashMap<String, Vec<u32>> {
-        let mut index: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut index: HashMap<String, Vec<u32>> = HashMap::default();
         let (_, last) = self.btf.base().type_id_range();
         for id in 1..=last {
             let name = match self.btf.resolve_type_by_id(id) {

@@ -63,6 +63,20 @@ fn of_a_newer_version_what_is_known_is_read_and_nothing_is_written() {
 }
 
 #[test]
+fn the_beginning_of_calls_that_older_recordings_have_changes_nothing() {
+    let directory = Directory::make();
+    let path = directory.file();
+    recorded(&path, 100);
+    let before = run(&["replay", path.to_str().unwrap(), "--json"]).stdout;
+    let older = "UPDATE events SET id = id + 1000 WHERE id > 50; INSERT INTO events (id, time_ns, type, \
+                 socket, path, local_port, process, thread) SELECT 51, time_ns, 7, socket, path, 0, \
+                 process, thread FROM events WHERE type = 1 AND id < 50 LIMIT 1";
+    Connection::open(&path).unwrap().execute_batch(older).unwrap();
+    let output = run(&["replay", path.to_str().unwrap(), "--json"]);
+    assert_eq!((output.status.code(), output.stdout), (Some(0), before));
+}
+
+#[test]
 fn of_a_truncated_file_the_beginning_is_read() {
     let directory = Directory::make();
     let path = directory.file();

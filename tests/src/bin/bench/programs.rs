@@ -94,26 +94,42 @@ fn table(times: &Times, connections: usize) -> Value {
     times.iter().map(row).collect()
 }
 
-/// Everything delivered, then everything filtered out: by namespace, by protocol.
+/// Nanoseconds in the programs.
+fn per_connection((times, connections): &(Times, usize)) -> f64 {
+    sums(times).1 / (*connections).max(1) as f64
+}
+
+/// Everything delivered, then everything filtered out: by namespace, by protocol. Of some rounds, the
+/// one that others disturbed least.
 pub fn measure(setup: &Setup, server: &Server) -> Result<Value> {
     // Counting ends with this descriptor, also when this program is killed.
     let _counting = enable_stats(Stats::RunTime).context("have the kernel count time (5.8)")?;
-    let netns = setup.netns.to_string();
-    let (seen, connections) = times(setup, server, &["--netns", &netns])?;
     let home = setup.place.home_inode()?.to_string();
-    let (by_netns, netns_connections) = times(setup, server, &["--netns", &home])?;
-    let (by_protocol, protocol_connections) = times(setup, server, &["--protocol", "udp"])?;
+    // The first as most will run it: what little others do meanwhile counts as this traffic's.
+    let ways: [&[&str]; 3] = [&[], &["--netns", &home], &["--protocol", "udp"]];
+    let mut least = ways.map(|_| (Times::new(), 0));
+    for _ in 0..setup.rounds.max(1) {
+        for (least, arguments) in least.iter_mut().zip(ways) {
+            let now = times(setup, server, arguments)?;
+            if least.1 == 0 || per_connection(&now) < per_connection(least) {
+                *least = now;
+            }
+        }
+    }
+    let [(seen, connections), (by_netns, netns_connections), (by_protocol, protocol_connections)] =
+        least;
     let ns = |times: &Times| {
         let (calls, ns) = sums(times);
         ns / calls.max(1.0)
     };
     let (calls, total) = sums(&seen);
     let delivered = connections as f64 * RECORDS;
-    let skipped = (calls - delivered).max(0.0) * ns(&by_netns);
+    let skipped = (calls - delivered).max(0.0) * ns(&by_protocol);
     Ok(json!({
         "records_per_connection": RECORDS,
         "ns_per_connection": total / connections as f64,
-        // What remains when the calls that tell nothing are taken to cost as much as filtered ones.
+        // What remains when the calls that tell nothing are taken to cost as much as those that the
+        // earliest filter ends, that of the protocol.
         "ns_per_record": (total - skipped) / delivered,
         "ns_per_call_filtered_by_netns": ns(&by_netns),
         "ns_per_call_filtered_by_protocol": ns(&by_protocol),

@@ -13,8 +13,8 @@ use crate::statistics::spread;
 use crate::tracer::{Output, Tracer};
 use crate::traffic::{Amount, Close, Server};
 
-/// Connections that the default buffer of 16 MiB has room for, with the largest records.
-const BACKLOG: usize = 36_000;
+/// Connections that the default buffer of 8 MiB has room for, with the largest records.
+const BACKLOG: usize = 34_000;
 /// Acquire and release.
 const EVENTS: f64 = 2.0;
 const BACKLOGS: usize = 2;
