@@ -29,8 +29,9 @@ pub fn ports(namespace: &Namespace) -> anyhow::Result<Ports> {
 /// As [`ports`].
 pub fn ports_here() -> anyhow::Result<Ports> {
     let read = |path| {
-        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-        text(&file).with_context(|| format!("cannot read {path}"))
+        let mut setting = Setting::open(path)?;
+        setting.look().with_context(|| format!("cannot read {path}"))?;
+        anyhow::Ok(setting)
     };
     parse_ports(&read(RANGE)?, &read(RESERVED)?)
 }
@@ -39,11 +40,11 @@ pub fn ports_here() -> anyhow::Result<Ports> {
 /// the namespace in which it was opened, and an error once that is gone.
 #[derive(Debug)]
 pub struct Files {
-    range: File,
-    reserved: File,
-    tw_reuse: File,
+    range: Setting,
+    reserved: Setting,
+    tw_reuse: Setting,
     /// From Linux 6.13 on.
-    tw_reuse_delay: Option<File>,
+    tw_reuse_delay: Option<Setting>,
 }
 
 /// What [`Files`] hold.
@@ -64,63 +65,86 @@ impl Files {
     /// When the namespace can't be entered, or /proc/sys is not mounted.
     pub fn open(namespace: &Namespace) -> anyhow::Result<Self> {
         namespace.run(|| {
-            let open = |path| File::open(path).with_context(|| format!("cannot open {path}"));
             Ok(Self {
-                range: open(RANGE)?,
-                reserved: open(RESERVED)?,
-                tw_reuse: open(TW_REUSE)?,
-                tw_reuse_delay: File::open(TW_REUSE_DELAY).ok(),
+                range: Setting::open(RANGE)?,
+                reserved: Setting::open(RESERVED)?,
+                tw_reuse: Setting::open(TW_REUSE)?,
+                tw_reuse_delay: Setting::open(TW_REUSE_DELAY).ok(),
             })
         })
     }
 
-    /// Reads them anew; `None` when the namespace is gone.
+    /// Reads them anew: whether anything in them has changed since; `None` when the namespace is gone.
+    pub fn look(&mut self) -> Option<bool> {
+        let Self { range, reserved, tw_reuse, tw_reuse_delay } = self;
+        let all = [Some(range), Some(reserved), Some(tw_reuse), tw_reuse_delay.as_mut()];
+        let mut has_changed = false;
+        for setting in all.into_iter().flatten() {
+            has_changed |= setting.look().ok()?;
+        }
+        Some(has_changed)
+    }
+
+    /// What they held when they were last read.
     ///
     /// # Errors
-    /// When they hold something else.
-    pub fn read(&self) -> anyhow::Result<Option<Values>> {
-        let (Ok(range), Ok(reserved), Ok(tw_reuse)) =
-            (text(&self.range), text(&self.reserved), text(&self.tw_reuse))
-        else {
-            return Ok(None);
-        };
+    /// When they make no sense.
+    pub fn values(&self) -> anyhow::Result<Values> {
         let tw_reuse_delay_ms = match &self.tw_reuse_delay {
             None => TW_REUSE_DELAY_MS,
-            Some(file) => match text(file) {
-                Ok(text) => number(&text).context(TW_REUSE_DELAY)?,
-                Err(_) => return Ok(None),
-            },
+            Some(setting) => setting.number()?,
         };
-        Ok(Some(Values {
-            ports: parse_ports(&range, &reserved)?,
-            tw_reuse: number(&tw_reuse).context(TW_REUSE)?,
+        Ok(Values {
+            ports: parse_ports(&self.range, &self.reserved)?,
+            tw_reuse: self.tw_reuse.number()?,
             tw_reuse_delay_ms,
-        }))
+        })
     }
 }
 
-/// Reads a file from its beginning, in one piece: the kernel gives no more of a list than fits into
-/// the first read (proc_do_large_bitmap, kernel/sysctl.c).
-fn text(file: &File) -> io::Result<String> {
-    let mut bytes = vec![0; 4096];
-    loop {
-        let length = file.read_at(&mut bytes, 0)?;
-        if length < bytes.len() {
-            bytes.truncate(length);
-            return String::from_utf8(bytes).map_err(io::Error::other);
+/// A file, with what it held when it was last read.
+#[derive(Debug)]
+struct Setting {
+    path: &'static str,
+    file: File,
+    text: String,
+    /// Has more room than that needs.
+    bytes: Vec<u8>,
+}
+
+impl Setting {
+    fn open(path: &'static str) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+        Ok(Self { path, file, text: String::new(), bytes: vec![0; 64] })
+    }
+
+    /// Reads it from its beginning: whether it has changed since. In one piece, for the kernel gives no
+    /// more of a list than fits into the first read (proc_do_large_bitmap, kernel/sysctl.c).
+    fn look(&mut self) -> io::Result<bool> {
+        loop {
+            let length = self.file.read_at(&mut self.bytes, 0)?;
+            if length < self.bytes.len() {
+                let text = self.bytes.get(..length).unwrap_or_default();
+                if text == self.text.as_bytes() {
+                    return Ok(false);
+                }
+                self.text = String::from_utf8(text.to_owned()).map_err(io::Error::other)?;
+                return Ok(true);
+            }
+            self.bytes.resize(self.bytes.len() * 4, 0);
         }
-        bytes.resize(bytes.len() * 4, 0);
+    }
+
+    fn number<T: std::str::FromStr>(&self) -> anyhow::Result<T> {
+        let Self { path, text, .. } = self;
+        text.trim().parse().ok().with_context(|| format!("{path}: not a number: {text:?}"))
     }
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> anyhow::Result<T> {
-    text.trim().parse().ok().with_context(|| format!("expected a number, found {text:?}"))
-}
-
-fn parse_ports(range: &str, reserved: &str) -> anyhow::Result<Ports> {
+fn parse_ports(range: &Setting, reserved: &Setting) -> anyhow::Result<Ports> {
     Ok(Ports {
-        ephemeral: parse_range(range).context(RANGE)?,
-        reserved: parse_reserved(reserved).context(RESERVED)?,
+        ephemeral: parse_range(&range.text).context(RANGE)?,
+        reserved: parse_reserved(&reserved.text).context(RESERVED)?,
     })
 }
 
@@ -220,20 +244,23 @@ mod tests {
             if namespace.inode == own || std::fs::write(RANGE, "40000 40099").is_err() {
                 return None;
             }
-            let files = Files::open(&namespace).unwrap();
-            assert_eq!(files.read().unwrap().unwrap().ports.capacity(), 100);
+            let mut files = Files::open(&namespace).unwrap();
+            assert_eq!(files.look(), Some(true));
+            assert_eq!(files.values().unwrap().ports.capacity(), 100);
+            assert_eq!(files.look(), Some(false));
             std::fs::write(RANGE, "40000 40009").unwrap();
             std::fs::write(TW_REUSE, "1").unwrap();
-            let values = files.read().unwrap().unwrap();
+            assert_eq!(files.look(), Some(true));
+            let values = files.values().unwrap();
             assert_eq!((values.ports.capacity(), values.tw_reuse), (10, 1));
             Some(files)
         });
-        let Some(files) = files else {
+        let Some(mut files) = files else {
             println!("skipped: no privilege to make a network namespace and set it up");
             return;
         };
         let end = Instant::now() + Duration::from_secs(20);
-        while files.read().unwrap().is_some() {
+        while files.look().is_some() {
             assert!(Instant::now() < end, "the namespace is gone and its settings are not");
             std::thread::sleep(Duration::from_millis(20));
         }

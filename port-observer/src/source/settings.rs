@@ -238,30 +238,34 @@ enum Look {
 
 impl Watched {
     fn new(namespace: Namespace) -> Result<Option<Self>> {
-        let files = Files::open(&namespace)?;
-        Ok(files.read()?.map(|values| {
-            let settings = NamespaceSettings {
-                netns: namespace.inode,
-                names: namespace.names.clone(),
-                ports: values.ports,
-                tw_reuse: values.tw_reuse,
-                tw_reuse_delay_ms: values.tw_reuse_delay_ms,
-            };
-            Self { namespace, files, looked: Instant::now(), settings }
-        }))
+        let mut files = Files::open(&namespace)?;
+        if files.look().is_none() {
+            return Ok(None);
+        }
+        let values = files.values()?;
+        let settings = NamespaceSettings {
+            netns: namespace.inode,
+            names: namespace.names.clone(),
+            ports: values.ports,
+            tw_reuse: values.tw_reuse,
+            tw_reuse_delay_ms: values.tw_reuse_delay_ms,
+        };
+        Ok(Some(Self { namespace, files, looked: Instant::now(), settings }))
     }
 
     fn look(&mut self) -> Result<Look> {
         self.looked = Instant::now();
-        let Some(values) = self.files.read()? else { return Ok(Look::Gone) };
+        match self.files.look() {
+            None => return Ok(Look::Gone),
+            Some(false) => return Ok(Look::Same),
+            Some(true) => {}
+        }
+        let values = self.files.values()?;
         let settings = &mut self.settings;
-        let is_same = settings.ports == values.ports
-            && settings.tw_reuse == values.tw_reuse
-            && settings.tw_reuse_delay_ms == values.tw_reuse_delay_ms;
         settings.ports = values.ports;
         settings.tw_reuse = values.tw_reuse;
         settings.tw_reuse_delay_ms = values.tw_reuse_delay_ms;
-        Ok(if is_same { Look::Same } else { Look::Changed })
+        Ok(Look::Changed)
     }
 }
 
