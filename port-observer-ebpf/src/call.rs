@@ -190,6 +190,8 @@ pub unsafe fn get_port_returned<R: Read>(
 /// `socket` is a `struct sock`.
 #[inline(always)]
 pub unsafe fn listens<R: Read>(socket: *const u8, netns: u32) {
+    // SAFETY: as above.
+    socket::listened(unsafe { socket::port::<R>(socket) });
     send::<SocketRecord>(Kind::Listen, |record| {
         // SAFETY: `record` is room for a SocketRecord.
         unsafe { socket::describe::<R>(record, Kind::Listen, socket, TCP, netns) }

@@ -60,9 +60,12 @@ impl Kind {
         Self::Rehash,
     ];
 
-    /// One more than the largest kind: the size of the table of losses per kind.
-    pub const SLOTS: usize = 15;
+    /// More than the largest kind, a power of two: the size of a table by kind.
+    pub const SLOTS: usize = 16;
 }
+
+/// A figure per kind.
+pub type PerKind = [u64; Kind::SLOTS];
 
 /// By which call a port was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

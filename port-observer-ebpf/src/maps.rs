@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use port_observer_ebpf::{Kind, Offsets, Settings};
+use port_observer_ebpf::{Offsets, PerKind, Settings};
 
 use crate::twin;
 
@@ -12,9 +12,11 @@ use crate::twin;
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 
-/// Per kind: records that found no place, in the ring buffer or in a table below.
+/// Records that found no place, in the ring buffer or in a table below. One value of all kinds: while
+/// user space is in a call for a map, the kernel skips kprobes on that processor
+/// (`bpf_disable_instrumentation`, include/linux/bpf.h).
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::SLOTS as u32, 0);
+pub static LOST: PerCpuArray<PerKind> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 while the consumer sleeps until it is woken; whoever wakes it writes 0.
 #[map]
@@ -48,9 +50,9 @@ pub static RAN: Array<u64> = Array::with_max_entries(twin::SLOTS, 0);
 #[map]
 pub static RAN_HERE: PerCpuArray<u64> = PerCpuArray::with_max_entries(twin::SLOTS_HERE, 0);
 
-/// Per kind: how often a twin found that the first program of its pair was skipped.
+/// How often a twin found that the first program of its pair was skipped.
 #[map]
-pub static COVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::SLOTS as u32, 0);
+pub static COVERED: PerCpuArray<PerKind> = PerCpuArray::with_max_entries(1, 0);
 
 /// The call under way by thread, for kretprobes, which see the return value alone.
 #[map]
@@ -99,7 +101,7 @@ pub static SETTINGS: Settings = Settings::ALL;
 #[unsafe(no_mangle)]
 pub static mut OBSERVED: [u8; 65536] = [0; 65536];
 
-/// Per port: 1 once a scan found a listener on it, in any network namespace.
+/// Per port: 1 once a listener on it was found by a scan or told of, in any network namespace.
 #[unsafe(no_mangle)]
 pub static mut LISTENED: [u8; 65536] = [0; 65536];
 

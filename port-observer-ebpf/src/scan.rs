@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_seq_write;
 use port_observer_ebpf::{CallRecord, FLAG_BLOCKED, Kind};
 
 use crate::{
-    maps::{LISTENED, offset},
+    maps::offset,
     read::{Probed, Read},
     socket::{self, TCP, UDP},
     task,
@@ -167,11 +167,11 @@ unsafe fn is_of_interest(sk: *const u8, port: u16, state: u8) -> bool {
         }
         if state != TIME_WAIT && socket::is_port_fixed::<Probed>(sk) {
             if state == LISTEN {
-                (&raw mut LISTENED[port as usize]).write_volatile(1);
+                socket::listened(port);
             }
             return true;
         }
-        if (&raw const LISTENED[port as usize]).read_volatile() != 0 {
+        if socket::is_listened(port) {
             return false;
         }
         socket::observe(port);

@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_ringbuf_reserve, bpf_ringbuf_submit},
     maps::{PerCpuArray, RingBuf},
 };
-use port_observer_ebpf::Kind;
+use port_observer_ebpf::{Kind, PerKind};
 
 use crate::maps::{EVENTS, LOST, SLEEPING};
 
@@ -28,7 +28,7 @@ pub fn send<T>(kind: Kind, fill: impl FnOnce(*mut T)) {
     unsafe { bpf_ringbuf_submit(record.cast(), wakeup()) }
 }
 
-/// Counts a record of this kind as lost.
+/// PerKind a record of this kind as lost.
 #[inline(always)]
 pub fn lost(kind: Kind) {
     count(&LOST, kind);
@@ -36,8 +36,12 @@ pub fn lost(kind: Kind) {
 
 /// Adds one to a counter of this processor's.
 #[inline(always)]
-pub fn count(counters: &PerCpuArray<u64>, kind: Kind) {
-    if let Some(count) = counters.get_ptr_mut(kind as u32) {
+pub fn count(counters: &PerCpuArray<PerKind>, kind: Kind) {
+    if let Some(counts) = counters.get_ptr_mut(0) {
+        // The verifier is shown that it is within.
+        let slot = kind as usize & (Kind::SLOTS - 1);
+        // SAFETY: a map value.
+        let count = unsafe { &raw mut (*counts)[slot] };
         // Atomic, for an interrupt may count between the load and the store of a plain add. As
         // assembly: the target's atomics in core need a newer instruction set than Linux 5.10's.
         // SAFETY: adds to a map value of 8 bytes, aligned to 8.

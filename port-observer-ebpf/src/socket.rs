@@ -7,7 +7,7 @@ use port_observer_ebpf::{
 };
 
 use crate::{
-    maps::{NAMESPACES, OBSERVED, offset, setting},
+    maps::{LISTENED, NAMESPACES, OBSERVED, offset, setting},
     read::{Probed, Read},
 };
 
@@ -172,6 +172,20 @@ pub fn observe(port: u16) {
         // SAFETY: one byte per port; all writers write 1.
         unsafe { (&raw mut OBSERVED[port as usize]).write_volatile(1) }
     }
+}
+
+/// Whether somebody listens on this port, or did.
+#[inline(always)]
+pub fn is_listened(port: u16) -> bool {
+    // SAFETY: one byte per port.
+    unsafe { (&raw const LISTENED[port as usize]).read_volatile() != 0 }
+}
+
+/// From now on a connection on this port counts as accepted, unless it is observed.
+#[inline(always)]
+pub fn listened(port: u16) {
+    // SAFETY: one byte per port; all writers write 1.
+    unsafe { (&raw mut LISTENED[port as usize]).write_volatile(1) }
 }
 
 /// Whether bound to no address in particular.

@@ -12,7 +12,7 @@ use crate::sink::top::state::View;
 
 /// The least room for events, in bytes.
 const BUFFER_MIN: u64 = 64 << 10;
-/// What 36,000 connections a second, more than a processor can make, fill in half a second.
+/// What 36,000 connections a second, as many as a processor can make, fill in a second.
 pub(super) const BUFFER_SIZE: &str = "8MiB";
 /// The most, in bytes.
 const BUFFER_MAX: u64 = 1 << 30;

@@ -152,13 +152,15 @@ impl<W: Who> Ledger<W> {
         }
     }
 
-    /// Whether it has its port from a listener. A scan finds listeners first.
+    /// Whether it has its port from a listener. A scan finds listeners first; of those that came
+    /// after, events told before what is found on their port.
     fn is_accepted(&self, holding: &Holding) -> bool {
         let flow = &holding.flow();
         flow.remote.is_some()
             && flow.protocol == Protocol::Tcp
             && !holding.sharing.connect_bind
-            && self.scan.listening.contains(&(flow.netns, flow.local.port))
+            && (self.scan.listening.contains(&(flow.netns, flow.local.port))
+                || self.holdings.listening_on(flow).is_some())
     }
 
     /// It was let go after the list was read, or while.

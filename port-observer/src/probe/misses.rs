@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::Ebpf;
-use port_observer_ebpf::Kind;
+use port_observer_ebpf::{Kind, PerKind};
 
 use super::table::loses;
 
@@ -14,7 +14,7 @@ pub struct Misses {
     programs: Vec<Program>,
     /// As last read.
     read: [Counts; Kind::SLOTS],
-    missed: [u64; Kind::SLOTS],
+    missed: PerKind,
 }
 
 struct Program {
@@ -58,7 +58,7 @@ impl Misses {
     /// How many runs were skipped so far, by what each would have told. More than what is lost, for
     /// some would have had nothing to tell. Of pairs, those that both programs missed; `covered` is
     /// too large where two sockets had the same place (`twin::place` of the kernel programs).
-    pub fn read(&mut self, covered: impl Fn(Kind) -> u64) -> [u64; Kind::SLOTS] {
+    pub fn read(&mut self, covered: impl Fn() -> PerKind) -> PerKind {
         let mut counts = self.read;
         for _ in 0..ATTEMPTS {
             // Skipped between two of the files, a run would be seen of one program only.
@@ -75,7 +75,7 @@ impl Misses {
         self.missed
     }
 
-    fn counts(&self, covered: impl Fn(Kind) -> u64) -> [Counts; Kind::SLOTS] {
+    fn counts(&self, covered: impl Fn() -> PerKind) -> [Counts; Kind::SLOTS] {
         let mut counts = [Counts::default(); Kind::SLOTS];
         for Program { fd, twin, kind } in &self.programs {
             let of = &mut counts[*kind as usize];
@@ -87,8 +87,8 @@ impl Misses {
                 }
             }
         }
-        for kind in Kind::ALL {
-            counts[kind as usize].covered = covered(kind);
+        for (counts, covered) in counts.iter_mut().zip(covered()) {
+            counts.covered = covered;
         }
         counts
     }

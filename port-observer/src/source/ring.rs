@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
 };
-use port_observer_ebpf::Kind;
+use port_observer_ebpf::{Kind, PerKind};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
@@ -23,12 +23,12 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Ring {
     events: AsyncFd<RingBuf<MapData>>,
     sleeping: Array<MapData, u32>,
-    lost: PerCpuArray<MapData, u64>,
-    covered: PerCpuArray<MapData, u64>,
+    lost: PerCpuArray<MapData, PerKind>,
+    covered: PerCpuArray<MapData, PerKind>,
     misses: Misses,
     /// Per kind: what was told of the kernel's count so far.
-    told: [u64; Kind::SLOTS],
-    told_misses: [u64; Kind::SLOTS],
+    told: PerKind,
+    told_misses: PerKind,
     undecoded: u64,
     busy: bool,
 }
@@ -114,12 +114,12 @@ impl Ring {
     /// When the kernel's counters can't be read.
     pub fn losses(&mut self) -> Result<Vec<Event>> {
         let mut losses = Vec::new();
-        let misses = self.misses.read(|kind| sum(&self.covered, kind as usize).unwrap_or(0));
+        let misses = self.misses.read(|| sum(&self.covered).unwrap_or_default());
+        let lost = sum(&self.lost)?;
         for kind in Kind::ALL {
             let slot = kind as usize;
-            let total = sum(&self.lost, slot)?;
-            let buffer = total - self.told[slot];
-            self.told[slot] = total;
+            let buffer = lost[slot] - self.told[slot];
+            self.told[slot] = lost[slot];
             let skipped = misses[slot];
             let program = skipped.saturating_sub(self.told_misses[slot]);
             self.told_misses[slot] = skipped.max(self.told_misses[slot]);
@@ -140,8 +140,8 @@ impl Ring {
     }
 }
 
-/// A counter of all processors together.
-fn sum(counters: &PerCpuArray<MapData, u64>, slot: usize) -> Result<u64> {
-    let counts = counters.get(&(slot as u32), 0).context("can't read the loss counters")?;
-    Ok(counts.iter().sum())
+/// The counters of all processors together.
+fn sum(counters: &PerCpuArray<MapData, PerKind>) -> Result<PerKind> {
+    let counts = counters.get(&0, 0).context("can't read the loss counters")?;
+    Ok(std::array::from_fn(|slot| counts.iter().map(|of| of[slot]).sum()))
 }

@@ -244,6 +244,18 @@ fn an_accepted_connection_is_counted_but_has_no_port_of_its_own_to_tell() {
 }
 
 #[test]
+fn one_accepted_by_a_listener_that_came_after_the_scan_had_its_listeners_is_not_told() {
+    let mut book = Book::new();
+    book.scan_begins();
+    book.tell(OTHER, bound(8080), bind("web"));
+    book.tell(OTHER, bound(8080), Kind::Listen);
+    let mut child = existing(Some(SOCKET), to_web(8080), TcpState::ESTABLISHED);
+    child.blocked = Some(true);
+    assert_eq!(book.apply(Event::Existing(Box::new(child))), NO_LINES);
+    assert_eq!(book.tell(SOCKET, to_web(8080), CLOSED), NO_LINES);
+}
+
+#[test]
 fn what_was_found_at_an_address_before_its_socket_took_another_port_is_old() {
     let mut book = Book::new();
     book.scan_begins();
