@@ -14,7 +14,7 @@ use tests::lines::{Body, Line, Lost, Stop};
 use tests::net::{ephemeral_range, in_namespace};
 use tests::observer::{Ended, Observer};
 use tests::socket::{Held, Taken, local, tcp};
-use tests::system::in_virtual_machine;
+use tests::system::{Backend, in_virtual_machine};
 
 /// How many processes connect at the same time, and to how many servers.
 const PROCESSES: u16 = 4;
@@ -189,7 +189,10 @@ fn what_a_full_buffer_lost_is_counted_exactly() {
         let missing = |kind| lost_of.get(kind).copied().unwrap_or(0);
         assert!(missing("acquire") > 0 && missing("release") > 0, "nothing lost: {lost_of:?}");
         assert_eq!(acquired + missing("acquire"), CONNECTIONS, "{acquired} and {lost_of:?}");
-        assert_eq!(released + missing("release"), CONNECTIONS, "{released} and {lost_of:?}");
+        let ends = released + missing("release");
+        // An end that kprobes may not have seen is told once more, and may find no room twice.
+        let is_exact = Backend::chosen() != Backend::Kprobe;
+        assert!(ends == CONNECTIONS || (ends > CONNECTIONS && !is_exact), "{ends}: {lost_of:?}");
         assert_eq!(stop(&ended).lost, lost_of.values().sum::<u64>(), "{lost_of:?}");
         Some(())
     });
