@@ -1,6 +1,7 @@
 //! The maps and constants that both sides know by name.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
@@ -96,10 +97,9 @@ pub static SETTINGS: Settings = Settings::ALL;
 /// Per port: 1 once it was, or may have been, chosen by the kernel. Releases of other ports are of
 /// interest only from sockets that asked for their port, which marks the socket: so the accepted
 /// children of a listener on port 443 cost one load each. Never cleared, hence exact. A map of its
-/// own, for user space adds to it.
-#[unsafe(link_section = ".bss.observed")]
-#[unsafe(no_mangle)]
-pub static mut OBSERVED: [u8; 65536] = [0; 65536];
+/// own, for user space adds to it, in memory that both share.
+#[map]
+pub static OBSERVED: Array<[u8; 65536]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Per port: 1 once a listener on it was found by a scan or told of, in any network namespace.
 #[unsafe(no_mangle)]

@@ -161,16 +161,21 @@ pub unsafe fn reuse<R: Read>(entry: *const u8) -> u32 {
 /// Whether releases of this port matter whoever holds it.
 #[inline(always)]
 pub fn is_observed(port: u16) -> bool {
+    let Some(ports) = OBSERVED.get_ptr(0) else { return false };
     // SAFETY: one byte per port.
-    unsafe { (&raw const OBSERVED[port as usize]).read_volatile() != 0 }
+    unsafe { (&raw const (*ports)[port as usize]).read_volatile() != 0 }
 }
 
 /// From now on releases of this port matter.
 #[inline(always)]
 pub fn observe(port: u16) {
-    if !is_observed(port) {
-        // SAFETY: one byte per port; all writers write 1.
-        unsafe { (&raw mut OBSERVED[port as usize]).write_volatile(1) }
+    let Some(ports) = OBSERVED.get_ptr_mut(0) else { return };
+    // SAFETY: one byte per port; all writers write 1.
+    unsafe {
+        let byte = &raw mut (*ports)[port as usize];
+        if byte.read_volatile() == 0 {
+            byte.write_volatile(1);
+        }
     }
 }
 

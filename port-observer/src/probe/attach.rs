@@ -11,6 +11,7 @@ use aya::{
 use port_observer_ebpf::{Offsets, Settings};
 
 use super::{
+    observed::Observed,
     privileges,
     refused::{self, Step},
     table::{Backend, Hook, Need, Probe, probes},
@@ -73,18 +74,19 @@ pub struct Trial {
 /// # Errors
 /// When a probe that the backend needs can't be loaded or attached: in one line which, why, and
 /// what the user can do.
-pub fn attach(backend: Backend, options: &Options) -> Result<Attached> {
+pub fn attach(backend: Backend, options: &Options) -> Result<(Attached, Observed)> {
     attach_all(backend, options).map_err(|error| refused::explained(error, backend))
 }
 
-fn attach_all(backend: Backend, options: &Options) -> Result<Attached> {
+fn attach_all(backend: Backend, options: &Options) -> Result<(Attached, Observed)> {
     let mut loaded = Loaded::new(backend, options)?;
     let mut verdict = Verdict::new(backend);
     for probe in probes(backend) {
         verdict.add(probe, loaded.try_probe(probe))?;
     }
     let has_connect_bind = loaded.types.has_connect_bind();
-    Ok(Attached { backend, missing: verdict.finish()?, has_connect_bind, ebpf: loaded.ebpf })
+    let Loaded { ebpf, observed, .. } = loaded;
+    Ok((Attached { backend, missing: verdict.finish()?, has_connect_bind, ebpf }, observed))
 }
 
 /// Tries each probe of a backend by itself, for `doctor`.
@@ -102,6 +104,7 @@ pub fn try_each(backend: Backend, options: &Options) -> Result<Vec<Trial>> {
 /// The object in the kernel, its programs not loaded yet.
 struct Loaded {
     ebpf: Ebpf,
+    observed: Observed,
     btf: Btf,
     types: KernelTypes,
     states: bool,
@@ -117,12 +120,6 @@ impl Loaded {
             only_namespaces: u32::from(!options.netns.is_empty()),
             only_protocol: options.protocol.unwrap_or(0),
         });
-        let mut observed = vec![0u8; 65536];
-        for &(low, high) in &options.ranges {
-            if low <= high {
-                observed[usize::from(low)..=usize::from(high)].fill(1);
-            }
-        }
         let btf = Btf::from_sys_fs().context("can't read this kernel's type information")?;
         let mut loader = EbpfLoader::new();
         // Tables that only other backends use take no memory.
@@ -140,17 +137,20 @@ impl Loaded {
             .map_max_entries("EVENTS", options.buffer_size)
             .override_global("OFFSETS", &offsets, true)
             .override_global("SETTINGS", &settings, true)
-            .override_global("OBSERVED", observed.as_slice(), true)
             .override_global(aya_log::LEVEL, &options.log_level, false)
             .load(OBJECT)
             .map_err(refused::object)?;
+        let mut observed = Observed::new(&mut ebpf)?;
+        for &(low, high) in &options.ranges {
+            observed.add(low..=high);
+        }
         let map = ebpf.map_mut("NAMESPACES").context("the eBPF object has no map NAMESPACES")?;
         let mut namespaces = HashMap::<_, u32, u8>::try_from(map)?;
         for netns in &options.netns {
             namespaces.insert(netns, 1, 0).context("too many network namespaces")?;
         }
         let cgroup = crate::kernel::cgroup::mount();
-        Ok(Self { ebpf, btf, types, states: options.states, cgroup })
+        Ok(Self { ebpf, observed, btf, types, states: options.states, cgroup })
     }
 
     /// Loads and attaches one probe, unless it is not for this kernel.

@@ -224,7 +224,7 @@ impl Kernel {
             };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
-            self.intake.observed.add(entries.map(|one| one.flow.local.port))?;
+            self.intake.observed.add(entries.map(|one| one.flow.local.port));
             self.intake.hand_over(existing, stream)?;
             return self.end_scan(&looked, stream);
         };

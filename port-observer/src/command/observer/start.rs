@@ -8,7 +8,7 @@ use crate::{
     config::LiveConfig,
     event::Protocol,
     kernel::{netns, sysctl},
-    probe::{self, Backend, Observed},
+    probe::{self, Backend},
     report::EphemeralRange,
     source::{
         completion::Completion,
@@ -74,10 +74,9 @@ pub(super) fn kernel(
     options: &probe::Options,
     looks: Looks,
 ) -> Result<(Source, Vec<String>)> {
-    let mut attached = probe::attach(backend, options)
+    let (mut attached, observed) = probe::attach(backend, options)
         .with_context(|| format!("the {} backend can't be used", backend.name()))?;
     let ring = Ring::new(&mut attached.ebpf)?;
-    let observed = Observed::new(&mut attached.ebpf)?;
     // At lower levels the programs have no log statements left.
     let logger = (log::max_level() >= log::LevelFilter::Debug)
         .then(|| EbpfLogger::init(&mut attached.ebpf).context("can't read the programs' own log"))

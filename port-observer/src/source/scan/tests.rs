@@ -48,7 +48,7 @@ fn scan() -> Option<Vec<Existing>> {
         netns: vec![namespace.inode],
         ..probe::Options::default()
     };
-    let mut attached = probe::attach(Backend::Tracepoint, &options).ok()?;
+    let (mut attached, _observed) = probe::attach(Backend::Tracepoint, &options).ok()?;
     let mut iterators = Iterators::of(&mut attached.ebpf)?;
     let mut scan = Scan::new(&mut iterators, vec![namespace], &[]).unwrap();
     let mut all = Vec::new();
