@@ -28,7 +28,7 @@ pub fn send<T>(kind: Kind, fill: impl FnOnce(*mut T)) {
     unsafe { bpf_ringbuf_submit(record.cast(), wakeup()) }
 }
 
-/// PerKind a record of this kind as lost.
+/// Counts a record of this kind as lost.
 #[inline(always)]
 pub fn lost(kind: Kind) {
     count(&LOST, kind);

@@ -142,7 +142,7 @@ pub fn ephemeral_range(min: u16, max: u16) {
 /// The TCP state of the socket between these two, by the kernel's own list; `None`: there is none.
 /// A TIME_WAIT entry whose peer has not closed yet is in FIN_WAIT2.
 pub fn tcp_state(local: SocketAddr, remote: SocketAddr) -> Option<u8> {
-    let list = system::read("/proc/thread-self/net/tcp").expect("the kernel's list of sockets");
+    let list = tcp_list("tcp");
     let (local, remote) = (hexadecimal(local), hexadecimal(remote));
     list.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
@@ -151,13 +151,30 @@ pub fn tcp_state(local: SocketAddr, remote: SocketAddr) -> Option<u8> {
     })
 }
 
+/// The TIME_WAIT entries to this IPv4 address, and sockets in FIN_WAIT2: local end, state and timer, as
+/// the kernel shows them (timer 03: an entry).
+pub fn time_waits_to(remote: SocketAddr) -> Vec<String> {
+    let remote = hexadecimal(remote);
+    let entry = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = fields[2] == remote && ["05", "06"].contains(&fields[3]);
+        is_it.then(|| format!("{} {} {}", fields[1], fields[3], fields[5]))
+    };
+    tcp_list("tcp").lines().skip(1).filter_map(entry).collect()
+}
+
+/// The kernel's own list of TCP sockets of the calling thread's namespace: `tcp` or `tcp6`.
+fn tcp_list(name: &str) -> String {
+    let list = system::read(format!("/proc/thread-self/net/{name}"));
+    list.expect("the kernel's list of sockets")
+}
+
 /// TCP sockets and TIME_WAIT entries by state, as the kernel's own lists of both address families
 /// have them; those that are only bound are in none.
 pub fn tcp_states() -> BTreeMap<u8, Vec<u16>> {
     let mut states: BTreeMap<u8, Vec<u16>> = BTreeMap::new();
     for name in ["tcp", "tcp6"] {
-        let list = system::read(format!("/proc/thread-self/net/{name}"));
-        for line in list.expect("the kernel's list of sockets").lines().skip(1) {
+        for line in tcp_list(name).lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let port = fields[1].rsplit(':').next().unwrap_or_default();
             let number = |text| u16::from_str_radix(text, 16).expect("a hexadecimal number");

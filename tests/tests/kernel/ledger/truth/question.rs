@@ -1,10 +1,10 @@
 //! What the program states, and how many calls then really succeed.
 
-use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 use tests::lines::{Body, Line, Space};
+use tests::net::time_waits_to;
 use tests::socket::{Held, udp, udp6};
 
 use super::source::Source;
@@ -107,20 +107,12 @@ impl Question {
         }
     }
 
-    /// Of the TIME_WAIT entries to an IPv4 destination: the local end, the state and the timer, as the
-    /// kernel shows them. For whoever looks into a wrong answer.
+    /// The TIME_WAIT entries to an IPv4 destination, for whoever looks into a wrong answer.
     fn waiting(self) -> Vec<String> {
-        let Self::Connect(_, SocketAddr::V4(to)) = self else { return Vec::new() };
-        let address = u32::from_ne_bytes(to.ip().octets());
-        let remote = format!("{address:08X}:{:04X}", to.port());
-        let list = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
-        let entry = |line: &str| {
-            let field: Vec<&str> = line.split_whitespace().collect();
-            let (at, state) = (field.get(2)?, field.get(3)?);
-            let is_it = *at == remote && ["05", "06"].contains(state);
-            is_it.then(|| format!("{} {state} {}", field[1], field.get(5).unwrap_or(&"")))
-        };
-        list.lines().filter_map(entry).collect()
+        match self {
+            Self::Connect(_, to) if to.is_ipv4() => time_waits_to(to),
+            _ => Vec::new(),
+        }
     }
 
     /// Calls until the kernel has no port to give, and then gives all of them back.
