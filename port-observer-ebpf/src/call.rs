@@ -1,12 +1,16 @@
 //! Calls for a port: connect(), bind(), listen() without bind(), UDP's automatic bind.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use port_observer_ebpf::{CallRecord, Kind, SocketRecord, Via};
 
 use crate::{
     maps::{AUTOBINDS, CALL, Call},
     read::Read,
+    repeat,
     send::{lost, send},
+    share::Payer,
     socket::{self, TCP},
     task,
 };
@@ -33,7 +37,7 @@ pub struct Outcome {
 /// `socket` is a `struct sock`, and the current task is the caller.
 #[inline(always)]
 pub unsafe fn tell<R: Read>(socket: *const u8, protocol: u16, netns: u32, outcome: Outcome) {
-    send::<CallRecord>(outcome.kind, |record| {
+    let fill = |record: *mut CallRecord| {
         // SAFETY: `record` is room for a CallRecord, all of which is written.
         unsafe {
             let place = &raw mut (*record).socket;
@@ -52,6 +56,34 @@ pub unsafe fn tell<R: Read>(socket: *const u8, protocol: u16, netns: u32, outcom
             (*record).search_ns = outcome.search_ns;
             task::describe(&raw mut (*record).task);
         }
+    };
+    if outcome.errno == 0 {
+        send::<CallRecord>(outcome.kind, Payer::Caller, fill);
+        return;
+    }
+    let mut record = MaybeUninit::<CallRecord>::uninit();
+    fill(record.as_mut_ptr());
+    // SAFETY: all of it was written; the current task is the caller.
+    unsafe { failed(record.assume_init_ref()) }
+}
+
+/// Submits or counts a call that failed.
+///
+/// # Safety
+/// The current task is the caller.
+// A function of its own in the object, for every program that can see a call fail has it.
+#[inline(never)]
+pub unsafe fn failed(record: &CallRecord) {
+    // SAFETY: as above.
+    if !unsafe { repeat::is_submitted(record) } {
+        return;
+    }
+    // The verifier is shown that it is one of two.
+    let kind =
+        if record.socket.kind == Kind::Exhausted as u8 { Kind::Exhausted } else { Kind::Conflict };
+    send::<CallRecord>(kind, Payer::Caller, |place| {
+        // SAFETY: room for a CallRecord.
+        unsafe { repeat::copy(record, place) }
     });
 }
 
@@ -192,7 +224,7 @@ pub unsafe fn get_port_returned<R: Read>(
 pub unsafe fn listens<R: Read>(socket: *const u8, netns: u32) {
     // SAFETY: as above.
     socket::listened(unsafe { socket::port::<R>(socket) });
-    send::<SocketRecord>(Kind::Listen, |record| {
+    send::<SocketRecord>(Kind::Listen, Payer::Caller, |record| {
         // SAFETY: `record` is room for a SocketRecord.
         unsafe { socket::describe::<R>(record, Kind::Listen, socket, TCP, netns) }
     });

@@ -11,6 +11,7 @@ use crate::{
     maps::offset,
     read::Read,
     send::send,
+    share::Payer,
     socket::{self, TCP},
 };
 
@@ -64,7 +65,7 @@ pub unsafe fn tell<R: Read>(socket: *const u8, port: u16, old: i32, flags: u32) 
             socket::observe(port);
         }
         let kind = if waits { Kind::TimeWait } else { Kind::Release };
-        send::<SocketRecord>(kind, |record| {
+        send::<SocketRecord>(kind, Payer::Nobody, |record| {
             socket::describe::<R>(record, kind, socket, TCP, netns);
             (*record).local_port = port;
             (*record).flags = flags;

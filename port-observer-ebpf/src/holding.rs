@@ -7,6 +7,7 @@ use crate::{
     maps::offset,
     read::Read,
     send::send,
+    share::Payer,
     socket::{self, TCP, UDP},
 };
 
@@ -22,7 +23,7 @@ pub unsafe fn inherited<R: Read>(listener: *const u8, child: *const u8) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(child, TCP) else { return };
-        send::<SocketRecord>(Kind::Inherit, |record| {
+        send::<SocketRecord>(Kind::Inherit, Payer::Nobody, |record| {
             socket::describe::<R>(record, Kind::Inherit, child, TCP, netns);
             (*record).other = listener as u64;
             (*record).flags = socket::sharing::<R>(child);
@@ -46,7 +47,7 @@ pub unsafe fn time_wait_began<R: Read>(entry: *const u8, socket: *const u8) {
         // The entry will not know that its port was asked for by number.
         socket::observe(port);
         let Some(netns) = socket::observed_namespace::<R>(socket, TCP) else { return };
-        send::<SocketRecord>(Kind::TimeWait, |record| {
+        send::<SocketRecord>(Kind::TimeWait, Payer::Nobody, |record| {
             socket::describe::<R>(record, Kind::TimeWait, socket, TCP, netns);
             (*record).other = entry as u64;
             (*record).flags = socket::reuse::<R>(entry);
@@ -73,7 +74,7 @@ pub unsafe fn time_wait_ended<R: Read>(entry: *const u8) {
         let expires = R::read::<u64>(entry, offset!(tw_timer_expires));
         let early = (expires.wrapping_sub(bpf_jiffies64()) as i64) > 0;
         let reason = if early { Released::TimeWaitReused } else { Released::TimeWaitExpired };
-        release::<R>(entry, TCP, netns, reason, 0);
+        release::<R>(entry, TCP, netns, reason, (0, Payer::Nobody));
     }
 }
 
@@ -91,7 +92,7 @@ pub unsafe fn time_wait_rescheduled<R: Read>(entry: *const u8) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(entry, TCP) else { return };
-        send::<SocketRecord>(Kind::FinReceived, |record| {
+        send::<SocketRecord>(Kind::FinReceived, Payer::Nobody, |record| {
             socket::describe::<R>(record, Kind::FinReceived, entry, TCP, netns);
         });
     }
@@ -111,7 +112,7 @@ pub unsafe fn put<R: Read>(socket: *const u8, flags: u32) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(socket, TCP) else { return };
-        release::<R>(socket, TCP, netns, Released::Closed, flags);
+        release::<R>(socket, TCP, netns, Released::Closed, (flags, Payer::Nobody));
     }
 }
 
@@ -127,7 +128,8 @@ pub unsafe fn udp_unhash<R: Read>(socket: *const u8, flags: u32) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(socket, UDP) else { return };
-        release::<R>(socket, UDP, netns, Released::Closed, flags);
+        // Only its process closes a UDP socket.
+        release::<R>(socket, UDP, netns, Released::Closed, (flags, Payer::CallerFrees));
     }
 }
 
@@ -159,7 +161,7 @@ pub unsafe fn udp_rehashed<R: Read>(socket: *const u8) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(socket, UDP) else { return };
-        send::<SocketRecord>(Kind::Rehash, |record| {
+        send::<SocketRecord>(Kind::Rehash, Payer::CallerFrees, |record| {
             socket::describe::<R>(record, Kind::Rehash, socket, UDP, netns);
         });
     }
@@ -175,9 +177,9 @@ unsafe fn release<R: Read>(
     protocol: u16,
     netns: u32,
     reason: Released,
-    flags: u32,
+    (flags, payer): (u32, Payer),
 ) {
-    send::<SocketRecord>(Kind::Release, |record| {
+    send::<SocketRecord>(Kind::Release, payer, |record| {
         // SAFETY: `record` is room for a SocketRecord.
         unsafe {
             socket::describe::<R>(record, Kind::Release, socket, protocol, netns);

@@ -242,7 +242,43 @@ pub struct ForkRecord {
     pub parent_pid: u32,
 }
 
+/// How many [`Counted`] there are.
+pub const COUNTED_SLOTS: u32 = 1024;
+
+/// Why records are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Counting {
+    /// Failed calls of one process that are equal but for their time.
+    Equal = 1,
+    /// Failed calls of one process that differ in their addresses and ports, of which the record has
+    /// none.
+    Differing = 2,
+    /// Records that the process was refused room for; the record has their kind and the process.
+    Lost = 3,
+}
+
+/// Records that were counted instead of submitted. 192 bytes, no padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counted {
+    /// Under which the programs find it; 0: free.
+    pub key: u64,
+    /// How many, in even and in odd seconds of `CLOCK_BOOTTIME`. They only grow until it is free.
+    pub count: [u64; 2],
+    /// When the last of them was, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub last_ns: [u64; 2],
+    /// The second in which it was last used, and in the lower half how many records were submitted
+    /// in it.
+    pub submitted: u64,
+    /// A [`Counting`].
+    pub counting: u64,
+    /// The first of them.
+    pub record: CallRecord,
+}
+
 const _: () = {
+    assert!(size_of::<Counted>() == 56 + size_of::<CallRecord>());
     assert!(size_of::<SocketRecord>() == 80);
     assert!(size_of::<TaskRecord>() == 48);
     assert!(size_of::<CallRecord>() == 80 + 8 + 48);

@@ -3,9 +3,9 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
-use port_observer_ebpf::{Offsets, PerKind, Settings};
+use port_observer_ebpf::{COUNTED_SLOTS, Counted, Offsets, PerKind, Settings};
 
 use crate::twin;
 
@@ -71,20 +71,57 @@ pub static LET_GO: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static AUTOBINDS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
 
-/// An address handed to bind(2), by thread.
+/// bind() under way, as the kernel copied its address.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct BindCall {
-    pub fd: u64,
+    /// The `struct sock`.
+    pub socket: u64,
+    /// As in a `SocketRecord`.
     pub address: [u8; 16],
-    pub family: u16,
+    pub netns: u32,
     pub port: u16,
-    pub pad: u32,
+    pub family: u8,
+    pub protocol: u8,
 }
 
-/// bind(2) under way, by thread.
+/// bind() under way, by thread. Of a bind() that is no system call of its thread (io_uring, the kernel's
+/// own) an entry may stay behind: hence a table that lets go of the oldest.
 #[map]
-pub static BINDS: HashMap<u64, BindCall> = HashMap::with_max_entries(16384, 0);
+pub static BINDS: LruHashMap<u64, BindCall> = LruHashMap::with_max_entries(16384, 0);
+
+/// Records that are counted together, see [`crate::repeat`]. Their memory is shared with user space, which
+/// reads it and gives slots back.
+#[map]
+pub static COUNTED: Array<Counted> = Array::with_max_entries(COUNTED_SLOTS, BPF_F_MMAPABLE);
+
+/// Which of [`COUNTED`] is used, by key.
+#[map]
+pub static COUNTED_BY_KEY: HashMap<u64, u32> = HashMap::with_max_entries(COUNTED_SLOTS, 0);
+
+/// Which of [`COUNTED`] are free.
+#[map]
+pub static COUNTED_FREE: Queue<u32> = Queue::with_max_entries(COUNTED_SLOTS, 0);
+
+/// By a part of a key: a second, and in the lower half how many failed calls came in it.
+#[map]
+pub static FAILURES: Array<u64> = Array::with_max_entries(crate::repeat::PLACES, 0);
+
+/// What a process took of the buffer within a time span.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Spent {
+    pub span: u32,
+    pub bytes: u32,
+}
+
+/// By process, see [`crate::share`].
+#[map]
+pub static SPENT: LruHashMap<u32, Spent> = LruHashMap::with_max_entries(8192, 0);
+
+/// The time span, and in the lower half how many processes have taken of the buffer in it.
+#[map]
+pub static SPENDERS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Field offsets of the running kernel, constant to the verifier.
 #[unsafe(no_mangle)]

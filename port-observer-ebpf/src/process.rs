@@ -17,6 +17,7 @@ use crate::{
     maps::offset,
     read::{Probed, Read},
     send::send,
+    share::Payer,
     task,
 };
 
@@ -54,7 +55,7 @@ pub fn fork_raw(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 unsafe fn try_exec<C: EbpfContext>(ctx: &C, program: *const u8) {
-    send::<ExecRecord>(Kind::Exec, |record| {
+    send::<ExecRecord>(Kind::Exec, Payer::Caller, |record| {
         // SAFETY: `record` is room for an ExecRecord, of which every byte is written (an empty
         // string is its NUL); the structures are read through a helper that checks.
         unsafe {
@@ -117,7 +118,7 @@ unsafe fn try_fork(parent: *const u8, child: *const u8) {
             // A thread.
             return;
         }
-        send::<ForkRecord>(Kind::Fork, |record| {
+        send::<ForkRecord>(Kind::Fork, Payer::Caller, |record| {
             (*record).kind = Kind::Fork as u8;
             (*record).reserved = [0; 7];
             (*record).time_ns = bpf_ktime_get_boot_ns();

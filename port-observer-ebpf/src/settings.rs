@@ -133,7 +133,7 @@ impl Offsets {
     };
 }
 
-/// What to observe. Zero means: everything.
+/// What to observe. Zero means: everything, and for a size that it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
@@ -141,9 +141,13 @@ pub struct Settings {
     pub only_namespaces: u32,
     /// Only this `IPPROTO_*`, if not 0.
     pub only_protocol: u32,
+    /// The size of the ring buffer, in bytes.
+    pub buffer_size: u32,
+    /// A number that nobody else knows, so that no process can choose its place in a table.
+    pub seed: u32,
 }
 
 impl Settings {
     /// Observe everything.
-    pub const ALL: Self = Self { only_namespaces: 0, only_protocol: 0 };
+    pub const ALL: Self = Self { only_namespaces: 0, only_protocol: 0, buffer_size: 0, seed: 0 };
 }

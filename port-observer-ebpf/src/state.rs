@@ -9,6 +9,7 @@ use port_observer_ebpf::{Kind, SocketRecord};
 use crate::{
     read::{Direct, Probed, Read},
     send::send,
+    share::Payer,
     socket::{self, TCP},
 };
 
@@ -36,7 +37,7 @@ unsafe fn try_state<R: Read>(socket: *const u8, old: i32, new: i32) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<R>(socket, TCP) else { return };
-        send::<SocketRecord>(Kind::State, |record| {
+        send::<SocketRecord>(Kind::State, Payer::Nobody, |record| {
             socket::describe::<R>(record, Kind::State, socket, TCP, netns);
             (*record).old_state = old as u8;
             (*record).new_state = new as u8;

@@ -3,9 +3,11 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_current_task, bpf_probe_read_user, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, cgroup_sock, sock_ops, tracepoint},
-    programs::{BtfTracePointContext, SockContext, SockOpsContext, TracePointContext},
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_skc_to_tcp_sock},
+    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, sock_ops, tracepoint},
+    programs::{
+        BtfTracePointContext, SockAddrContext, SockContext, SockOpsContext, TracePointContext,
+    },
 };
 use port_observer_ebpf::{CallRecord, FLAG_REQUEST_UNKNOWN, Kind, Via};
 
@@ -13,14 +15,16 @@ use crate::{
     call::{self, Outcome},
     closed::{self, CLOSE, SYN_RECV},
     holding,
-    maps::{BINDS, BindCall, offset},
+    maps::{BINDS, BindCall},
     read::{Direct, Probed, Read},
-    send::{lost, send},
+    send::lost,
     socket::{self, TCP, UDP},
     task,
     twin::{self, Pair},
 };
 
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const EADDRINUSE: u16 = 98;
 const EADDRNOTAVAIL: u16 = 99;
 const ESTABLISHED: i32 = 1;
@@ -211,7 +215,10 @@ unsafe fn try_post_bind(sk: u64) {
             return;
         }
         let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
-        let requested = BINDS.get_ptr(task::current()).map(|call| (*call).port);
+        let thread = task::current();
+        let requested = BINDS.get_ptr(thread).filter(|call| (**call).socket == sk as u64);
+        let requested = requested.map(|call| (*call).port);
+        let _ = BINDS.remove(thread);
         if requested.is_none_or(|port| port == 0) {
             socket::observe(socket::port::<Probed>(sk));
         }
@@ -243,29 +250,67 @@ pub fn t_sock_release(ctx: SockContext) -> i32 {
     1
 }
 
-/// `bind(int fd, struct sockaddr *umyaddr, int addrlen)`; the arguments from byte 16, 8 bytes each.
-#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
-pub fn t_bind_enter(ctx: TracePointContext) -> u32 {
-    // SAFETY: the layout of syscalls/sys_enter_*; user memory through a helper that checks.
+/// bind() of an IPv4 socket begins (inet_bind_sk, net/ipv4/af_inet.c): its address as the kernel copied
+/// it, which no other thread can change any more.
+#[cgroup_sock_addr(bind4)]
+pub fn t_bind4(ctx: SockAddrContext) -> i32 {
+    // SAFETY: the context is a bpf_sock_addr.
     unsafe {
-        let (Ok(fd), Ok(address)) = (ctx.read_at::<u64>(16), ctx.read_at::<u64>(24)) else {
-            return 0;
+        let address = u64::from((*ctx.sock_addr).user_ip4);
+        try_bind(&ctx, [address, 0], AF_INET);
+    }
+    1
+}
+
+/// The same for IPv6 (inet6_bind_sk, net/ipv6/af_inet6.c).
+#[cgroup_sock_addr(bind6)]
+pub fn t_bind6(ctx: SockAddrContext) -> i32 {
+    // SAFETY: the context is a bpf_sock_addr.
+    unsafe {
+        let words = &raw const (*ctx.sock_addr).user_ip6;
+        let word = |at: usize| u64::from(words.cast::<u32>().add(at).read_volatile());
+        let pair = |at: usize| word(at) | word(at + 1) << 32;
+        try_bind(&ctx, [pair(0), pair(2)], AF_INET6);
+    }
+    1
+}
+
+/// `address`: in network byte order. `family`: of the socket, whatever that of the address is
+/// (bind() takes AF_UNSPEC for AF_INET).
+#[inline(always)]
+unsafe fn try_bind(ctx: &SockAddrContext, address: [u64; 2], family: u8) {
+    // SAFETY: the context is a bpf_sock_addr, its `sk` the kernel's socket; read through a helper.
+    unsafe {
+        let protocol = (*ctx.sock_addr).protocol as u16;
+        if protocol != TCP && protocol != UDP {
+            return;
+        }
+        let typed = (*ctx.sock_addr).__bindgen_anon_1.sk;
+        // Read back through a helper, the pointer is a number to the verifier.
+        let sk = Probed::read::<*const u8>((&raw const typed).cast(), 0);
+        let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
+        let mut call = BindCall {
+            socket: sk as u64,
+            address: [0; 16],
+            netns,
+            port: u16::from_be((*ctx.sock_addr).user_port as u16),
+            family,
+            protocol: protocol as u8,
         };
-        // sockaddr_in and sockaddr_in6: family, port, then 4 bytes of address, or 4 of flow
-        // information and 16 of address.
-        let mut bytes = [0u64; 3];
-        bpf_probe_read_user((&raw mut bytes).cast(), 8, address as *const _);
-        let at = (&raw const bytes).cast::<u8>();
-        let family = at.cast::<u16>().read_volatile();
-        let port = u16::from_be(at.add(2).cast::<u16>().read_volatile());
-        let mut call = BindCall { fd, address: [0; 16], family, port, pad: 0 };
-        let offset = if family == 10 { 8 } else { 4 };
-        let length = if family == 10 { 16 } else { 4 };
-        bpf_probe_read_user((&raw mut call.address).cast(), length, (address + offset) as *const _);
+        let place = (&raw mut call.address).cast::<u64>();
+        place.write_volatile(address[0]);
+        place.add(1).write_volatile(address[1]);
         if BINDS.insert(task::current(), call, 0).is_err() {
             lost(Kind::Conflict);
         }
     }
+}
+
+/// bind(2) begins: what an earlier bind() of this thread left that was no system call is not its own.
+#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
+pub fn t_bind_enter(_: TracePointContext) -> u32 {
+    // Mostly not there.
+    let _ = BINDS.remove(task::current());
     0
 }
 
@@ -287,45 +332,23 @@ pub fn t_bind_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 unsafe fn bind_failed(call: &BindCall) {
-    // SAFETY: from the task to its socket, each step through a helper that checks.
+    let kind = if call.port == 0 { Kind::Exhausted } else { Kind::Conflict };
+    let mut record = CallRecord::default();
+    let place = &mut record.socket;
+    place.kind = kind as u8;
+    place.family = call.family;
+    place.protocol = call.protocol;
+    place.via = Via::Bind as u8;
+    place.socket = call.socket;
+    place.local_address = call.address;
+    place.netns = call.netns;
+    place.local_port = call.port;
+    place.requested_port = call.port;
+    place.errno = EADDRINUSE;
+    // SAFETY: the current task is the caller.
     unsafe {
-        let sk = socket_of(call.fd);
-        let protocol = socket::protocol::<Probed>(sk);
-        if protocol != TCP && protocol != UDP {
-            return;
-        }
-        let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
-        let kind = if call.port == 0 { Kind::Exhausted } else { Kind::Conflict };
-        send::<CallRecord>(kind, |record| {
-            let place = &raw mut (*record).socket;
-            socket::describe::<Probed>(place, kind, sk, protocol, netns);
-            // The failed bind() has taken its address back.
-            (*place).family = call.family as u8;
-            (*place).local_address = call.address;
-            (*place).local_port = call.port;
-            (*place).via = Via::Bind as u8;
-            (*place).requested_port = call.port;
-            (*place).errno = EADDRINUSE;
-            (*record).search_ns = 0;
-            task::describe(&raw mut (*record).task);
-        });
-    }
-}
-
-/// The socket behind a descriptor of the current task, or null.
-#[inline(always)]
-unsafe fn socket_of(fd: u64) -> *const u8 {
-    // SAFETY: task_struct, files_struct, fdtable, file, socket, each read through a helper.
-    unsafe {
-        let task = bpf_get_current_task() as *const u8;
-        let files = Probed::read::<*const u8>(task, offset!(task_files));
-        let table = Probed::read::<*const u8>(files, offset!(files_fdt));
-        if fd >= u64::from(Probed::read::<u32>(table, offset!(fdt_max_fds))) {
-            return core::ptr::null();
-        }
-        let array = Probed::read::<*const u8>(table, offset!(fdt_fd));
-        let file = Probed::read::<*const u8>(array.wrapping_add(fd as usize * 8), 0);
-        let socket = Probed::read::<*const u8>(file, offset!(file_private_data));
-        Probed::read::<*const u8>(socket, offset!(socket_sk))
+        place.time_ns = bpf_ktime_get_boot_ns();
+        task::describe(&raw mut record.task);
+        call::failed(&record);
     }
 }

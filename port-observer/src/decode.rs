@@ -10,7 +10,7 @@ use port_observer_ebpf::{
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, Protocol, Reason, Reuse, Sharing,
+    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, Protocol, Reason, Repeated, Reuse, Sharing,
     SocketEvent, SocketId, Task, TcpState, Via,
 };
 
@@ -143,9 +143,10 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     let errno = i32::from(field!(bytes, SocketRecord, errno, u16));
     let search_ns = Some(field!(bytes, CallRecord, search_ns, u64)).filter(|&ns| ns != 0);
     let task = task(&bytes[std::mem::offset_of!(CallRecord, task)..]);
+    let repeated = Repeated::default();
     let kind = match kind {
-        WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task },
-        WireKind::Conflict => Kind::Conflict { via: via()?, errno, task },
+        WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task, repeated },
+        WireKind::Conflict => Kind::Conflict { via: via()?, errno, task, repeated },
         WireKind::Accept => Kind::Accept { task: task.ok_or(DecodeError::Field("pid", 0))? },
         _ => {
             let via = via()?;
@@ -262,7 +263,7 @@ fn flow(bytes: &[u8]) -> Result<Flow, DecodeError> {
 }
 
 /// The task in the bytes of a [`TaskRecord`]; none if its pid is 0.
-fn task(bytes: &[u8]) -> Option<Task> {
+pub fn task(bytes: &[u8]) -> Option<Task> {
     let pid = field!(bytes, TaskRecord, pid, u32);
     (pid != 0).then(|| Task {
         pid,

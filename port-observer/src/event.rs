@@ -8,7 +8,7 @@ mod tcp_state;
 use crate::ports::Ports;
 pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
 pub use process::{Exec, Fork, Task};
-pub use socket::{Kind, Reason, Reuse, Sharing, SocketEvent, SocketId, Via};
+pub use socket::{Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
 pub use tcp_state::{TIME_WAIT_NS, TcpState};
 
 /// A port that is held, as a scan of the kernel's own lists found it.
@@ -79,6 +79,8 @@ pub enum Event {
         place: LossPlace,
         /// Of which wire kind, where known.
         kind: &'static str,
+        /// A thread of the process that caused them, where that is known.
+        task: Option<Task>,
     },
 }
 

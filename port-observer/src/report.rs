@@ -104,6 +104,8 @@ pub enum Body {
         search_ns: Option<u64>,
         /// The space that was full, its holders and why, where that is known.
         story: Option<Box<Story>>,
+        /// How many more equal calls of the process in that second this stands for.
+        repeated: u64,
     },
     /// A fixed port was not to be had.
     Conflict {
@@ -115,6 +117,8 @@ pub enum Body {
         errno: i32,
         /// Who has it, largest first.
         holders: Vec<Holder>,
+        /// How many more equal calls of the process in that second this stands for.
+        repeated: u64,
     },
     /// A space crossed a threshold, up or down.
     Threshold {
@@ -142,6 +146,8 @@ pub enum Body {
         place: LossPlace,
         /// Which kind, as the wire names it.
         kind: &'static str,
+        /// Whose they were, where that is known.
+        caller: Option<Caller>,
     },
     /// Last line.
     Stop(Stop),
@@ -181,6 +187,14 @@ impl Body {
             | Self::Summary(_)
             | Self::Lost { .. }
             | Self::Stop(_) => None,
+        }
+    }
+
+    /// Whose call or port the line is about, where that is known.
+    pub fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Lost { caller, .. } => caller.as_ref(),
+            _ => self.port().and_then(|port| port.caller.as_ref()),
         }
     }
 }

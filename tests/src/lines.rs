@@ -180,12 +180,12 @@ shapes! {
         via: String, errno: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
         search_ns: Option<u64>, space: Option<Space>, holders: Option<Vec<Holder>>,
-        cause: Option<Cause>,
+        cause: Option<Cause>, repeated: Option<u64>,
     }
     Conflict {
         via: String, errno: String, netns: u32, protocol: String,
-        local: Endpoint, remote: Option<Endpoint>, process: Option<Process>,
-        holders: Option<Vec<Holder>>,
+        local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
+        holders: Option<Vec<Holder>>, repeated: Option<u64>,
     }
     Threshold { space: Space, level: String }
     Space {
@@ -224,7 +224,7 @@ shapes! {
         old: String, new: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
     }
-    Lost { count: u64, place as "where": String, kind: Option<String> }
+    Lost { count: u64, place as "where": String, kind: Option<String>, process: Option<Process> }
     Stop {
         events: u64, lost: u64, duration_seconds: f64,
         acquired: u64, released: u64, exhausted: u64,

@@ -133,7 +133,7 @@ fn examine(backend: Backend, facts: &Facts) -> BackendReport {
 /// The hook, told apart from others at the same cgroup.
 fn hook_name(probe: &Probe) -> String {
     match probe.hook {
-        Hook::CgroupSock => {
+        Hook::CgroupSock | Hook::CgroupSockAddr => {
             format!("{}:{}", probe.hook, probe.program.trim_start_matches("t_"))
         }
         hook => hook.to_string(),

@@ -76,6 +76,16 @@ pub struct Reuse {
     pub timestamps: bool,
 }
 
+/// Failed calls of one process in one second that one event stands for, beside the call that it
+/// describes. A process that fails often has an event each for the first of a second alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeated {
+    /// How many more.
+    pub calls: u64,
+    /// They differ in their addresses and ports: those of the event say nothing.
+    pub differing: bool,
+}
+
 /// What happened to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -102,6 +112,8 @@ pub enum Kind {
         search_ns: Option<u64>,
         /// Who called, if known.
         task: Option<Task>,
+        /// How many more calls it stands for.
+        repeated: Repeated,
     },
     /// The port that was asked for is not to be had.
     Conflict {
@@ -111,6 +123,8 @@ pub enum Kind {
         errno: i32,
         /// Who called, if known.
         task: Option<Task>,
+        /// How many more calls it stands for.
+        repeated: Repeated,
     },
     /// An accepted child joined the port of its listener.
     Inherit {

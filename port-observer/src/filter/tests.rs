@@ -83,7 +83,8 @@ fn threshold(space: Space) -> Report {
 }
 
 fn lost() -> Report {
-    let body = Body::Lost { count: 1, place: LossPlace::KernelBuffer, kind: "acquire" };
+    let body =
+        Body::Lost { count: 1, place: LossPlace::KernelBuffer, kind: "acquire", caller: None };
     Report { time_ns: 3, body }
 }
 

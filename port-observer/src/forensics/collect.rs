@@ -126,7 +126,7 @@ impl State {
                     (run.ended_ns, run.stop) = (now_ns, *stop);
                 }
             }
-            Body::Lost { count, place, kind } => {
+            Body::Lost { count, place, kind, .. } => {
                 *self.losses.entry((*place, kind)).or_default() += count;
             }
             Body::Summary(summary) => self.sample(now_ns, summary),

@@ -86,7 +86,7 @@ fn refused(time_ns: u64, kind: CauseKind, ports: [u32; 3]) -> Report {
         cause: Some(cause(kind, ports)),
     };
     let (via, story) = (Via::Connect, Some(Box::new(story)));
-    let body = Body::Exhausted { port, via, errno: 99, search_ns: None, story };
+    let body = Body::Exhausted { port, via, errno: 99, search_ns: None, story, repeated: 0 };
     Report { time_ns, body }
 }
 

@@ -146,7 +146,7 @@ impl Words<'_> {
 
 /// What is missing, and why.
 pub(super) fn lost(loss: &Loss) -> String {
-    format!("lost: {}", words::lost(loss.count, loss.place, loss.kind))
+    format!("lost: {}", words::lost(loss.count, loss.place, loss.kind, None))
 }
 
 /// What no room was found for.

@@ -178,9 +178,11 @@ impl<W: Who> Ledger<W> {
             Event::ScanEnded { skipped } => self.scan_ended(now_ns, &skipped, out),
             Event::Namespace(settings) => self.holdings.set_namespace(*settings),
             Event::NamespaceGone(netns) => self.holdings.forget_namespace(netns),
-            Event::Lost { count, place, kind } => {
-                self.totals.lost += count;
-                out.push(Report { time_ns: now_ns, body: Body::Lost { count, place, kind } });
+            Event::Lost { count, place, kind, task } => {
+                self.totals.lost = self.totals.lost.saturating_add(count);
+                let caller = task.map(|task| self.caller(&task));
+                let body = Body::Lost { count, place, kind, caller };
+                out.push(Report { time_ns: now_ns, body });
             }
         }
     }
@@ -193,7 +195,8 @@ impl<W: Who> Ledger<W> {
         if self.unaccounted > 0 {
             let count = std::mem::take(&mut self.unaccounted);
             self.totals.lost += count;
-            let body = Body::Lost { count, place: LossPlace::Ledger, kind: "acquire" };
+            let body =
+                Body::Lost { count, place: LossPlace::Ledger, kind: "acquire", caller: None };
             out.push(Report { time_ns: now_ns, body });
         }
     }

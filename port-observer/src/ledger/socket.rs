@@ -5,8 +5,8 @@ use super::{
     place, place::Place, port,
 };
 use crate::{
-    event::{Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId},
-    report::{Body, Report},
+    event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task},
+    report::{Body, Port, Report},
 };
 
 /// A socket, and its holding if it has one.
@@ -28,23 +28,30 @@ impl<W: Who> Ledger<W> {
                 let call = Call { via, requested_port, search_ns, task, sharing };
                 self.acquired(time_ns, (socket, known), flow, call, out);
             }
-            Kind::Exhausted { via, errno, search_ns, task } => {
-                self.totals.exhausted += 1;
-                let port = place(&flow, task.map(|task| self.caller(&task)));
-                let story = self.story(via, &flow);
+            Kind::Exhausted { via, errno, search_ns, task, repeated } => {
+                let count = repeated.calls.saturating_add(1);
+                self.totals.exhausted = self.totals.exhausted.saturating_add(count);
+                let port = self.asked(&flow, task.as_ref(), repeated);
+                let story = (!repeated.differing).then(|| self.story(via, &flow)).flatten();
                 let cause = story.as_ref().and_then(|story| story.cause.as_ref());
-                self.failures.add(&port, via, errno, cause.map(|cause| cause.kind));
-                let body = Body::Exhausted { port, via, errno, search_ns, story };
+                self.failures.add(&port, via, errno, cause.map(|cause| cause.kind), count);
+                let repeats = repeated.calls;
+                let body =
+                    Body::Exhausted { port, via, errno, search_ns, story, repeated: repeats };
                 out.push(Report { time_ns, body });
-                if let Some(key) = SpaceKey::asked(via, &flow) {
+                if let Some(key) = SpaceKey::asked(via, &flow).filter(|_| !repeated.differing) {
                     self.check(time_ns, key, out);
                 }
             }
-            Kind::Conflict { via, errno, task } => {
-                let port = place(&flow, task.map(|task| self.caller(&task)));
-                let holders = self.in_the_way(via, &flow);
-                self.failures.add(&port, via, errno, None);
-                out.push(Report { time_ns, body: Body::Conflict { port, via, errno, holders } });
+            Kind::Conflict { via, errno, task, repeated } => {
+                let port = self.asked(&flow, task.as_ref(), repeated);
+                let holders =
+                    if repeated.differing { Vec::new() } else { self.in_the_way(via, &flow) };
+                let count = repeated.calls.saturating_add(1);
+                self.failures.add(&port, via, errno, None, count);
+                let repeated = repeated.calls;
+                let body = Body::Conflict { port, via, errno, holders, repeated };
+                out.push(Report { time_ns, body });
             }
             Kind::Inherit { listener, sharing } => {
                 self.inherited(time_ns, (socket, known), flow, listener, sharing);
@@ -101,6 +108,15 @@ impl<W: Who> Ledger<W> {
                 out.push(Report { time_ns, body: Body::State { port, old, new } });
             }
         }
+    }
+
+    /// What a call that failed asked for.
+    fn asked(&mut self, flow: &Flow, task: Option<&Task>, repeated: Repeated) -> Port {
+        let mut port = place(flow, task.map(|task| self.caller(task)));
+        if repeated.differing {
+            (port.local, port.remote) = (None, None);
+        }
+        port
     }
 
     /// The end of a holding was not told: another socket has its address.

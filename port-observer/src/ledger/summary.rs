@@ -37,8 +37,15 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// One more.
-    pub(super) fn add(&mut self, port: &Port, via: Via, errno: i32, cause: Option<CauseKind>) {
+    /// So many more.
+    pub(super) fn add(
+        &mut self,
+        port: &Port,
+        via: Via,
+        errno: i32,
+        cause: Option<CauseKind>,
+        count: u64,
+    ) {
         let process = port.caller.as_ref().map(|caller| &caller.process);
         let key = FailureKey {
             process: process.map(|process| (process.pid, process.start_time_ns)),
@@ -61,7 +68,7 @@ impl Failures {
             count: 0,
             cause: None,
         });
-        failure.count += 1;
+        failure.count = failure.count.saturating_add(count);
         failure.cause = cause.or(failure.cause);
     }
 

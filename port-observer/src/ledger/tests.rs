@@ -6,7 +6,8 @@ mod time_wait;
 
 use super::*;
 use crate::event::{
-    Endpoint, Kind, LossPlace, Protocol, Reuse, Sharing, SocketEvent, SocketId, TcpState, Via,
+    Endpoint, Kind, LossPlace, Protocol, Repeated, Reuse, Sharing, SocketEvent, SocketId, TcpState,
+    Via,
 };
 
 const NETNS: u32 = 7;
@@ -252,10 +253,16 @@ fn a_second_word_of_an_acquire_counts_only_if_the_first_was_missed() {
 fn calls_that_failed_take_nothing() {
     let mut book = Book::new();
     let task = Some(task("curl"));
-    let exhausted =
-        Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: Some(5), task: task.clone() };
+    let exhausted = Kind::Exhausted {
+        via: Via::Connect,
+        errno: 99,
+        search_ns: Some(5),
+        task: task.clone(),
+        repeated: Repeated::default(),
+    };
     assert_eq!(book.tell(SOCKET, to_web(0), exhausted), ["exhausted 99 0>10.0.0.9:80 curl"]);
-    let conflict = Kind::Conflict { via: Via::Bind, errno: 98, task };
+    let conflict =
+        Kind::Conflict { via: Via::Bind, errno: 98, task, repeated: Repeated::default() };
     assert_eq!(book.tell(SOCKET, bound(8080), conflict), ["conflict 98 8080> curl"]);
     assert!(book.ledger.holdings().is_empty());
     assert_eq!(book.totals(), (0, 0, 1));
@@ -276,7 +283,8 @@ fn a_state_change_names_the_owner_of_the_port() {
 fn what_was_lost_is_said_at_the_time_of_its_discovery_and_counted() {
     let mut book = Book::new();
     book.now_ns = 77;
-    let lost = |count| Event::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire" };
+    let lost =
+        |count| Event::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire", task: None };
     assert_eq!(book.apply(lost(3)), ["lost 3"]);
     book.apply(lost(4));
     assert_eq!(book.ledger.totals().lost, 7);

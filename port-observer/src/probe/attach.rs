@@ -5,10 +5,10 @@ use std::{fs::File, path::PathBuf};
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::HashMap,
+    maps::{HashMap, Queue},
     programs::{CgroupAttachMode, Program},
 };
-use port_observer_ebpf::{Offsets, Settings};
+use port_observer_ebpf::{COUNTED_SLOTS, Offsets, Settings};
 
 use super::{
     observed::Observed,
@@ -59,6 +59,14 @@ struct Plain<T: Copy>(T);
 unsafe impl Pod for Plain<Offsets> {}
 // SAFETY: a structure of u32 without padding.
 unsafe impl Pod for Plain<Settings> {}
+
+/// A number that nobody can guess.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    // SAFETY: as many bytes as there are. Without any the tables work, only less fairly.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    u32::from_ne_bytes(bytes)
+}
 
 /// What happened to one probe.
 #[derive(Debug)]
@@ -119,6 +127,8 @@ impl Loaded {
         let settings = Plain(Settings {
             only_namespaces: u32::from(!options.netns.is_empty()),
             only_protocol: options.protocol.unwrap_or(0),
+            buffer_size: options.buffer_size,
+            seed: random(),
         });
         let btf = Btf::from_sys_fs().context("can't read this kernel's type information")?;
         let mut loader = EbpfLoader::new();
@@ -148,6 +158,11 @@ impl Loaded {
         let mut namespaces = HashMap::<_, u32, u8>::try_from(map)?;
         for netns in &options.netns {
             namespaces.insert(netns, 1, 0).context("too many network namespaces")?;
+        }
+        let map = ebpf.map_mut("COUNTED_FREE").context("the eBPF object has no COUNTED_FREE")?;
+        let mut free = Queue::<_, u32>::try_from(map)?;
+        for slot in 0..COUNTED_SLOTS {
+            free.push(slot, 0).context("can't hand the kernel a table of counted records")?;
         }
         let cgroup = crate::kernel::cgroup::mount();
         Ok(Self { ebpf, observed, btf, types, states: options.states, cgroup })
@@ -215,6 +230,10 @@ impl Loaded {
             }
             // A link stands beside other programs whatever the mode; the kernel refuses the flag.
             (Program::CgroupSock(p), Hook::CgroupSock) => {
+                p.load().map_err(load)?;
+                p.attach(root_cgroup()?, CgroupAttachMode::Single).map_err(attach)?;
+            }
+            (Program::CgroupSockAddr(p), Hook::CgroupSockAddr) => {
                 p.load().map_err(load)?;
                 p.attach(root_cgroup()?, CgroupAttachMode::Single).map_err(attach)?;
             }

@@ -49,6 +49,7 @@ impl Backend {
                  diagnostics, up to a second late, and not at all when they were held for less",
                 "the time that the kernel searched for a port",
                 "who accepted a connection: an accepted child is shown as its listener's process",
+                "bind() calls of io_uring that failed",
                 "a connection reset in FIN_WAIT2, and one that tcp_max_tw_buckets denied its \
                  TIME_WAIT, may be told as time_wait first and corrected within a second",
             ],
@@ -82,6 +83,8 @@ pub enum Hook {
     Tracepoint(&'static str, &'static str),
     /// A socket event of the root cgroup.
     CgroupSock,
+    /// A call with an address, of the root cgroup.
+    CgroupSockAddr,
     /// TCP events of the root cgroup.
     SockOps,
     /// An iterator over what the kernel has of a kind, run when it is read.
@@ -99,6 +102,7 @@ impl std::fmt::Display for Hook {
             Self::RawTracepoint(name) => write!(f, "raw_tp:{name}"),
             Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}:{name}"),
             Self::CgroupSock => write!(f, "cgroup_sock"),
+            Self::CgroupSockAddr => write!(f, "cgroup_sock_addr"),
             Self::SockOps => write!(f, "sock_ops"),
             Self::Iter(what) => write!(f, "iter:{what}"),
         }
@@ -180,8 +184,8 @@ const SCAN: Need = Optional(
 );
 
 use Hook::{
-    BtfTracepoint, CgroupSock, Fentry, Fexit, Iter, Kprobe, Kretprobe, RawTracepoint, SockOps,
-    Tracepoint,
+    BtfTracepoint, CgroupSock, CgroupSockAddr, Fentry, Fexit, Iter, Kprobe, Kretprobe,
+    RawTracepoint, SockOps, Tracepoint,
 };
 use Need::{OneOf, Optional, Required, States, WithSymbol};
 
@@ -271,6 +275,8 @@ const TRACEPOINT: &[Probe] = &[
     probe("t_destroy", BtfTracepoint("tcp_destroy_sock"), Required),
     probe("t_destroy_again", BtfTracepoint("tcp_destroy_sock"), TWIN),
     probe("t_sock_ops", SockOps, Required),
+    probe("t_bind4", CgroupSockAddr, FAILED_BIND),
+    probe("t_bind6", CgroupSockAddr, FAILED_BIND),
     probe("t_bind_enter", Tracepoint("syscalls", "sys_enter_bind"), FAILED_BIND),
     probe("t_bind_exit", Tracepoint("syscalls", "sys_exit_bind"), FAILED_BIND),
     probe("t_post_bind4", CgroupSock, Required),

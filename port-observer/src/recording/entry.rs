@@ -39,6 +39,8 @@ pub enum Input {
         place: LossPlace,
         /// Of which wire kind.
         kind: &'static str,
+        /// Whose they were, where that is known.
+        caller: Option<Whose>,
     },
     /// A second has passed.
     Tick,
@@ -60,8 +62,8 @@ impl Entry {
             Event::ScanEnded { skipped } => (now_ns, Input::ScanEnded(skipped.clone())),
             Event::Namespace(settings) => (now_ns, Input::Namespace(settings.clone())),
             Event::NamespaceGone(netns) => (now_ns, Input::NamespaceGone(*netns)),
-            Event::Lost { count, place, kind } => {
-                (now_ns, Input::Lost { count: *count, place: *place, kind })
+            Event::Lost { count, place, kind, task: _ } => {
+                (now_ns, Input::Lost { count: *count, place: *place, kind, caller: None })
             }
         };
         Some(Self { time_ns, input })
@@ -79,7 +81,14 @@ impl Entry {
 
     /// Who called, as was found out while it was taken in; of a port that was let go, whose it was.
     pub fn set_caller(&mut self, caller: Option<Caller>, reports: &[Report]) {
-        let Input::Socket(row) = &mut self.input else { return };
+        let row = match &mut self.input {
+            Input::Socket(row) => row,
+            Input::Lost { caller: whose, .. } => {
+                *whose = caller.map(Whose);
+                return;
+            }
+            _ => return,
+        };
         let owner = || {
             reports.iter().rev().find_map(|told| match (&told.body, row.row_type) {
                 (Body::TimeWait { port }, RowType::TimeWait)
@@ -98,8 +107,9 @@ impl Entry {
             Input::NamespaceGone(netns) => Event::NamespaceGone(*netns),
             Input::ScanBegins => Event::ScanBegins,
             Input::ScanEnded(skipped) => Event::ScanEnded { skipped: skipped.clone() },
-            Input::Lost { count, place, kind } => {
-                Event::Lost { count: *count, place: *place, kind }
+            Input::Lost { count, place, kind, caller } => {
+                let task = caller.as_ref().map(Whose::task);
+                Event::Lost { count: *count, place: *place, kind, task }
             }
             Input::Tick | Input::Clock(_) => return None,
         })
@@ -108,7 +118,9 @@ impl Entry {
     /// Who called.
     pub fn process(&self) -> Option<&Arc<Process>> {
         match &self.input {
-            Input::Socket(row) => row.caller.as_ref().map(|Whose(caller)| &caller.process),
+            Input::Socket(Row { caller, .. }) | Input::Lost { caller, .. } => {
+                caller.as_ref().map(|Whose(caller)| &caller.process)
+            }
             _ => None,
         }
     }

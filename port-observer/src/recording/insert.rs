@@ -189,6 +189,7 @@ impl Inserter {
             self.offset_ns = offset_ns;
         }
         let time_ns = self.wall_ns(entry.time_ns);
+        let mut whose = None;
         let row_type = match &entry.input {
             Input::Socket(row) => return self.row(connection, insert, event, time_ns, row),
             Input::ScanBegins => 20,
@@ -205,7 +206,8 @@ impl Inserter {
                 insert_detail(connection, event, &netns.to_string())?;
                 23
             }
-            Input::Lost { count, place, kind } => {
+            Input::Lost { count, place, kind, caller } => {
+                whose = caller.as_ref().map(|Whose(caller)| caller);
                 connection
                     .prepare_cached(
                         "INSERT INTO losses (event, count, place, kind) VALUES (?, ?, ?, ?)",
@@ -219,9 +221,12 @@ impl Inserter {
                 26
             }
         };
+        let (process, thread) = self.known.caller(connection, whose)?;
         connection
-            .prepare_cached("INSERT INTO events (id, time_ns, type) VALUES (?, ?, ?)")?
-            .execute(params![event, time_ns, row_type])?;
+            .prepare_cached(
+                "INSERT INTO events (id, time_ns, type, process, thread) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute(params![event, time_ns, row_type, process, thread])?;
         Ok(())
     }
 

@@ -256,7 +256,7 @@ impl Reader {
         current.next_event = if at == last { current.end } else { at };
         let count = (at - from).unsigned_abs();
         let time_ns = current.last_ns;
-        let lost = Input::Lost { count, place: LossPlace::Decode, kind: "record" };
+        let lost = Input::Lost { count, place: LossPlace::Decode, kind: "record", caller: None };
         out.push(Item::Entry(Entry { time_ns, input: lost }));
         self.has_gap = true;
         self.damage.get_or_insert_with(|| {

@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Event, Existing, Flow, Kind, Reason, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState,
-        Via,
+        Event, Existing, Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task,
+        TcpState, Via,
     },
     process::Process,
     report::Caller,
@@ -81,6 +81,8 @@ pub mod flags {
     pub const BLOCKED: u16 = 128;
     /// [`crate::event::Kind::Again`]
     pub const AGAIN: u16 = 256;
+    /// [`crate::event::Repeated::differing`]
+    pub const DIFFERING: u16 = 512;
 }
 
 /// About a socket. What its type has no use for is not set.
@@ -114,11 +116,29 @@ pub struct Row {
     pub device: u32,
     /// See [`flags`].
     pub flags: u16,
+    /// How many more equal calls it stands for.
+    pub repeated: u64,
 }
 
 /// A process and thread, compared by what they are.
 #[derive(Clone, Debug)]
 pub struct Whose(pub Caller);
+
+impl Whose {
+    /// The thread.
+    pub fn task(&self) -> Task {
+        let Caller { process, tid } = &self.0;
+        let Process { pid, name, uid, start_time_ns, .. } = &**process;
+        Task {
+            pid: *pid,
+            tid: *tid,
+            name: name.clone(),
+            uid: uid.unwrap_or(0),
+            start_time_ns: *start_time_ns,
+            cgroup_id: 0,
+        }
+    }
+}
 
 impl PartialEq for Whose {
     fn eq(&self, other: &Self) -> bool {
@@ -143,6 +163,7 @@ impl Row {
             other_socket: None,
             device: 0,
             flags: 0,
+            repeated: 0,
         }
     }
 
@@ -198,14 +219,26 @@ impl Row {
                 row.set_sharing(*sharing);
                 row
             }
-            Kind::Exhausted { via, errno, search_ns, task: _ } => Self {
-                via: Some(*via),
-                errno: Some(*errno),
-                search_ns: *search_ns,
-                ..row(RowType::Exhausted)
-            },
-            Kind::Conflict { via, errno, task: _ } => {
-                Self { via: Some(*via), errno: Some(*errno), ..row(RowType::Conflict) }
+            Kind::Exhausted { via, errno, search_ns, task: _, repeated } => {
+                let mut row = Self {
+                    via: Some(*via),
+                    errno: Some(*errno),
+                    search_ns: *search_ns,
+                    repeated: repeated.calls,
+                    ..row(RowType::Exhausted)
+                };
+                row.set(flags::DIFFERING, repeated.differing);
+                row
+            }
+            Kind::Conflict { via, errno, task: _, repeated } => {
+                let mut row = Self {
+                    via: Some(*via),
+                    errno: Some(*errno),
+                    repeated: repeated.calls,
+                    ..row(RowType::Conflict)
+                };
+                row.set(flags::DIFFERING, repeated.differing);
+                row
             }
             Kind::Inherit { listener, sharing } => {
                 let mut row = Self { other_socket: Some(listener.0), ..row(RowType::Inherit) };
@@ -255,17 +288,12 @@ impl Row {
         row
     }
 
+    fn repeated(&self) -> Repeated {
+        Repeated { calls: self.repeated, differing: self.has(flags::DIFFERING) }
+    }
+
     fn task(&self) -> Option<Task> {
-        let Whose(Caller { process, tid }) = self.caller.as_ref()?;
-        let Process { pid, name, uid, start_time_ns, .. } = &**process;
-        Some(Task {
-            pid: *pid,
-            tid: *tid,
-            name: name.clone(),
-            uid: uid.unwrap_or(0),
-            start_time_ns: *start_time_ns,
-            cgroup_id: 0,
-        })
+        self.caller.as_ref().map(Whose::task)
     }
 
     /// The event that it was; `None` when what its type needs is not there.
@@ -284,10 +312,14 @@ impl Row {
                 errno: self.errno?,
                 search_ns: self.search_ns,
                 task: self.task(),
+                repeated: self.repeated(),
             },
-            RowType::Conflict => {
-                Kind::Conflict { via: self.via?, errno: self.errno?, task: self.task() }
-            }
+            RowType::Conflict => Kind::Conflict {
+                via: self.via?,
+                errno: self.errno?,
+                task: self.task(),
+                repeated: self.repeated(),
+            },
             RowType::Inherit => {
                 Kind::Inherit { listener: SocketId(self.other_socket?), sharing: self.sharing() }
             }

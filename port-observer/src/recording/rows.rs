@@ -123,7 +123,10 @@ impl Rows {
                     .map(Input::Namespace)
             }
             23 => detail()?.and_then(|text| text.parse().ok()).map(Input::NamespaceGone),
-            24 => tables::loss(connection, raw.id)?,
+            24 => {
+                let caller = self.caller(connection, raw.process, raw.thread)?.map(Whose);
+                tables::loss(connection, raw.id, caller)?
+            }
             25 => Some(Input::Tick),
             26 => {
                 let offset_ns: Option<i64> = detail()?.and_then(|text| text.parse().ok());
@@ -157,6 +160,7 @@ impl Rows {
             other_socket: raw.other_socket.map(i64::cast_unsigned),
             device: path.device,
             flags: raw.flags.unwrap_or(0),
+            repeated: 0,
         }))
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Result};
 
-use super::{entry::Input, path::Path, reader::Run};
+use super::{entry::Input, path::Path, reader::Run, row::Whose};
 use crate::{
     event::{LossPlace, NamespaceSettings, Protocol},
     ports::{PortRange, Ports, ReservedPorts},
@@ -101,7 +101,11 @@ pub(super) fn detail(connection: &Connection, event: i64) -> Result<Option<Strin
 }
 
 /// What was lost.
-pub(super) fn loss(connection: &Connection, event: i64) -> Result<Option<Input>> {
+pub(super) fn loss(
+    connection: &Connection,
+    event: i64,
+    caller: Option<Whose>,
+) -> Result<Option<Input>> {
     let found = connection
         .prepare_cached("SELECT count, place, kind FROM losses WHERE event = ?")?
         .query_row([event], |row| {
@@ -111,7 +115,7 @@ pub(super) fn loss(connection: &Connection, event: i64) -> Result<Option<Input>>
     Ok(found.and_then(|(count, place, kind)| {
         let place = PLACES.into_iter().find(|known| known.name() == place)?;
         let kind = LOSS_KINDS.into_iter().find(|known| *known == kind).unwrap_or("unknown");
-        Some(Input::Lost { count: count.cast_unsigned(), place, kind })
+        Some(Input::Lost { count: count.cast_unsigned(), place, kind, caller })
     }))
 }
 

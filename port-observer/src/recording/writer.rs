@@ -245,7 +245,8 @@ impl Writer {
         self.inserter.checkpoint(&self.connection, moment, lost > 0)?;
         self.retention.segment_begins(moment.checkpoint.held.len());
         if lost > 0 {
-            let input = Input::Lost { count: lost, place: LossPlace::Queue, kind: "record" };
+            let (place, kind) = (LossPlace::Queue, "record");
+            let input = Input::Lost { count: lost, place, kind, caller: None };
             let entry = Entry { time_ns: moment.time_ns, input };
             let mut insert = Insert::prepare(&self.connection)?;
             self.inserter.entry(&self.connection, &mut insert, &entry)?;

@@ -1,6 +1,7 @@
 //! Everything that yields events.
 
 pub mod completion;
+pub mod counted;
 pub mod owners;
 pub mod poll;
 pub mod ring;

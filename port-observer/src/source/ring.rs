@@ -10,9 +10,11 @@ use aya::{
 use port_observer_ebpf::{Kind, PerKind};
 use tokio::io::unix::AsyncFd;
 
+use super::counted::Counted;
 use crate::{
     decode::{decode, kind_name},
     event::{Event, LossPlace},
+    kernel::clock,
     probe::Misses,
 };
 
@@ -26,6 +28,7 @@ pub struct Ring {
     lost: PerCpuArray<MapData, PerKind>,
     covered: PerCpuArray<MapData, PerKind>,
     misses: Misses,
+    counted: Counted,
     /// Per kind: what was told of the kernel's count so far.
     told: PerKind,
     told_misses: PerKind,
@@ -40,6 +43,7 @@ impl Ring {
     /// When a map is not there or can't be polled.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self> {
         let misses = Misses::of(ebpf);
+        let counted = Counted::new(ebpf)?;
         let mut take = |name| {
             ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))
         };
@@ -51,6 +55,7 @@ impl Ring {
             lost: PerCpuArray::try_from(take("LOST")?)?,
             covered: PerCpuArray::try_from(take("COVERED")?)?,
             misses,
+            counted,
             told: [0; Kind::SLOTS],
             told_misses: [0; Kind::SLOTS],
             undecoded: 0,
@@ -108,6 +113,19 @@ impl Ring {
         unsafe { libc::poll(poll.as_mut_ptr(), 1, 0) <= 0 }
     }
 
+    /// What was counted instead of submitted: of seconds that are over, or all.
+    ///
+    /// # Errors
+    /// When the kernel's tables can't be changed.
+    pub fn counted(&mut self, all: bool) -> Result<Vec<Event>> {
+        self.counted.take(clock::now_boot_ns()?, all)
+    }
+
+    /// Whether something is counted instead of submitted, or was of late.
+    pub fn is_counting(&self) -> bool {
+        self.counted.is_used()
+    }
+
     /// What was lost since the last call, per kind; and what made no sense.
     ///
     /// # Errors
@@ -128,13 +146,14 @@ impl Ring {
                 [(buffer, LossPlace::KernelBuffer), (program, LossPlace::KernelProgram)]
             {
                 if count > 0 {
-                    losses.push(Event::Lost { count, place, kind });
+                    losses.push(Event::Lost { count, place, kind, task: None });
                 }
             }
         }
         let count = std::mem::take(&mut self.undecoded);
         if count > 0 {
-            losses.push(Event::Lost { count, place: LossPlace::Decode, kind: "unknown" });
+            let place = LossPlace::Decode;
+            losses.push(Event::Lost { count, place, kind: "unknown", task: None });
         }
         Ok(losses)
     }

@@ -1,6 +1,6 @@
 //! Every input of the ledger, through the file and back.
 
-use port_observer::event::{Existing, LossPlace, NamespaceSettings, Reuse, TcpState};
+use port_observer::event::{Existing, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState};
 use port_observer::ledger::{Held, Holds, Role};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 
@@ -32,8 +32,14 @@ fn kinds() -> Vec<Kind> {
             task: None,
             sharing: sharing(),
         },
-        Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: Some(u64::MAX), task: None },
-        Kind::Conflict { via: Via::Autobind, errno: 98, task: None },
+        Kind::Exhausted {
+            via: Via::Connect,
+            errno: 99,
+            search_ns: Some(u64::MAX),
+            task: None,
+            repeated: Repeated::default(),
+        },
+        Kind::Conflict { via: Via::Autobind, errno: 98, task: None, repeated: Repeated::default() },
         Kind::Inherit { listener: other, sharing: sharing() },
         Kind::Listen,
         Kind::TimeWait { successor: Some(other), done: true, reuse },
@@ -74,7 +80,12 @@ fn every_input_is_read_as_it_was_recorded() {
         Event::Existing(Box::new(existing(Some(false), Some(Reuse::default())))),
         Event::Existing(Box::new(existing(Some(true), None))),
         Event::ScanEnded { skipped: vec![4, 5] },
-        Event::Lost { count: u64::MAX, place: LossPlace::KernelProgram, kind: "time_wait" },
+        Event::Lost {
+            count: u64::MAX,
+            place: LossPlace::KernelProgram,
+            kind: "time_wait",
+            task: None,
+        },
         Event::NamespaceGone(9),
     ];
     all.extend(kinds().into_iter().map(|kind| {

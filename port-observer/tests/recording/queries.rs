@@ -1,6 +1,6 @@
 //! The queries that the documentation shows, as it shows them.
 
-use port_observer::event::{Existing, TcpState};
+use port_observer::event::{Existing, Repeated, TcpState};
 use rusqlite::Connection;
 
 use super::*;
@@ -13,7 +13,13 @@ fn queries() -> Vec<&'static str> {
 }
 
 fn exhausted(time_ns: u64) -> Entry {
-    let kind = Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: Some(5_000), task: None };
+    let kind = Kind::Exhausted {
+        via: Via::Connect,
+        errno: 99,
+        search_ns: Some(5_000),
+        task: None,
+        repeated: Repeated::default(),
+    };
     let mut entry = event(time_ns, 1_000_000, 0, kind);
     entry.set_caller(Some(caller()), &[]);
     entry
@@ -31,6 +37,7 @@ fn every_query_of_the_documentation_runs_and_finds_something() {
         count: 3,
         place: port_observer::event::LossPlace::KernelBuffer,
         kind: "acquire",
+        task: None,
     };
     recorder.push(Entry::of(BEGAN + 3 * SECOND, &lost).unwrap());
     recorder.stop(BEGAN + 4 * SECOND, std::time::Duration::from_secs(4));

@@ -143,6 +143,7 @@ fn each_line_says_what_was_reported() {
         space: None,
         holders: None,
         cause: None,
+        repeated: None,
         place: Place { local: None, ..place() },
     };
     assert_eq!(events[9], exhausted);
@@ -150,11 +151,16 @@ fn each_line_says_what_was_reported() {
         via: "bind".into(),
         errno: "EADDRINUSE".into(),
         holders: None,
+        repeated: None,
         place: Place { local: endpoint([127, 0, 0, 1], 8080), remote: None, ..place() },
     };
     assert_eq!(events[10], conflict);
-    let lost =
-        Event::Lost { count: 12, r#where: "kernel_buffer".into(), kind: Some("acquire".into()) };
+    let lost = Event::Lost {
+        count: 12,
+        r#where: "kernel_buffer".into(),
+        kind: Some("acquire".into()),
+        process: None,
+    };
     assert_eq!(events[11], lost);
     let stop = Event::Stop {
         events: 10,
@@ -248,7 +254,7 @@ fn an_errno_without_a_name_is_its_number() {
     let Body::Acquire { port, via, .. } = acquire(port("10.0.0.2:1", None, None)).body else {
         panic!("not an acquire")
     };
-    let body = Body::Conflict { port, via, errno: 9999, holders: Vec::new() };
+    let body = Body::Conflict { port, via, errno: 9999, holders: Vec::new(), repeated: 0 };
     let report = Report { time_ns: 1, body };
     let Event::Conflict { errno, .. } = event(report) else { panic!("not a conflict") };
     assert_eq!(errno, "9999");

@@ -89,14 +89,20 @@ pub fn story() -> Story {
 pub fn exhausted(milliseconds: u64, story: Option<Story>) -> Report {
     let port = Port { local: None, ..port("10.0.0.2:1", Some(TO), Some(curl())) };
     let story = story.map(Box::new);
-    let body =
-        Body::Exhausted { port, via: Via::Connect, errno: 99, search_ns: Some(1_416_000), story };
+    let body = Body::Exhausted {
+        port,
+        via: Via::Connect,
+        errno: 99,
+        search_ns: Some(1_416_000),
+        story,
+        repeated: 0,
+    };
     at(milliseconds, body)
 }
 
 pub fn conflict(holders: Vec<Holder>) -> Report {
     let port = port("127.0.0.1:8080", None, Some(curl()));
-    at(61_237, Body::Conflict { port, via: Via::Bind, errno: 98, holders })
+    at(61_237, Body::Conflict { port, via: Via::Bind, errno: 98, holders, repeated: 0 })
 }
 
 pub fn threshold(milliseconds: u64, level: Level, space: Space) -> Report {

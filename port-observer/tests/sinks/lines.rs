@@ -210,6 +210,7 @@ pub enum Event {
         space: Option<Space>,
         holders: Option<Vec<Holder>>,
         cause: Option<Cause>,
+        repeated: Option<u64>,
         #[serde(flatten)]
         place: Place,
     },
@@ -217,6 +218,7 @@ pub enum Event {
         via: String,
         errno: String,
         holders: Option<Vec<Holder>>,
+        repeated: Option<u64>,
         #[serde(flatten)]
         place: Place,
     },
@@ -239,6 +241,7 @@ pub enum Event {
         count: u64,
         r#where: String,
         kind: Option<String>,
+        process: Option<Process>,
     },
     Stop {
         events: u64,
@@ -263,12 +266,14 @@ pub fn fields(of: &str) -> Vec<&'static str> {
         "acquire" => (PLACE, &["via", "requested_port", "search_ns", "space"]),
         "time_wait" => (PLACE, &[]),
         "release" => (PLACE, &["reason", "held_ns"]),
-        "exhausted" => (PLACE, &["via", "errno", "search_ns", "space", "holders", "cause"]),
-        "conflict" => (PLACE, &["via", "errno", "holders"]),
+        "exhausted" => {
+            (PLACE, &["via", "errno", "search_ns", "space", "holders", "cause", "repeated"])
+        }
+        "conflict" => (PLACE, &["via", "errno", "holders", "repeated"]),
         "threshold" => (&[], &["space", "level"]),
         "summary" => (&[], &["namespaces", "spaces", "processes"]),
         "state" => (PLACE, &["old", "new"]),
-        "lost" => (&[], &["count", "where", "kind"]),
+        "lost" => (&[], &["count", "where", "kind", "process"]),
         "stop" => {
             (&[], &["events", "lost", "duration_seconds", "acquired", "released", "exhausted"])
         }

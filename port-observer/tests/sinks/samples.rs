@@ -84,7 +84,8 @@ pub fn stream() -> Vec<Report> {
         new: TcpState::try_from(new).unwrap(),
     };
     let released = |held_ns, reason| Body::Release { port: flow(), reason, held_ns };
-    let lost = Body::Lost { count: 12, place: LossPlace::KernelBuffer, kind: "acquire" };
+    let lost =
+        Body::Lost { count: 12, place: LossPlace::KernelBuffer, kind: "acquire", caller: None };
     vec![
         at(0, Body::Start(start())),
         acquire(flow()),
@@ -121,11 +122,18 @@ pub fn stream() -> Vec<Report> {
                 errno: 99,
                 search_ns: Some(1_416_000),
                 story: None,
+                repeated: 0,
             },
         ),
         at(
             61_237,
-            Body::Conflict { port: bound(), via: Via::Bind, errno: 98, holders: Vec::new() },
+            Body::Conflict {
+                port: bound(),
+                via: Via::Bind,
+                errno: 98,
+                holders: Vec::new(),
+                repeated: 0,
+            },
         ),
         at(61_238, lost),
         at(

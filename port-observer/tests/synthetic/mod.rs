@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use port_observer::{
     event::{
-        Endpoint, Event, Flow, Kind, NamespaceSettings, Protocol, Reason, Reuse, Sharing,
+        Endpoint, Event, Flow, Kind, NamespaceSettings, Protocol, Reason, Repeated, Reuse, Sharing,
         SocketEvent, SocketId, Via,
     },
     ledger::Checkpoint,
@@ -173,8 +173,13 @@ impl<'a> Run<'a> {
                 let socket = self.socket;
                 let via = Via::Connect;
                 let Some(port) = self.free.get_mut(&to).and_then(Vec::pop) else {
-                    let kind =
-                        Kind::Exhausted { via, errno: 99, search_ns: Some(1_400_000), task: None };
+                    let kind = Kind::Exhausted {
+                        via,
+                        errno: 99,
+                        search_ns: Some(1_400_000),
+                        task: None,
+                        repeated: Repeated::default(),
+                    };
                     self.push(client, 0, socket, kind);
                     self.refused += 1;
                     return [again, None];

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use port_observer::{
     event::{
         Endpoint, Event, Exec, Flow, Fork, Kind, LossPlace, NamespaceSettings, Protocol, Reason,
-        Reuse, Sharing, SocketEvent, SocketId, Task, Via,
+        Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, Via,
     },
     ledger::{Ledger, Options, Who},
     ports::{PortRange, Ports, ReservedPorts},
@@ -198,19 +198,30 @@ impl Host {
             errno: 99,
             search_ns: Some(900_000),
             task: Some(task(who)),
+            repeated: Repeated::default(),
         };
         self.tell(SocketId(7), flow, kind);
     }
 
     /// bind() to a port that somebody has.
     pub fn conflict(&mut self, who: (u32, &str), local: &str) {
-        let kind = Kind::Conflict { via: Via::Bind, errno: 98, task: Some(task(who)) };
+        let kind = Kind::Conflict {
+            via: Via::Bind,
+            errno: 98,
+            task: Some(task(who)),
+            repeated: Repeated::default(),
+        };
         self.tell(SocketId(9), flow(local, None), kind);
     }
 
     /// Events are lost.
     pub fn lose(&mut self, count: u64) {
-        self.apply(Event::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire" });
+        self.apply(Event::Lost {
+            count,
+            place: LossPlace::KernelBuffer,
+            kind: "acquire",
+            task: None,
+        });
     }
 
     /// What is on the screen is of now.

@@ -161,8 +161,9 @@ impl Kernel {
         let pause = if self.intake.is_busy { LOSSES } else { QUIET_LOSSES };
         if self.losses_seen.elapsed() >= pause {
             self.losses_seen = Instant::now();
-            self.intake.is_busy = false;
             let mut losses = self.intake.ring.losses()?;
+            losses.extend(self.intake.ring.counted(false)?);
+            self.intake.is_busy = self.intake.ring.is_counting();
             losses.extend(self.unseen_ends(&losses, stream)?);
             for loss in losses {
                 if let Event::Lost { kind, .. } = &loss
@@ -186,11 +187,16 @@ impl Kernel {
             return Ok(None);
         }
         let count = self.unseen.count(stream.ledger(), Instant::now(), clock::now_boot_ns()?);
-        let is_counted = !counted.is_empty()
+        let is_counted = counted.iter().any(|event| matches!(event, Event::Lost { .. }))
             || self.scans.wanted == Some(For::Loss)
             || self.scans.current.is_some();
         let place = LossPlace::KernelProgram;
-        Ok((count > 0 && !is_counted).then_some(Event::Lost { count, place, kind: "release" }))
+        Ok((count > 0 && !is_counted).then_some(Event::Lost {
+            count,
+            place,
+            kind: "release",
+            task: None,
+        }))
     }
 
     /// Goes on with the scan that is under way, or begins one if it is time.
@@ -298,7 +304,9 @@ impl Kernel {
         let Self { mut intake, attached, .. } = self;
         drop(attached);
         while intake.pass(usize::MAX, stream)? > 0 {}
-        intake.ring.losses()?.into_iter().try_for_each(|loss| stream.event(loss))
+        let mut left = intake.ring.losses()?;
+        left.extend(intake.ring.counted(true)?);
+        left.into_iter().try_for_each(|event| stream.event(event))
     }
 }
 

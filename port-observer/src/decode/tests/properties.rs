@@ -174,8 +174,8 @@ proptest! {
                 };
                 marked(kind, record.socket.flags)
             }
-            2 => Kind::Exhausted { via, errno, search_ns, task: Some(task) },
-            3 => Kind::Conflict { via, errno, task: Some(task) },
+            2 => Kind::Exhausted { via, errno, search_ns, task: Some(task), repeated: Repeated::default() },
+            3 => Kind::Conflict { via, errno, task: Some(task), repeated: Repeated::default() },
             _ => Kind::Accept { task },
         };
         prop_assert_eq!(kind, expected);

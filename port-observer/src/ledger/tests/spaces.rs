@@ -319,7 +319,13 @@ fn an_exhausted_call_has_the_whole_story() {
         }
     }
     let mut out = Vec::new();
-    let kind = Kind::Exhausted { via: Via::Connect, errno: 99, search_ns: None, task: None };
+    let kind = Kind::Exhausted {
+        via: Via::Connect,
+        errno: 99,
+        search_ns: None,
+        task: None,
+        repeated: Repeated::default(),
+    };
     let event = SocketEvent { time_ns: 99, socket: OTHER, flow: to_web(0), kind };
     book.ledger.apply(99, Event::Socket(event), &mut out);
     let Body::Exhausted { story: Some(story), .. } = &out[0].body else { panic!("{out:?}") };
@@ -342,7 +348,8 @@ fn a_conflict_names_who_has_the_port() {
     let mut book = Book::new();
     book.tell(SOCKET, bound(8080), bind("web"));
     let mut out = Vec::new();
-    let kind = Kind::Conflict { via: Via::Bind, errno: 98, task: None };
+    let kind =
+        Kind::Conflict { via: Via::Bind, errno: 98, task: None, repeated: Repeated::default() };
     let event = SocketEvent { time_ns: 99, socket: OTHER, flow: bound(8080), kind };
     book.ledger.apply(99, Event::Socket(event), &mut out);
     let Body::Conflict { holders, .. } = &out[0].body else { panic!("{out:?}") };

@@ -1,5 +1,7 @@
 //! From reports to the JSON's types.
 
+use std::num::NonZero;
+
 use serde_json::value::RawValue;
 
 use super::processes::Objects;
@@ -51,7 +53,7 @@ impl<'a> Event<'a> {
                 Self::Frequent(Frequent::State { old: old.name(), new: new.name(), place })
             }
             Body::Start(ref start) => Self::Rare(Rare::Start(Start::new(start))),
-            Body::Exhausted { ref port, via, errno, search_ns, ref story } => {
+            Body::Exhausted { ref port, via, errno, search_ns, ref story, repeated } => {
                 Self::Rare(Rare::Exhausted {
                     via: via.name(),
                     errno: ErrorName(errno),
@@ -60,23 +62,25 @@ impl<'a> Event<'a> {
                     space: story.as_ref().map(|story| Space(&story.space)),
                     holders: story.as_ref().map(|story| Holders::new(&story.holders, holders)),
                     cause: story.as_ref().and_then(|story| story.cause.as_ref()).map(Cause),
+                    repeated: NonZero::new(repeated),
                 })
             }
-            Body::Conflict { ref port, via, errno, holders: ref held_by } => {
+            Body::Conflict { ref port, via, errno, holders: ref held_by, repeated } => {
                 Self::Rare(Rare::Conflict {
                     via: via.name(),
                     errno: ErrorName(errno),
                     place: Place::new(port, process),
                     // Somebody has the port, so that none is nobody known.
                     holders: (!held_by.is_empty()).then(|| Holders::new(held_by, holders)),
+                    repeated: NonZero::new(repeated),
                 })
             }
             Body::Threshold { ref space, level } => {
                 Self::Rare(Rare::Threshold { space: Space(space), level: level.name() })
             }
             Body::Summary(ref summary) => Self::Rare(Rare::Summary(Summary::new(summary, holders))),
-            Body::Lost { count, place, kind } => {
-                Self::Rare(Rare::Lost { count, place: place.name(), kind })
+            Body::Lost { count, place, kind, caller: _ } => {
+                Self::Rare(Rare::Lost { count, place: place.name(), kind, process })
             }
             Body::Stop(ref stop) => Self::Rare(Rare::Stop(Stop::new(stop))),
         }

@@ -78,7 +78,7 @@ impl<W: Write + Send> Sink for Json<W> {
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        let caller = report.body.port().and_then(|port| port.caller.as_ref());
+        let caller = report.body.caller();
         let holders = self.holders(&report.body)?;
         let process = match caller {
             Some(caller) => Some(&**self.processes.get(&caller.process, caller.tid)?),

@@ -1,6 +1,9 @@
 //! The event lines that are not the bulk of a stream, as the JSON has them.
 
+use std::num::NonZero;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
@@ -35,6 +38,8 @@ pub(super) enum Rare<'a> {
         holders: Option<Holders<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<Cause<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repeated: Option<NonZero<u64>>,
     },
     Conflict {
         via: &'static str,
@@ -43,6 +48,8 @@ pub(super) enum Rare<'a> {
         place: Place<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         holders: Option<Holders<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repeated: Option<NonZero<u64>>,
     },
     Threshold {
         space: Space<'a>,
@@ -55,6 +62,8 @@ pub(super) enum Rare<'a> {
         place: &'static str,
         #[serde(skip_serializing_if = "str::is_empty")]
         kind: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        process: Option<&'a RawValue>,
     },
     Stop(Stop),
 }

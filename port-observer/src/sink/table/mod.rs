@@ -275,9 +275,9 @@ impl<W: Write + Send> Sink for Table<W> {
                 words::start(start).iter().try_for_each(|line| self.plain_line(line, Style::new()))
             }
             Body::Stop(stop) => self.plain_line(&words::stop(stop), Style::new().bold()),
-            Body::Lost { count, place, kind } => {
+            Body::Lost { count, place, kind, caller } => {
                 let time = self.clock.format(report.time_ns);
-                let text = words::lost(*count, *place, kind);
+                let text = words::lost(*count, *place, kind, caller.as_ref());
                 let gap = " ".repeat(self.layout.gap);
                 let text = format!("{time}{gap}{:9}{gap}{text}", "LOST");
                 self.plain_line(&text, style(EventType::Lost))

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::figures::{holder_name, outlook, percent};
 use crate::event::{LossPlace, Protocol, Reason, TcpState, Via};
-use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
+use crate::report::{Body, Caller, Holder, Level, Port, Space, Start, Stop};
 use crate::sink::escape::escape;
 
 /// Namespaces whose range the banner shows.
@@ -27,12 +27,14 @@ pub(super) fn detail(body: &Body) -> String {
             Some(held) => format!("held {}, {}", duration(held), because(reason)),
             None => because(reason).to_owned(),
         },
-        Body::Exhausted { via, errno, search_ns, .. } => {
-            format!("{}, {}{}", error(errno), call(via, Some(0)), search(search_ns))
+        Body::Exhausted { ref port, via, errno, search_ns, repeated, .. } => {
+            let more = more(repeated, port);
+            format!("{}, {}{}{more}", error(errno), call(via, Some(0)), search(search_ns))
         }
-        Body::Conflict { ref port, via, errno, ref holders } => {
+        Body::Conflict { ref port, via, errno, ref holders, repeated } => {
             let asked = port.local.map(|local| local.port);
-            format!("{}, {}{}", error(errno), call(via, asked), taken_by(holders))
+            let more = more(repeated, port);
+            format!("{}, {}{}{more}", error(errno), call(via, asked), taken_by(holders))
         }
         Body::Threshold { ref space, level } => {
             let level = if level == Level::Ok { "ok again" } else { level.name() };
@@ -42,6 +44,18 @@ pub(super) fn detail(body: &Body) -> String {
         }
         Body::State { old, new, .. } => format!("{} → {}", old.name(), new.name()),
         Body::Summary(_) | Body::Start(_) | Body::Lost { .. } | Body::Stop(_) => String::new(),
+    }
+}
+
+/// How many more calls a line stands for.
+fn more(repeated: u64, port: &Port) -> String {
+    let is_differing = port.local.is_none() && port.remote.is_none();
+    match repeated {
+        0 => String::new(),
+        more if is_differing => {
+            format!(", and {more} more in that second, with other addresses and ports")
+        }
+        more => format!(", and {more} more in that second"),
     }
 }
 
@@ -120,7 +134,7 @@ pub(crate) fn duration(ns: u64) -> String {
 }
 
 /// What was lost, and why.
-pub(crate) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
+pub(crate) fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Caller>) -> String {
     let kind = escape(kind);
     let space = if kind.is_empty() { "" } else { " " };
     let events = if count == 1 { "event" } else { "events" };
@@ -136,7 +150,9 @@ pub(crate) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
         LossPlace::Decode => "a record made no sense",
         LossPlace::Queue => "a queue was full",
     };
-    format!("{count} {kind}{space}{events}: {place}")
+    let whose = caller
+        .map_or_else(String::new, |caller| format!(" of {}", holder_name(Some(&caller.process))));
+    format!("{count} {kind}{space}{events}{whose}: {place}")
 }
 
 /// The banner, a line each.

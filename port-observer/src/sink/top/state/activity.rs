@@ -99,13 +99,14 @@ impl Activity {
                     self.chosen(port, *search_ns, second);
                 }
             }
-            Body::Exhausted { port, .. } | Body::Conflict { port, .. } => {
+            Body::Exhausted { port, repeated, .. } | Body::Conflict { port, repeated, .. } => {
                 self.events.add(second);
+                let count = repeated.saturating_add(1);
                 if let Some(process) = self.process(port, second) {
-                    process.failures += 1;
+                    process.failures = process.failures.saturating_add(count);
                 }
                 self.failures.take(report);
-                self.refused(&report.body, second);
+                self.refused(&report.body, second, count);
             }
             Body::TimeWait { .. } | Body::Release { .. } => self.events.add(second),
             Body::Existing { .. }
@@ -165,12 +166,12 @@ impl Activity {
         }
     }
 
-    fn refused(&mut self, body: &Body, second: u64) {
+    fn refused(&mut self, body: &Body, second: u64, count: u64) {
         let Body::Exhausted { story: Some(story), .. } = body else { return };
         let space = &story.space;
         let key = SpaceKey::from(space);
         if let Some(space) = self.space(key, second) {
-            space.failures += 1;
+            space.failures = space.failures.saturating_add(count);
         }
     }
 

@@ -49,12 +49,17 @@ pub struct Failures {
 impl Failures {
     /// Takes a report of a call that failed.
     pub fn take(&mut self, report: &Report) {
-        let (port, via, errno, story, in_the_way) = match &report.body {
-            Body::Exhausted { port, via, errno, story, .. } => (port, via, errno, story, &[][..]),
-            Body::Conflict { port, via, errno, holders } => (port, via, errno, &None, &holders[..]),
+        let (port, via, errno, repeated, story, in_the_way) = match &report.body {
+            Body::Exhausted { port, via, errno, story, repeated, .. } => {
+                (port, via, errno, repeated, story, &[][..])
+            }
+            Body::Conflict { port, via, errno, holders, repeated } => {
+                (port, via, errno, repeated, &None, &holders[..])
+            }
             _ => return,
         };
-        self.total += 1;
+        let count = repeated.saturating_add(1);
+        self.total = self.total.saturating_add(count);
         let is_same = |row: &Arc<FailedCall>| {
             row.time_ns + APART_NS > report.time_ns
                 && (row.via, row.errno) == (*via, *errno)
@@ -63,7 +68,7 @@ impl Failures {
         let same = self.rows.iter().take(RECENT).position(is_same);
         if let Some(mut same) = same.and_then(|at| self.rows.remove(at)) {
             let row = Arc::make_mut(&mut same);
-            row.count += 1;
+            row.count = row.count.saturating_add(count);
             row.time_ns = row.time_ns.max(report.time_ns);
             // The last is the fullest story: what is known grows with time.
             if story.is_some() {
@@ -76,7 +81,7 @@ impl Failures {
             number: self.total,
             began_ns: report.time_ns,
             time_ns: report.time_ns,
-            count: 1,
+            count,
             port: port.clone(),
             via: *via,
             errno: *errno,
