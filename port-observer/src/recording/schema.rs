@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags};
 
+use super::sqlite;
+
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
 /// The version of the schema that this program writes.
@@ -44,6 +46,7 @@ pub fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
 /// # Errors
 /// When it can't be made, is not a recording, or is of a newer version.
 pub fn open(path: &Path) -> Result<Connection> {
+    sqlite::check_version()?;
     let shown = path.display();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE

@@ -146,6 +146,21 @@ pub(super) fn namespaces(
     rows.collect()
 }
 
+/// The inode number of the network namespace that had this name, the latest if there were several.
+pub(super) fn netns(connection: &Connection, name: &str) -> Result<Option<u32>> {
+    let mut statement =
+        connection.prepare("SELECT netns, names FROM namespaces ORDER BY id DESC")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let names: String = row.get(1)?;
+        let names: Vec<String> = serde_json::from_str(&names).unwrap_or_default();
+        if names.iter().any(|known| known == name) {
+            return row.get(0).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// How a run began.
 pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
     let find = "SELECT host, kernel, version, backend, exact, missing, ephemeral_range, is_sticky, \
