@@ -108,14 +108,15 @@ impl Reader {
         let (connection, identity) =
             connect(path).with_context(|| format!("can't read the recording {shown}"))?;
         let mut damage = None;
-        match identity {
-            Identity::Recording(schema::VERSION) => {}
+        let version = match identity {
+            Identity::Recording(version @ 1..=schema::VERSION) => version,
             Identity::Recording(version) if version > schema::VERSION => {
                 damage = Some(anyhow!(
                     "{shown} is of a newer port-observer (schema {version}, this one knows {}): \
                      what is new in it was left out; read it with that version",
                     schema::VERSION
                 ));
+                version
             }
             Identity::Recording(version) => {
                 bail!("can't read {shown}: no program has written schema {version}")
@@ -124,10 +125,10 @@ impl Reader {
             Identity::Foreign => {
                 bail!("can't read {shown}: it is a database of another program, not a recording")
             }
-        }
+        };
         let segments = segments(&connection)
             .with_context(|| format!("can't read the recording {shown}: it is damaged"))?;
-        let rows = Rows::default();
+        let rows = Rows::of(version);
         Ok(Self { connection, rows, segments, current: None, damage, has_gap: false })
     }
 

@@ -65,13 +65,14 @@ pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
 }
 
 /// A process.
-pub(super) fn process(connection: &Connection, id: i64) -> Result<Option<Process>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text FROM processes p \
+pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<Option<Process>> {
+    let cut = if version >= 2 { "p.cut" } else { "NULL" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut} FROM processes p \
          LEFT JOIN strings e ON e.id = p.executable \
          LEFT JOIN strings l ON l.id = p.command_line \
-         LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?",
-    )?;
+         LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?"
+    ))?;
     statement
         .query_row([id], |row| {
             let command_line: Option<String> = row.get(3)?;
