@@ -127,7 +127,7 @@ impl Row {
             ),
             Body::Conflict(line) => {
                 let asked =
-                    if line.via == "bind" { line.local.map_or(0, |local| local.port) } else { 0 };
+                    if line.via == "bind" { line.local.as_ref().map_or(0, |local| local.port) } else { 0 };
                 Self::new(
                     What::Conflict(Via::parse(&line.via, asked)?, errno(&line.errno)?),
                     &line.protocol,

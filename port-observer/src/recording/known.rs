@@ -89,7 +89,7 @@ impl Known {
         connection
             .prepare_cached(
                 "INSERT INTO processes (id, pid, name, executable, command_line, uid, \
-                 start_time_ns, cgroup) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                 start_time_ns, cgroup, cut) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
@@ -100,6 +100,8 @@ impl Known {
                 process.uid,
                 signed(process.start_time_ns),
                 cgroup,
+                // No text of a process is cut.
+                None::<u8>,
             ])?;
         remember(&mut self.processes, key, (Arc::clone(process), id));
         Ok((Some(id), Some(*tid)))

@@ -116,7 +116,7 @@ pub struct Row {
     pub device: u32,
     /// See [`flags`].
     pub flags: u16,
-    /// How many more equal calls it stands for.
+    /// How many more equal calls it stands for; 0: it is of one call.
     pub repeated: u64,
 }
 
