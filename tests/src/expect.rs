@@ -126,8 +126,11 @@ impl Row {
                 (line.local.as_ref(), line.remote.as_ref(), line.process.as_ref()),
             ),
             Body::Conflict(line) => {
-                let asked =
-                    if line.via == "bind" { line.local.as_ref().map_or(0, |local| local.port) } else { 0 };
+                let asked = if line.via == "bind" {
+                    line.local.as_ref().map_or(0, |local| local.port)
+                } else {
+                    0
+                };
                 Self::new(
                     What::Conflict(Via::parse(&line.via, asked)?, errno(&line.errno)?),
                     &line.protocol,

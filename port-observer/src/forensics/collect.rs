@@ -12,6 +12,7 @@ use foldhash::HashMap;
 use super::{
     Forensics, Incident, Loss, Run,
     open::{Namespace, Open},
+    taken::Gathered,
     timeline::Timelines,
 };
 use crate::{
@@ -52,6 +53,7 @@ struct State {
     samples: HashMap<SpaceKey, VecDeque<(i64, u32)>>,
     namespaces: HashMap<u32, Namespace>,
     timelines: Timelines,
+    taken: Gathered,
 }
 
 impl Collector {
@@ -87,6 +89,7 @@ impl Collector {
             .iter()
             .map(|((place, kind), count)| Loss { place: *place, kind, count: *count })
             .collect();
+        told.taken = std::mem::take(&mut state.taken).finish();
         told.timelines = std::mem::take(&mut state.timelines).finish(TIMELINES);
         told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind));
         told
@@ -130,8 +133,13 @@ impl State {
                 *self.losses.entry((*place, kind)).or_default() += count;
             }
             Body::Summary(summary) => self.sample(now_ns, summary),
-            Body::Exhausted { port, via, errno, story, .. } => {
-                self.failed(now_ns, port, *via, *errno, story.as_deref());
+            Body::Exhausted { port, via, errno, story, repeated, .. } => {
+                let count = repeated.saturating_add(1);
+                self.failed(now_ns, port, *via, (*errno, count), story.as_deref());
+            }
+            Body::Conflict { port, via, errno, holders, repeated } => {
+                let count = repeated.saturating_add(1);
+                self.taken.add(now_ns, port, (*via, *errno), holders, count);
             }
             _ => {}
         }
@@ -161,7 +169,14 @@ impl State {
         }
     }
 
-    fn failed(&mut self, now_ns: i64, port: &Port, via: Via, errno: i32, story: Option<&Story>) {
+    fn failed(
+        &mut self,
+        now_ns: i64,
+        port: &Port,
+        via: Via,
+        (errno, count): (i32, u64),
+        story: Option<&Story>,
+    ) {
         let is_connect = via == Via::Connect;
         let is_it = |open: &Open| {
             let Incident { netns, protocol, via, ended_ns, .. } = &open.incident;
@@ -173,10 +188,10 @@ impl State {
             self.open.len() - 1
         });
         if let Some(story) = story {
-            self.timelines.refused(now_ns, story);
+            self.timelines.refused(now_ns, story, count);
         }
         let before = story.and_then(|story| self.samples.get(&SpaceKey::from(&story.space)));
-        self.open[at].add(now_ns, port, errno, story, before);
+        self.open[at].add(now_ns, port, (errno, count), story, before);
     }
 
     fn close(&mut self, open: Open) {

@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Forensics, Group, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Timeline};
+use super::{
+    Forensics, Group, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Taken, Timeline,
+};
 use crate::{
+    event::Endpoint,
     process::{Container, Process},
-    report::{Cause, Space, SpaceKind},
+    report::{Cause, Holder, Space, SpaceKind},
     sink::{escape::SafeJson, table::words::error_name},
 };
 
@@ -34,6 +37,8 @@ pub(super) fn write_object(out: impl Write, told: &Forensics) -> io::Result<()> 
         })).collect::<Vec<_>>(),
         "incidents": told.incidents.iter().map(incident).collect::<Vec<_>>(),
         "incidents_left_out": told.left_out,
+        "conflicts": told.taken.most.iter().map(taken).collect::<Vec<_>>(),
+        "conflicts_count": told.taken.count,
         "timelines": told.timelines.iter().map(timeline).collect::<Vec<_>>(),
     });
     let mut serializer = serde_json::Serializer::with_formatter(out, SafeJson);
@@ -104,6 +109,25 @@ fn incident(incident: &Incident) -> Value {
         ("cause", incident.cause.as_ref().map(cause).into()),
         ("ephemeral_range", incident.range.map(|r| json!({ "min": r.min, "max": r.max })).into()),
         ("remedies", incident.remedies.iter().map(remedy).collect()),
+    ])
+}
+
+fn taken(taken: &Taken) -> Value {
+    let end = |end: Endpoint| json!({ "address": end.address.to_canonical(), "port": end.port });
+    let single = |holder: &Holder| Group { holder: holder.clone(), processes: 1 };
+    let held: Vec<Group> = taken.holders.iter().map(single).collect();
+    object([
+        ("began", time(taken.began_ns).into()),
+        ("ended", time(taken.ended_ns).into()),
+        ("netns", taken.netns.into()),
+        ("protocol", taken.protocol.name().into()),
+        ("via", taken.via.name().into()),
+        ("errno", error_name(taken.errno).into()),
+        ("local", taken.local.map(end).into()),
+        ("remote", taken.remote.map(end).into()),
+        ("process", taken.process.as_deref().map(process).into()),
+        ("count", taken.count.into()),
+        ("holders", (!held.is_empty()).then(|| holders(&held)).into()),
     ])
 }
 

@@ -7,6 +7,7 @@ pub mod html;
 pub mod json;
 mod open;
 mod remedy;
+mod taken;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -24,6 +25,7 @@ use crate::{
 
 pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
 pub use open::of_call;
+pub use taken::{AllTaken, Taken};
 pub use timeline::{Held, Point, Series, Timeline};
 
 /// All that is told of a recording. Times are nanoseconds since 1970.
@@ -37,6 +39,8 @@ pub struct Forensics {
     pub incidents: Vec<Incident>,
     /// More incidents, which had fewer failures.
     pub left_out: usize,
+    /// Calls that wanted a certain port or 4-tuple, which somebody had.
+    pub taken: AllTaken,
     /// How the spaces filled up in which most calls failed, and those that were fullest.
     pub timelines: Vec<Timeline>,
 }

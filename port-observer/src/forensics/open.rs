@@ -70,12 +70,12 @@ impl Open {
         }
     }
 
-    /// And now another.
+    /// And now so many more, alike.
     pub(super) fn add(
         &mut self,
         now_ns: i64,
         port: &Port,
-        errno: i32,
+        (errno, count): (i32, u64),
         story: Option<&Story>,
         before: Option<&VecDeque<(i64, u32)>>,
     ) {
@@ -84,14 +84,15 @@ impl Open {
             self.end_second();
             (self.second, self.in_second, self.holders) = (second, 0, story.map(holders));
         }
-        self.in_second += 1;
-        self.incident.failures += 1;
+        self.in_second = self.in_second.saturating_add(count);
+        self.incident.failures = self.incident.failures.saturating_add(count);
         self.incident.ended_ns = self.incident.ended_ns.max(now_ns);
         let process: Option<&Arc<Process>> = port.caller.as_ref().map(|caller| &caller.process);
         let who = (process.map(|process| (process.pid, process.start_time_ns)), errno);
         if self.failed.len() < KEPT || self.failed.contains_key(&who) {
             let new = || Failed { process: process.cloned(), processes: 1, errno, count: 0 };
-            self.failed.entry(who).or_insert_with(new).count += 1;
+            let failed = self.failed.entry(who).or_insert_with(new);
+            failed.count = failed.count.saturating_add(count);
         }
         let Some(story) = story else { return };
         let key = SpaceKey::from(&story.space);
@@ -103,12 +104,12 @@ impl Open {
             }
             let new = || FullSpace { space: story.space.clone(), failures: 0 };
             let full = self.spaces.entry(key).or_insert_with(new);
-            full.failures += 1;
+            full.failures = full.failures.saturating_add(count);
             full.space = story.space.clone();
         }
         if let Some(cause) = &story.cause {
-            let (count, told) = self.causes.entry(cause.kind).or_insert((0, cause.clone()));
-            *count += 1;
+            let (calls, told) = self.causes.entry(cause.kind).or_insert((0, cause.clone()));
+            *calls = calls.saturating_add(count);
             // What is known of more of the past says more.
             if told.evidence.closed_per_second().unwrap_or(0.0)
                 <= cause.evidence.closed_per_second().unwrap_or(0.0)
@@ -159,8 +160,7 @@ pub fn of_call(
     range: Option<PortRange>,
 ) -> Incident {
     let mut open = Open::new(0, port, via, Some(story));
-    open.add(0, port, errno, Some(story), None);
-    (open.in_second, open.incident.failures) = (count, count);
+    open.add(0, port, (errno, count), Some(story), None);
     open.close(Namespace { names: Vec::new(), range })
 }
 

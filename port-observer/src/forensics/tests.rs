@@ -151,6 +151,59 @@ fn failures_close_in_time_are_one_incident() {
     assert_eq!(failures, [3, 1, 1]);
 }
 
+/// So many bind() calls that wanted a port that somebody has.
+fn taken(time_ns: u64, port: u16, calls: u64) -> Report {
+    let port = Port {
+        netns: 7,
+        protocol: Protocol::Tcp,
+        local: Some(Endpoint::new("127.0.0.1".parse().unwrap(), port)),
+        remote: None,
+        caller: Some(Caller { process: process(44, "api\u{1b}[2J"), tid: 44 }),
+    };
+    let holders = vec![holder("nginx", [0, 0, 1])];
+    let body = Body::Conflict { port, via: Via::Bind, errno: 98, holders, repeated: calls - 1 };
+    Report { time_ns, body }
+}
+
+#[test]
+fn calls_that_wanted_a_port_that_somebody_has_are_told() {
+    let told =
+        told([start(), taken(SECOND, 80, 1), taken(3 * SECOND, 80, 999), taken(SECOND, 81, 2)]);
+    let mut text = Vec::new();
+    text::write(&mut text, &told, &TimeZone::UTC, 100).unwrap();
+    insta::assert_snapshot!(String::from_utf8(text).unwrap());
+    let mut json = Vec::new();
+    json::write(&mut json, &told).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        (&json["conflicts_count"], &json["conflicts"][0]["count"]),
+        (&1002.into(), &1000.into())
+    );
+    assert_eq!(json["conflicts"][0]["holders"][0]["process"]["name"], "nginx");
+    let mut page = Vec::new();
+    html::write(&mut page, &told, &TimeZone::UTC).unwrap();
+    assert!(String::from_utf8(page).unwrap().contains("1002 calls were refused a certain port"));
+}
+
+#[test]
+fn ever_new_conflicts_are_counted_in_bounded_memory() {
+    let many = (0..3_000).map(|n| taken(SECOND, n, 1)).chain([taken(SECOND, 5_000, 7)]);
+    let told = told([start()].into_iter().chain(many));
+    assert_eq!((told.taken.count, told.taken.most.len(), told.taken.most[0].count), (3_007, 50, 7));
+}
+
+#[test]
+fn an_event_that_stands_for_many_calls_counts_as_many() {
+    let mut report = refused(2 * SECOND, CauseKind::Churn, [0, 28_232, 0]);
+    if let Body::Exhausted { repeated, .. } = &mut report.body {
+        *repeated = 499;
+    }
+    let told = told([start(), refused(SECOND, CauseKind::Churn, [0, 28_232, 0]), report]);
+    let incident = &told.incidents[0];
+    assert_eq!((incident.failures, incident.worst_per_second), (501, 500));
+    assert_eq!((incident.failed[0].count, incident.spaces[0].failures), (501, 501));
+}
+
 /// A call of a process of its own, when so many others have left TIME_WAIT behind.
 fn refused_of_many(number: u32) -> Report {
     let mut report = refused(SECOND, CauseKind::Churn, [0, 28_232, 0]);

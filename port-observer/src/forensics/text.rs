@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     Forensics, Incident,
-    words::{Fact, Words, left_out, lost},
+    words::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
 };
 
 /// How much deeper what continues a line is than the line.
@@ -29,7 +29,7 @@ pub fn write(out: impl Write, told: &Forensics, zone: &TimeZone, width: usize) -
     for loss in &told.losses {
         text.item(2, &lost(loss))?;
     }
-    if told.incidents.is_empty() {
+    if told.incidents.is_empty() && told.taken.count == 0 {
         return text.item(0, "No call was refused a port.");
     }
     let count = told.incidents.len();
@@ -40,6 +40,16 @@ pub fn write(out: impl Write, told: &Forensics, zone: &TimeZone, width: usize) -
     if let Some(line) = left_out(told.left_out) {
         writeln!(text.out)?;
         text.item(0, &line)?;
+    }
+    if let Some(headline) = taken_headline(&told.taken) {
+        writeln!(text.out)?;
+        text.item(0, &format!("{headline}:"))?;
+        for taken in &told.taken.most {
+            text.item(2, &text.words.taken(taken))?;
+        }
+        if let Some(line) = taken_left_out(&told.taken) {
+            text.item(2, &line)?;
+        }
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Failed, Group, Incident, Loss, Run, group::who};
+use super::{AllTaken, Failed, Group, Incident, Loss, Run, Taken, group::who};
 use crate::{
-    event::Via,
+    event::{Endpoint, Via},
     report::{Cause, CauseKind, Evidence},
     sink::{
         escape::escape,
         table::{
-            figures::{age, ends, percent, rate},
+            figures::{age, ends, holder_name, percent, rate},
             words::{self, error_name},
         },
     },
@@ -130,6 +130,39 @@ impl Words<'_> {
         facts
     }
 
+    /// Who wanted what, how often, and who had it.
+    pub fn taken(&self, taken: &Taken) -> String {
+        let end =
+            |end: Option<Endpoint>| end.map_or("several ports".to_owned(), |at| at.to_string());
+        let what = match (taken.via, taken.remote) {
+            (Via::Connect, Some(to)) => format!("connect() from {} to {to}", end(taken.local)),
+            (Via::Connect, None) => format!("connect() from {}", end(taken.local)),
+            (Via::Bind | Via::Autobind, _) => format!("bind() to {}", end(taken.local)),
+        };
+        let held = match &taken.holders[..] {
+            [] => String::new(),
+            [first, more @ ..] => {
+                let others = match more.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!("; held by {}{others}", holder_name(first.process.as_deref()))
+            }
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a time, in seconds")]
+        let lasted = taken.ended_ns.saturating_sub(taken.began_ns) as f64 / 1e9;
+        format!(
+            "{}, for {}: {what} ({}, network namespace {}) refused to {} {} ({}){held}",
+            self.date(taken.began_ns),
+            age(lasted),
+            taken.protocol.name(),
+            taken.netns,
+            holder_name(taken.process.as_deref()),
+            times(taken.count),
+            error_name(taken.errno),
+        )
+    }
+
     /// How the space grew that failed the most, in a line.
     pub fn growth(&self, incident: &Incident) -> Option<Fact> {
         let full = incident.spaces.first()?;
@@ -142,6 +175,20 @@ impl Words<'_> {
     pub fn cause(&self, incident: &Incident) -> Option<Fact> {
         incident.cause.as_ref().map(|cause| fact("cause", because(cause)))
     }
+}
+
+/// How many calls wanted a port that somebody had; `None`: none did.
+pub(super) fn taken_headline(taken: &AllTaken) -> Option<String> {
+    let calls = if taken.count == 1 { "call was" } else { "calls were" };
+    (taken.count > 0)
+        .then(|| format!("{} {calls} refused a certain port, which somebody had", taken.count))
+}
+
+/// How many of them are not named.
+pub(super) fn taken_left_out(taken: &AllTaken) -> Option<String> {
+    let named = taken.most.iter().fold(0u64, |sum, one| sum.saturating_add(one.count));
+    let more = taken.count.saturating_sub(named);
+    (more > 0).then(|| format!("{more} more, each less often"))
 }
 
 /// What is missing, and why.

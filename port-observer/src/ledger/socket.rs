@@ -32,7 +32,11 @@ impl<W: Who> Ledger<W> {
                 let count = repeated.calls.saturating_add(1);
                 self.totals.exhausted = self.totals.exhausted.saturating_add(count);
                 let port = self.asked(&flow, task.as_ref(), repeated);
-                let story = (!repeated.differing).then(|| self.story(via, &flow)).flatten();
+                let story = match repeated {
+                    Repeated { differing: true, .. } => None,
+                    Repeated { calls: 0, .. } => self.story(via, &flow),
+                    _ => self.story_then(via, &flow),
+                };
                 let cause = story.as_ref().and_then(|story| story.cause.as_ref());
                 self.failures.add(&port, via, errno, cause.map(|cause| cause.kind), count);
                 let repeats = repeated.calls;

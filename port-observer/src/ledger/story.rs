@@ -8,7 +8,7 @@ use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules:
 use crate::{
     event::{Flow, Via},
     process::Process,
-    report::{Cause, Evidence, Holder, SpaceKind, Story},
+    report::{Cause, Evidence, Holder, Space, SpaceKind, Story},
 };
 
 /// How many holders a line has.
@@ -17,10 +17,11 @@ pub(super) const HOLDERS: usize = 10;
 /// it is, is always exact.
 const STEP_NS: u64 = 100_000_000;
 
-/// Holders and cause, as they were told last.
+/// The last story of a space.
 #[derive(Clone, Debug)]
 pub struct Told {
     time_ns: u64,
+    space: Space,
     holders: Arc<[Holder]>,
     cause: Option<Cause>,
 }
@@ -131,15 +132,28 @@ impl<W: Who> Ledger<W> {
         self.story_of(SpaceKey::asked(via, flow)?)
     }
 
+    /// The story of calls of the past that found no port: the last one that was told of their space. What
+    /// the space is now says nothing of them, unless it is full still.
+    pub(super) fn story_then(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
+        let key = SpaceKey::asked(via, flow)?;
+        let index = self.holdings.spaces.find(&key);
+        let told = index.and_then(|index| self.holdings.spaces.get(index).told.as_deref());
+        if let Some(Told { space, holders, cause, .. }) = told.cloned() {
+            return Some(Box::new(Story { space, holders, cause }));
+        }
+        self.story_of(key).filter(|story| story.space.headroom == 0)
+    }
+
     /// The story of a space as it is now: its holders, and if it is full, why.
     pub fn story_of(&mut self, key: SpaceKey) -> Option<Box<Story>> {
         let space = self.holdings.space(&key)?;
         let now_ns = self.holdings.now_ns;
         let index = self.holdings.spaces.find(&key);
-        let told = index.and_then(|index| self.holdings.spaces.get(index).told.as_deref());
+        let told = index.and_then(|index| self.holdings.spaces.get_mut(index).told.as_deref_mut());
         if let Some(told) = told
-            && now_ns < told.time_ns + STEP_NS
+            && now_ns < told.time_ns.saturating_add(STEP_NS)
         {
+            told.space = space.clone();
             let Told { holders, cause, .. } = told.clone();
             return Some(Box::new(Story { space, holders, cause }));
         }
@@ -176,8 +190,12 @@ impl<W: Who> Ledger<W> {
         // one port that a range of odd size leaves out.
         let cause = (space.headroom <= 1).then(|| evidence.cause());
         if let Some(index) = index {
-            let told =
-                Told { time_ns: now_ns, holders: Arc::clone(&holders), cause: cause.clone() };
+            let told = Told {
+                time_ns: now_ns,
+                space: space.clone(),
+                holders: Arc::clone(&holders),
+                cause: cause.clone(),
+            };
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))

@@ -20,6 +20,8 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic pairs COUNT ADDRESS  listens, connects to itself, says the listener, waits
        traffic reset COUNT ADDRESS… connects and resets, each address in turn
        traffic busy PAUSE ADDRESS   connects and resets, waits as many microseconds, and so on
+                                    until the end of its input
+       traffic flood-udp            binds UDP sockets to any port and closes them, as fast as it can,
                                     until the end of its input";
 
 fn main() -> Result<()> {
@@ -101,6 +103,14 @@ fn main() -> Result<()> {
             while !ended.is_finished() {
                 connect(to)?.set_linger(Some(Duration::ZERO)).context("set SO_LINGER")?;
                 std::thread::sleep(pause);
+            }
+        }
+        ["flood-udp"] => {
+            let ended = std::thread::spawn(wait);
+            while !ended.is_finished() {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+                let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+                socket.bind(&any.into()).context("bind any port")?;
             }
         }
         ["reset", count, ref to @ ..] if !to.is_empty() => {

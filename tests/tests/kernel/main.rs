@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod poll;
 mod process;
+mod storms;
 mod time_wait;
 mod top;
 mod udp;

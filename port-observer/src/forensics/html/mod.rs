@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Forensics, Incident, Timeline, json,
-    words::{Fact, Words, left_out, lost},
+    words::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
 };
 use crate::{
     ledger::SpaceKey,
@@ -50,6 +50,9 @@ struct Page {
     losses: Vec<String>,
     incidents: Vec<Told>,
     left_out: Option<String>,
+    taken_headline: Option<String>,
+    taken: Vec<String>,
+    taken_left_out: Option<String>,
     pictures: Vec<Picture>,
 }
 
@@ -88,6 +91,9 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
         losses: told.losses.iter().map(lost).collect(),
         incidents: told.incidents.iter().map(|one| self::told(one, told, &words)).collect(),
         left_out: left_out(told.left_out),
+        taken_headline: taken_headline(&told.taken),
+        taken: told.taken.most.iter().map(|taken| words.taken(taken)).collect(),
+        taken_left_out: taken_left_out(&told.taken),
         pictures: told.timelines.iter().map(|timeline| picture(timeline, &words)).collect(),
     };
     page.write_into(&mut out)

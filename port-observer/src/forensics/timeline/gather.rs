@@ -79,8 +79,8 @@ impl Timelines {
     }
 
     /// A call found no port.
-    pub fn refused(&mut self, now_ns: i64, story: &Story) {
-        self.look(now_ns, &story.space, &story.holders, 1);
+    pub fn refused(&mut self, now_ns: i64, story: &Story, count: u64) {
+        self.look(now_ns, &story.space, &story.holders, count);
     }
 
     fn look(&mut self, now_ns: i64, space: &Space, holders: &[Holder], refused: u64) {

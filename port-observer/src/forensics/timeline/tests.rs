@@ -109,8 +109,8 @@ fn a_bucket_has_its_fullest_moment_and_all_refused_calls() {
         holders: vec![holder(1, "curl", 32, CAPACITY - 32)].into(),
         cause: None,
     };
-    timelines.refused(SECOND + 1_000, &full);
-    timelines.refused(SECOND + 2_000, &full);
+    timelines.refused(SECOND + 1_000, &full, 1);
+    timelines.refused(SECOND + 2_000, &full, 1);
     timelines.add(SECOND + 3_000, &census(80, &[holder(1, "curl", 10, 0)]));
     let [timeline] = &timelines.finish(9)[..] else { panic!("one timeline") };
     let [point] = timeline.points[..] else { panic!("one point") };
@@ -141,7 +141,7 @@ fn a_long_time_has_no_more_buckets_and_keeps_its_peaks() {
 fn spaces_in_which_calls_failed_are_kept_however_many_are_fuller() {
     let mut timelines = Timelines::default();
     let story = Story { space: space(1, 5), holders: Vec::new().into(), cause: None };
-    timelines.refused(SECOND, &story);
+    timelines.refused(SECOND, &story, 1);
     for port in 2..2_000 {
         timelines.add(SECOND, &census(port, &[holder(1, "curl", 10_000 + u32::from(port), 0)]));
     }

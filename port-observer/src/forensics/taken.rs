@@ -1,0 +1,111 @@
+//! Calls that wanted one certain port or 4-tuple, which somebody had: by who called and for what.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::{
+    event::{Endpoint, Protocol, Via},
+    process::Process,
+    report::{Holder, Port},
+};
+
+/// How many are kept apart.
+const KEPT: usize = 1_000;
+/// How many are named in a report.
+const NAMED: usize = 50;
+
+/// Calls of one process that wanted one port or 4-tuple.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// When the first failed, nanoseconds since 1970.
+    pub began_ns: i64,
+    /// When the last did.
+    pub ended_ns: i64,
+    /// Whose calls; `None`: not known.
+    pub process: Option<Arc<Process>>,
+    /// The inode number of the network namespace.
+    pub netns: u32,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Which call.
+    pub via: Via,
+    /// What it wanted; `None`: several.
+    pub local: Option<Endpoint>,
+    /// Where to.
+    pub remote: Option<Endpoint>,
+    /// What the callers got.
+    pub errno: i32,
+    /// How many.
+    pub count: u64,
+    /// Who had it when it was last known, the largest first.
+    pub holders: Vec<Holder>,
+}
+
+/// All of a recording.
+#[derive(Clone, Debug, Default)]
+pub struct AllTaken {
+    /// Those that failed most, most first.
+    pub most: Vec<Taken>,
+    /// How many calls failed, these and others.
+    pub count: u64,
+}
+
+type Key = (Option<(u32, u64)>, u32, Protocol, Via, Option<Endpoint>, Option<Endpoint>, i32);
+
+/// Gathers them, in bounded memory.
+#[derive(Default)]
+pub(super) struct Gathered {
+    by_key: HashMap<Key, Taken>,
+    count: u64,
+}
+
+impl Gathered {
+    /// So many more calls that failed alike.
+    pub(super) fn add(
+        &mut self,
+        now_ns: i64,
+        port: &Port,
+        (via, errno): (Via, i32),
+        holders: &[Holder],
+        count: u64,
+    ) {
+        self.count = self.count.saturating_add(count);
+        let process = port.caller.as_ref().map(|caller| &caller.process);
+        let who = process.map(|process| (process.pid, process.start_time_ns));
+        let key = (who, port.netns, port.protocol, via, port.local, port.remote, errno);
+        if self.by_key.len() >= KEPT && !self.by_key.contains_key(&key) {
+            // Half of them make room: those that failed least.
+            let mut counts: Vec<u64> = self.by_key.values().map(|taken| taken.count).collect();
+            let middle = *counts.select_nth_unstable(KEPT / 2).1;
+            self.by_key.retain(|_, taken| taken.count > middle);
+        }
+        let taken = self.by_key.entry(key).or_insert_with(|| Taken {
+            began_ns: now_ns,
+            ended_ns: now_ns,
+            process: process.cloned(),
+            netns: port.netns,
+            protocol: port.protocol,
+            via,
+            local: port.local,
+            remote: port.remote,
+            errno,
+            count: 0,
+            holders: Vec::new(),
+        });
+        taken.count = taken.count.saturating_add(count);
+        taken.began_ns = taken.began_ns.min(now_ns);
+        taken.ended_ns = taken.ended_ns.max(now_ns);
+        if !holders.is_empty() {
+            taken.holders = holders.to_vec();
+        }
+    }
+
+    /// No more will come.
+    pub(super) fn finish(self) -> AllTaken {
+        let mut most: Vec<Taken> = self.by_key.into_values().collect();
+        most.sort_by_key(|taken| (std::cmp::Reverse(taken.count), taken.began_ns));
+        most.truncate(NAMED);
+        AllTaken { most, count: self.count }
+    }
+}
