@@ -75,10 +75,13 @@ impl Gathered {
         let who = process.map(|process| (process.pid, process.start_time_ns));
         let key = (who, port.netns, port.protocol, via, port.local, port.remote, errno);
         if self.by_key.len() >= KEPT && !self.by_key.contains_key(&key) {
-            // Half of them make room: those that failed least.
-            let mut counts: Vec<u64> = self.by_key.values().map(|taken| taken.count).collect();
-            let middle = *counts.select_nth_unstable(KEPT / 2).1;
-            self.by_key.retain(|_, taken| taken.count > middle);
+            // Half of them make room: those that failed least, the oldest first.
+            let rank = |(key, taken): (&Key, &Taken)| (taken.count, taken.ended_ns, *key);
+            let mut all: Vec<(u64, i64, Key)> = self.by_key.iter().map(rank).collect();
+            all.sort_unstable_by_key(|&(count, ended_ns, _)| (count, ended_ns));
+            for (_, _, key) in &all[..KEPT / 2] {
+                self.by_key.remove(key);
+            }
         }
         let taken = self.by_key.entry(key).or_insert_with(|| Taken {
             began_ns: now_ns,
