@@ -269,6 +269,30 @@ fn calls_that_failed_take_nothing() {
 }
 
 #[test]
+fn a_failure_that_stands_for_others_counts_as_many() {
+    let mut book = Book::new();
+    let exhausted = |repeated| Kind::Exhausted {
+        via: Via::Connect,
+        errno: 99,
+        search_ns: None,
+        task: Some(task("curl")),
+        repeated,
+    };
+    let equal = Repeated { calls: 9, differing: false };
+    assert_eq!(book.tell(SOCKET, to_web(0), exhausted(equal)), ["exhausted 99 0>10.0.0.9:80 curl"]);
+    assert_eq!(book.totals(), (0, 0, 10));
+    let mut out = Vec::new();
+    let kind = exhausted(Repeated { calls: 4, differing: true });
+    let event = SocketEvent { time_ns: 9, socket: SOCKET, flow: to_web(0), kind };
+    book.ledger.apply(9, Event::Socket(event), &mut out);
+    let Body::Exhausted { port, repeated: 4, story: None, .. } = &out[0].body else {
+        panic!("{out:?}")
+    };
+    assert_eq!((port.local, port.remote), (None, None), "what differs is not said");
+    assert_eq!(book.totals(), (0, 0, 15));
+}
+
+#[test]
 fn a_state_change_names_the_owner_of_the_port() {
     let mut book = Book::new();
     let change = Kind::State { old: TcpState::SYN_SENT, new: TcpState::ESTABLISHED };

@@ -40,6 +40,12 @@ fn kinds() -> Vec<Kind> {
             repeated: Repeated::default(),
         },
         Kind::Conflict { via: Via::Autobind, errno: 98, task: None, repeated: Repeated::default() },
+        Kind::Conflict {
+            via: Via::Bind,
+            errno: 98,
+            task: None,
+            repeated: Repeated { calls: 1 << 40, differing: true },
+        },
         Kind::Inherit { listener: other, sharing: sharing() },
         Kind::Listen,
         Kind::TimeWait { successor: Some(other), done: true, reuse },
