@@ -179,7 +179,7 @@ impl<W: Who> Ledger<W> {
             Event::Namespace(settings) => self.holdings.set_namespace(*settings),
             Event::NamespaceGone(netns) => self.holdings.forget_namespace(netns),
             Event::Lost { count, place, kind } => {
-                self.totals.lost += count;
+                self.totals.lost = self.totals.lost.saturating_add(count);
                 out.push(Report { time_ns: now_ns, body: Body::Lost { count, place, kind } });
             }
         }
@@ -192,7 +192,7 @@ impl<W: Who> Ledger<W> {
         self.holdings.forget_old_spaces();
         if self.unaccounted > 0 {
             let count = std::mem::take(&mut self.unaccounted);
-            self.totals.lost += count;
+            self.totals.lost = self.totals.lost.saturating_add(count);
             let body = Body::Lost { count, place: LossPlace::Ledger, kind: "acquire" };
             out.push(Report { time_ns: now_ns, body });
         }

@@ -138,7 +138,7 @@ impl<W: Who> Ledger<W> {
         let index = self.holdings.spaces.find(&key);
         let told = index.and_then(|index| self.holdings.spaces.get(index).told.as_deref());
         if let Some(told) = told
-            && now_ns < told.time_ns + STEP_NS
+            && now_ns < told.time_ns.saturating_add(STEP_NS)
         {
             let Told { holders, cause, .. } = told.clone();
             return Some(Box::new(Story { space, holders, cause }));

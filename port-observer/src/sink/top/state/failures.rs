@@ -56,7 +56,7 @@ impl Failures {
         };
         self.total += 1;
         let is_same = |row: &Arc<FailedCall>| {
-            row.time_ns + APART_NS > report.time_ns
+            row.time_ns.saturating_add(APART_NS) > report.time_ns
                 && (row.via, row.errno) == (*via, *errno)
                 && is_alike(&row.port, port)
         };
