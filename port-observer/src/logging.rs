@@ -1,9 +1,14 @@
 //! Logs, to standard error.
 
+use std::io::Write as _;
+
 use env_logger::{Builder, Env, WriteStyle};
 use log::LevelFilter;
 
-use crate::cli::{Color, LogLevel};
+use crate::{
+    cli::{Color, LogLevel},
+    notice::Escaped,
+};
 
 /// Starts logging. A level on the command line goes before `RUST_LOG`; without either, warnings
 /// and errors are logged.
@@ -25,6 +30,12 @@ pub fn start(level: Option<LogLevel>, color: Color) {
         Color::Auto => WriteStyle::Auto,
         Color::Always => WriteStyle::Always,
         Color::Never => WriteStyle::Never,
+    });
+    builder.format(|out, record| {
+        let (level, target) = (record.level(), record.target());
+        let (style, time) = (out.default_level_style(level), out.timestamp_seconds());
+        let text = Escaped(record.args());
+        writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {text}")
     });
     // A second start, as tests in one process make, keeps the first.
     let _ = builder.try_init();

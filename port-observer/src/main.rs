@@ -1,17 +1,17 @@
 //! The thin binary over the library: parse, run, exit code.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use port_observer::cli::{self, Cli};
-use port_observer::{command, logging};
+use port_observer::{command, logging, notice};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => match cli::unknown(std::env::args_os(), &error) {
             Some(asked) => return command::check::refuse(&asked),
-            None => error.exit(),
+            None => notice::exit_with_usage(&error),
         },
     };
     logging::start(cli.log_level, cli.color);
@@ -19,8 +19,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not eprintln!, which panics when standard error is closed.
-            let _ = writeln!(io::stderr(), "port-observer: {error:#}");
+            notice::error(&error);
             ExitCode::FAILURE
         }
     }

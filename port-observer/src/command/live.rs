@@ -1,10 +1,6 @@
 //! `live`: streams events as they happen. `record`, into a file.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    pin::pin,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -16,6 +12,7 @@ use super::{observer::Observer, processes::Processes, stream::Stream, time::Time
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
+    notice,
     recording::{self, Recorder},
     report::Start,
     sink,
@@ -63,7 +60,7 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
     if let Some(recording) = recording {
         if is_silent && std::io::stderr().is_terminal() {
             let path = recording.path.display();
-            let _ = writeln!(std::io::stderr(), "recording into {path}; Ctrl-C ends it");
+            notice::say(format_args!("recording into {path}; Ctrl-C ends it"));
         }
         stream.record_into(Recorder::open(recording, sticky)?);
     }

@@ -99,7 +99,7 @@ impl Pace {
         let Speed::Times(times) = self.speed else { return (i64::MAX, Duration::ZERO) };
         match next_ns {
             None => (i64::MIN, Duration::ZERO),
-            Some(next_ns) if next_ns < from_ns => (from_ns - 1, Duration::ZERO),
+            Some(next_ns) if next_ns < from_ns => (from_ns.saturating_sub(1), Duration::ZERO),
             Some(next_ns) => {
                 let (began, from_ns) = *self.began.get_or_insert((Instant::now(), next_ns));
                 #[expect(clippy::cast_possible_truncation, reason = "as far as times go")]

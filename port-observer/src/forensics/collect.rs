@@ -130,7 +130,8 @@ impl State {
                 }
             }
             Body::Lost { count, place, kind, .. } => {
-                *self.losses.entry((*place, kind)).or_default() += count;
+                let known = self.losses.entry((*place, kind)).or_default();
+                *known = known.saturating_add(*count);
             }
             Body::Summary(summary) => self.sample(now_ns, summary),
             Body::Exhausted { port, via, errno, story, repeated, .. } => {

@@ -86,7 +86,7 @@ impl Words<'_> {
         };
         let calls = if incident.failures == 1 { "call" } else { "calls" };
         #[expect(clippy::cast_precision_loss, reason = "a time, in seconds")]
-        let lasted = (incident.ended_ns - incident.began_ns) as f64 / 1e9;
+        let lasted = incident.ended_ns.saturating_sub(incident.began_ns) as f64 / 1e9;
         let (began, lasted) = (self.date(incident.began_ns), age(lasted));
         format!("{began}, for {lasted}: {} {call} {calls} refused", incident.failures)
     }

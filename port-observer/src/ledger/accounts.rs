@@ -158,7 +158,7 @@ impl Holdings {
         let settings = self.namespaces.get(&netns).and_then(|n| n.settings.as_ref());
         let delay_ns = settings
             .map_or(REUSE_DELAY_NS, |settings| u64::from(settings.tw_reuse_delay_ms) * 1_000_000);
-        self.ripening.push_back((began_ns + delay_ns, index, began_ns));
+        self.ripening.push_back((began_ns.saturating_add(delay_ns), index, began_ns));
     }
 
     /// Time has gone by.

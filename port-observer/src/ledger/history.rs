@@ -35,7 +35,7 @@ impl History {
     pub fn is_due(&mut self, now_ns: u64) -> bool {
         self.since_ns = if self.changed_ns == 0 { now_ns } else { self.changed_ns };
         self.changed_ns = now_ns;
-        self.samples.back().is_none_or(|last| now_ns >= last.time_ns + STEP_NS)
+        self.samples.back().is_none_or(|last| now_ns >= last.time_ns.saturating_add(STEP_NS))
     }
 
     /// Takes a sample: how much was used until now.
@@ -56,14 +56,15 @@ impl History {
     /// The growth up to now, with `used` used; `None` while too little of the past is known.
     pub fn growth(&self, now_ns: u64, used: u32) -> Option<Growth> {
         let oldest_ns = now_ns.saturating_sub(WINDOW_NS);
-        if now_ns >= self.changed_ns + WINDOW_NS {
+        if now_ns >= self.changed_ns.saturating_add(WINDOW_NS) {
             return Some(Growth { used_per_second: 0.0, closed_per_second: 0.0 });
         }
         let at = self.samples.partition_point(|sample| sample.time_ns <= oldest_ns);
         let first = self.samples.get(at.saturating_sub(1))?;
         let second = self.samples.get(at.max(1));
         // It changed all the time, or it was so until the window began.
-        let is_steady = second.is_some_and(|second| second.time_ns < first.time_ns + 2 * STEP_NS);
+        let is_steady =
+            second.is_some_and(|second| second.time_ns < first.time_ns.saturating_add(2 * STEP_NS));
         let from_ns = if is_steady { first.time_ns } else { first.time_ns.max(oldest_ns) };
         let span_ns = now_ns.saturating_sub(from_ns);
         if span_ns < LEAST_NS {

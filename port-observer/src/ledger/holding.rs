@@ -89,7 +89,7 @@ impl Holding {
     /// It is in TIME_WAIT for longer than there is one: a minute, and in FIN_WAIT2 up to another one before.
     pub fn is_overdue(&self, now_ns: u64) -> bool {
         let longest = if self.reuse.fin_wait2 { 2 * TIME_WAIT_NS } else { TIME_WAIT_NS };
-        self.holds == Holds::TimeWait && self.began_ns + longest + LATE_NS < now_ns
+        self.holds == Holds::TimeWait && self.began_ns.saturating_add(longest + LATE_NS) < now_ns
     }
 
     /// A socket that keeps the port of `flow`.

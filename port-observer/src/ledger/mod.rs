@@ -194,7 +194,7 @@ impl<W: Who> Ledger<W> {
         self.holdings.forget_old_spaces();
         if self.unaccounted > 0 {
             let count = std::mem::take(&mut self.unaccounted);
-            self.totals.lost += count;
+            self.totals.lost = self.totals.lost.saturating_add(count);
             let body =
                 Body::Lost { count, place: LossPlace::Ledger, kind: "acquire", caller: None };
             out.push(Report { time_ns: now_ns, body });

@@ -59,7 +59,7 @@ impl<W: Who> Ledger<W> {
         }
         let Some(index) = found else { return true };
         let state = self.holdings.spaces.get_mut(index);
-        let is_due = time_ns >= state.checked_ns + BIND_STEP_NS;
+        let is_due = time_ns >= state.checked_ns.saturating_add(BIND_STEP_NS);
         if is_due {
             state.checked_ns = time_ns;
         }

@@ -2,19 +2,25 @@
 
 use std::{collections::VecDeque, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use anyhow::{Context as _, Result, anyhow};
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
     entry::{Entry, Input},
+    memory,
+    open::{Opened, open},
     rows::Rows,
-    schema::{self, Identity},
-    sqlite,
+    segments::{self, SEGMENTS, Segment},
+    sqlite::Budget,
 };
 use crate::{event::LossPlace, ledger::Checkpoint, report::Start};
 
 /// How many entries are read at once.
 const BATCH: usize = 4_096;
+/// How often it is looked for where a damaged file can be read again.
+const PROBES: u32 = 20_000;
+/// The least that an event takes in the file, in bytes.
+const EVENT_BYTES: u64 = 8;
 
 /// One run of the recorder.
 #[derive(Clone, Debug)]
@@ -33,17 +39,6 @@ pub struct Run {
     pub stopped_ns: Option<i64>,
     /// How long it observed, if it ended by itself.
     pub observed: Option<Duration>,
-}
-
-/// A stretch of a run with what was held when it began.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    id: i64,
-    run: i64,
-    is_gap: bool,
-    time_ns: i64,
-    offset_ns: i64,
-    first_event: i64,
 }
 
 /// What comes next.
@@ -79,6 +74,9 @@ pub enum Item {
 /// A recording that is read.
 pub struct Reader {
     connection: Connection,
+    budget: Budget,
+    /// More events than this can't be in a file of this size.
+    most_events: u64,
     rows: Rows,
     segments: VecDeque<Segment>,
     current: Option<Current>,
@@ -86,6 +84,12 @@ pub struct Reader {
     damage: Option<anyhow::Error>,
     /// Something of a segment could not be read.
     has_gap: bool,
+    /// Events below this number were read, or are not to be.
+    read_to: i64,
+    /// How often it may still be looked for where the file can be read again.
+    probes: u32,
+    /// Reading ends when the process takes too much memory.
+    is_bounded: bool,
 }
 
 /// Where it reads.
@@ -99,47 +103,44 @@ struct Current {
 }
 
 impl Reader {
-    /// Opens a recording. It may still be written.
+    /// Opens a recording. It may still be written. Reading ends when the process takes too much
+    /// memory.
     ///
     /// # Errors
     /// When it can't be read, or is not a recording.
     pub fn open(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let (connection, identity) =
-            connect(path).with_context(|| format!("can't read the recording {shown}"))?;
-        let mut damage = None;
-        let version = match identity {
-            Identity::Recording(version @ 1..=schema::VERSION) => version,
-            Identity::Recording(version) if version > schema::VERSION => {
-                damage = Some(anyhow!(
-                    "{shown} is of a newer port-observer (schema {version}, this one knows {}): \
-                     what is new in it was left out; read it with that version",
-                    schema::VERSION
-                ));
-                version
-            }
-            Identity::Recording(version) => {
-                bail!("can't read {shown}: no program has written schema {version}")
-            }
-            Identity::Empty => bail!("can't read {shown}: nothing is in it"),
-            Identity::Foreign => {
-                bail!("can't read {shown}: it is a database of another program, not a recording")
-            }
-        };
-        let segments = segments(&connection)
-            .with_context(|| format!("can't read the recording {shown}: it is damaged"))?;
-        let rows = Rows::of(version);
-        Ok(Self { connection, rows, segments, current: None, damage, has_gap: false })
+        Ok(Self { is_bounded: true, ..Self::open_among_others(path)? })
     }
 
-    /// The runs, in their order.
+    /// The same in a process that does other things too: the memory of the process is not looked at.
     ///
     /// # Errors
-    /// When they can't be read.
-    pub fn runs(&self) -> Result<Vec<Run>> {
-        let mut ids: Vec<i64> = self.segments.iter().map(|segment| segment.run).collect();
-        ids.dedup();
-        ids.into_iter().map(|id| self.run(id)).collect()
+    /// As for [`Reader::open`].
+    pub fn open_among_others(path: &Path) -> Result<Self> {
+        let opened = open(path)?;
+        let damage = opened.newer(path);
+        let Opened { connection, budget, version, file_bytes } = opened;
+        let (segments, is_cut) = segments::read(&connection).with_context(|| {
+            format!("can't read the recording {}: it is damaged", path.display())
+        })?;
+        let damage = damage.or_else(|| {
+            is_cut.then(|| {
+                anyhow!("the recording has more than {SEGMENTS} segments: the rest is left out")
+            })
+        });
+        Ok(Self {
+            connection,
+            budget,
+            most_events: file_bytes / EVENT_BYTES,
+            rows: Rows::of(version),
+            segments,
+            current: None,
+            damage,
+            has_gap: false,
+            read_to: i64::MIN,
+            probes: PROBES,
+            is_bounded: false,
+        })
     }
 
     /// From when to when it goes, nanoseconds since 1970; `None`: nothing is in it.
@@ -150,6 +151,7 @@ impl Reader {
         let Some(first) = self.segments.front() else { return Ok(None) };
         let last =
             "SELECT max(time_ns) FROM (SELECT time_ns FROM events ORDER BY id DESC LIMIT 100)";
+        self.budget.piece();
         let last: Option<i64> =
             self.connection.query_row(last, [], |row| row.get(0)).unwrap_or(None);
         let begun = self.segments.back().map_or(first.time_ns, |segment| segment.time_ns);
@@ -158,12 +160,14 @@ impl Reader {
 
     /// How many events there are about.
     pub fn len(&self) -> u64 {
-        let last: Option<i64> = self
-            .connection
-            .query_row("SELECT max(id) FROM events", [], |row| row.get(0))
-            .unwrap_or(None);
         let first = self.segments.front().map_or(0, |segment| segment.first_event);
-        u64::try_from(last.unwrap_or(first).saturating_sub(first)).unwrap_or(0)
+        distance(first, self.last_event().unwrap_or(first)).min(self.most_events)
+    }
+
+    fn last_event(&self) -> Option<i64> {
+        self.budget.piece();
+        let last = "SELECT max(id) FROM events";
+        self.connection.query_row(last, [], |row| row.get(0)).unwrap_or(None)
     }
 
     /// Whether there are none.
@@ -176,6 +180,7 @@ impl Reader {
     /// # Errors
     /// When there was none.
     pub fn netns(&self, name: &str) -> Result<u32> {
+        self.budget.whole();
         let found = super::tables::netns(&self.connection, name);
         found.ok().flatten().with_context(|| {
             format!(
@@ -204,6 +209,9 @@ impl Reader {
     /// When nothing more can be read.
     pub fn next(&mut self, out: &mut Vec<Item>) -> Result<()> {
         out.clear();
+        if self.is_bounded && self.current.is_some() && memory::is_used_up() {
+            self.stop();
+        }
         while out.is_empty() {
             let is_over =
                 self.current.as_ref().is_none_or(|current| current.next_event >= current.end);
@@ -216,52 +224,87 @@ impl Reader {
         Ok(())
     }
 
+    /// Nothing more is read.
+    fn stop(&mut self) {
+        self.segments.clear();
+        if let Some(current) = &mut self.current {
+            current.next_event = current.end;
+        }
+        self.damage.get_or_insert_with(|| {
+            anyhow!(
+                "the recording was not read to its end: that takes more than 256 MiB of memory; with \
+                 --from and --to less of it is read"
+            )
+        });
+    }
+
     fn read(&mut self, out: &mut Vec<Item>) {
         let Some(current) = &mut self.current else { return };
+        self.budget.piece();
         let range = current.next_event..current.end;
-        let mut count = 0;
         let result = self.rows.read(&self.connection, range, BATCH, |id, entry| {
-            current.next_event = id + 1;
-            count += 1;
+            current.next_event = id.saturating_add(1);
             if let Some(entry) = entry {
                 current.last_ns = current.last_ns.max(entry.time_ns);
                 out.push(Item::Entry(entry));
             }
         });
         match result {
-            Ok(()) if count < BATCH => current.next_event = current.end,
-            Ok(()) => {}
+            Ok(true) => current.next_event = current.end,
+            Ok(false) => {}
             Err(error) => self.skip(error, out),
         }
     }
 
     /// Something can't be read: goes on where that is possible again.
-    fn skip(&mut self, error: rusqlite::Error, out: &mut Vec<Item>) {
-        let Some(current) = &mut self.current else { return };
-        let from = current.next_event;
-        let last = match current.end {
-            i64::MAX => from.saturating_add(1 << 32),
-            end => end,
-        };
-        let mut step = 1;
-        let mut at = from.saturating_add(1);
-        while at < last && !self.rows.is_readable(&self.connection, at) {
-            step = (step * 2).min(4_096);
-            at = at.saturating_add(step);
-            if step == 4_096 && last - from > 1 << 24 && at - from > 1 << 24 {
-                at = last;
-            }
+    fn skip(&mut self, error: anyhow::Error, out: &mut Vec<Item>) {
+        let Some(current) = &self.current else { return };
+        let (from, end, time_ns) = (current.next_event, current.end, current.last_ns);
+        let at = if is_endless(&error) { end } else { self.readable_after(from, end) };
+        // Beyond the last event there is nothing to lose.
+        let last = self.last_event().filter(|last| (from..at).contains(last));
+        let count = distance(from, last.map_or(at, |last| last.saturating_add(1)));
+        let count = if at == i64::MAX && last.is_none() { 1 } else { count.min(self.most_events) };
+        if let Some(current) = &mut self.current {
+            current.next_event = at;
         }
-        let at = at.min(last);
-        current.next_event = if at == last { current.end } else { at };
-        let count = (at - from).unsigned_abs();
-        let time_ns = current.last_ns;
         let lost = Input::Lost { count, place: LossPlace::Decode, kind: "record", caller: None };
         out.push(Item::Entry(Entry { time_ns, input: lost }));
         self.has_gap = true;
         self.damage.get_or_insert_with(|| {
-            anyhow!(error).context("the recording is damaged: what could be read was read")
+            error.context("the recording is damaged: what could be read was read")
         });
+    }
+
+    /// The first number after one that can't be read from which on it can be read again, or `end`.
+    fn readable_after(&mut self, from: i64, end: i64) -> i64 {
+        let (mut bad, mut good, mut step) = (from, end, 1_i64);
+        while let Some(at) = from.checked_add(step).filter(|at| *at < end) {
+            if self.is_readable(at) {
+                good = at;
+                break;
+            }
+            bad = at;
+            let Some(twice) = step.checked_mul(2) else { break };
+            step = twice;
+        }
+        while distance(bad, good) > 1 {
+            // Between them, whatever their signs.
+            let middle = (bad & good) + ((bad ^ good) >> 1);
+            if self.is_readable(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    /// Whether the event of this number, or the next one, can be read.
+    fn is_readable(&mut self, id: i64) -> bool {
+        self.budget.piece();
+        self.probes = self.probes.saturating_sub(1);
+        self.probes > 0 && self.rows.read(&self.connection, id..i64::MAX, 1, |_, _| {}).is_ok()
     }
 
     fn next_segment(&mut self, out: &mut Vec<Item>) -> Result<bool> {
@@ -290,22 +333,27 @@ impl Reader {
             self.has_gap = !is_whole;
         }
         self.rows.begin(segment.offset_ns);
+        self.budget.piece();
         if self.has_gap || (is_same && segment.is_gap) {
-            let checkpoint = self.rows.checkpoint(&self.connection, segment.id);
+            self.budget.whole();
+            let checkpoint = self.rows.checkpoint(&self.connection, segment.id, self.is_bounded);
             match checkpoint {
                 Ok(checkpoint) => {
                     out.push(Item::Holds { time_ns, checkpoint: Box::new(checkpoint) });
                 }
                 Err(error) => {
                     self.damage.get_or_insert_with(|| {
-                        anyhow!(error).context("what was held at a moment can't be read")
+                        error.context("what was held at a moment can't be read")
                     });
                 }
             }
             self.has_gap = false;
         }
         if let Some(current) = &mut self.current {
-            (current.next_event, current.end) = (segment.first_event, end);
+            // Nothing is read twice, wherever segments say that they begin.
+            let first = segment.first_event.max(self.read_to);
+            (current.next_event, current.end) = (first, end.max(first));
+            self.read_to = current.end;
             current.last_ns = current.last_ns.max(time_ns);
         }
         Ok(true)
@@ -319,6 +367,7 @@ impl Reader {
     }
 
     fn run(&self, id: i64) -> Result<Run> {
+        self.budget.piece();
         super::tables::run(&self.connection, id)
             .with_context(|| format!("can't read how run {id} of the recording began"))
     }
@@ -329,72 +378,15 @@ pub(super) fn boot_ns(wall_ns: i64, offset_ns: i64) -> u64 {
     u64::try_from(wall_ns.wrapping_sub(offset_ns)).unwrap_or(0)
 }
 
-/// Opens it for reading, and sees what it is.
-pub(super) fn connect(path: &Path) -> Result<(Connection, Identity)> {
-    sqlite::check_version()?;
-    let metadata = path.metadata().context("can't look at it")?;
-    if !metadata.is_file() {
-        bail!("it is not a file");
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = |immutable: bool, is_short: bool| {
-        let connection = if immutable {
-            // A URI: SQLite then looks for no file beside it.
-            let mut uri = "file:".to_owned();
-            for byte in std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()) {
-                match byte {
-                    b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                        uri.push(char::from(*byte));
-                    }
-                    other => uri.push_str(&format!("%{other:02X}")),
-                }
-            }
-            uri.push_str("?immutable=1");
-            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
-        } else {
-            Connection::open_with_flags(path, flags)?
-        };
-        connection.busy_timeout(Duration::from_secs(5))?;
-        if is_short {
-            // Nothing is written. It is what makes SQLite read a file that is shorter than it says
-            // (`lockBtree`, btree.c).
-            connection.pragma_update(None, "writable_schema", true)?;
-        }
-        let identity = schema::identity(&connection)?;
-        Ok::<_, rusqlite::Error>((connection, identity))
-    };
-    match open(false, false) {
-        // Where nothing can be written, SQLite can't make its files beside this one.
-        Err(error)
-            if matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
-            ) =>
-        {
-            Ok(open(true, false)?)
-        }
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
-            Ok(open(false, true)?)
-        }
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            bail!("it is not a recording, or its beginning is damaged")
-        }
-        other => Ok(other?),
-    }
+/// From one number to a later one; 0 if it is none.
+fn distance(from: i64, to: i64) -> u64 {
+    if to > from { to.abs_diff(from) } else { 0 }
 }
 
-fn segments(connection: &Connection) -> rusqlite::Result<VecDeque<Segment>> {
-    let all = "SELECT id, run, is_gap, time_ns, offset_ns, first_event FROM segments ORDER BY id";
-    let mut statement = connection.prepare(all)?;
-    let rows = statement.query_map(params![], |row| {
-        Ok(Segment {
-            id: row.get(0)?,
-            run: row.get(1)?,
-            is_gap: row.get(2)?,
-            time_ns: row.get(3)?,
-            offset_ns: row.get(4)?,
-            first_event: row.get(5)?,
-        })
-    })?;
-    rows.collect()
+/// Whether SQLite was stopped because it did not come back.
+fn is_endless(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<rusqlite::Error>()
+        .and_then(rusqlite::Error::sqlite_error_code)
+        .is_some_and(|code| code == ErrorCode::OperationInterrupted)
 }

@@ -2,18 +2,19 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use rusqlite::{Connection, Result, params};
+use anyhow::{Result, bail};
+use rusqlite::{Connection, params};
 
 use super::{
     entry::{Entry, Input},
-    numbers,
+    memory, numbers,
     path::Path,
     reader::boot_ns,
     row::{Row, RowType, Whose, flags},
     tables,
 };
 use crate::{
-    event::{Reuse, Sharing, SocketId, TcpState},
+    event::{NamespaceSettings, Reuse, Sharing, SocketId, TcpState},
     ledger::{Checkpoint, Held, Role},
     process::Process,
     report::Caller,
@@ -21,6 +22,14 @@ use crate::{
 
 /// How many rows of each table that others refer to are remembered.
 const REMEMBERED: usize = 65_536;
+/// How much of processes is remembered, in bytes.
+const REMEMBERED_BYTES: usize = 16 << 20;
+/// How much is read at once, in bytes of what rows refer to.
+const PIECE_BYTES: usize = 4 << 20;
+/// How many rows one moment has at most: more sockets than a host can have.
+const MOMENT_ROWS: usize = 8_000_000;
+/// How many of them are read between two looks at the memory.
+const MOMENT_STEP: usize = 4_096;
 
 /// Reads rows.
 pub struct Rows {
@@ -28,6 +37,10 @@ pub struct Rows {
     version: i32,
     paths: HashMap<i64, Option<Path>>,
     processes: HashMap<i64, Option<Arc<Process>>>,
+    /// How much they take.
+    processes_bytes: usize,
+    /// What was read of what rows refer to, in bytes, since this was last looked at.
+    read_bytes: usize,
     /// Realtime less boottime.
     offset_ns: i64,
 }
@@ -58,7 +71,14 @@ struct Raw {
 impl Rows {
     /// Of a recording of this version, or of a newer one.
     pub fn of(version: i32) -> Self {
-        Self { version, paths: HashMap::new(), processes: HashMap::new(), offset_ns: 0 }
+        Self {
+            version,
+            paths: HashMap::new(),
+            processes: HashMap::new(),
+            processes_bytes: 0,
+            read_bytes: 0,
+            offset_ns: 0,
+        }
     }
 
     /// A segment begins.
@@ -71,14 +91,17 @@ impl Rows {
         self.offset_ns
     }
 
-    /// Reads up to so many events; `None` for one that makes no sense.
+    /// Reads up to so many events, `None` for one that makes no sense; returns whether these were all
+    /// of the range.
     pub fn read(
         &mut self,
         connection: &Connection,
         range: Range<i64>,
         limit: usize,
         mut each: impl FnMut(i64, Option<Entry>),
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        self.read_bytes = 0;
+        let (mut next, mut count) = (range.start, 0);
         let repeated = if self.version >= 2 { "repeated" } else { "NULL" };
         let mut statement = connection.prepare_cached(&format!(
             "SELECT id, time_ns, type, socket, path, local_port, remote_port, process, thread, via, \
@@ -108,37 +131,42 @@ impl Rows {
                 flags: row.get(17)?,
                 repeated: row.get(18)?,
             };
+            if raw.id < next {
+                bail!("the numbers of the events do not go up");
+            }
+            next = raw.id.saturating_add(1);
             let entry = self.entry(connection, &raw)?;
             each(raw.id, entry);
+            count += 1;
+            if self.read_bytes > PIECE_BYTES {
+                return Ok(false);
+            }
         }
-        Ok(())
-    }
-
-    /// Whether the event of this number, or the next one, can be read.
-    pub fn is_readable(&mut self, connection: &Connection, id: i64) -> bool {
-        self.read(connection, id..i64::MAX, 1, |_, _| {}).is_ok()
+        Ok(count < limit)
     }
 
     fn entry(&mut self, connection: &Connection, raw: &Raw) -> Result<Option<Entry>> {
-        let detail = || tables::detail(connection, raw.id);
         let input = match raw.number {
             20 => Some(Input::ScanBegins),
-            21 => detail()?.and_then(|text| serde_json::from_str(&text).ok()).map(Input::ScanEnded),
+            21 => {
+                let skipped = tables::detail_list(connection, raw.id)?;
+                self.read_bytes += skipped.as_ref().map_or(0, |list| size_of_val(&list[..]));
+                skipped.map(Input::ScanEnded)
+            }
             22 => {
                 let at = "event = ?";
-                tables::namespaces(connection, at, raw.id)?
-                    .pop()
-                    .map(Box::new)
-                    .map(Input::Namespace)
+                let settings = tables::namespaces(connection, at, raw.id)?.pop();
+                self.read_bytes += settings.as_ref().map_or(0, bytes_of_settings);
+                settings.map(Box::new).map(Input::Namespace)
             }
-            23 => detail()?.and_then(|text| text.parse().ok()).map(Input::NamespaceGone),
+            23 => tables::detail(connection, raw.id)?.map(Input::NamespaceGone),
             24 => {
                 let caller = self.caller(connection, raw.process, raw.thread)?.map(Whose);
                 tables::loss(connection, raw.id, caller)?
             }
             25 => Some(Input::Tick),
             26 => {
-                let offset_ns: Option<i64> = detail()?.and_then(|text| text.parse().ok());
+                let offset_ns: Option<i64> = tables::detail(connection, raw.id)?;
                 self.offset_ns = offset_ns.unwrap_or(self.offset_ns);
                 offset_ns.map(Input::Clock)
             }
@@ -194,15 +222,27 @@ impl Rows {
             Some(known) => known.clone(),
             None => {
                 let found = tables::process(connection, self.version, id)?.map(Arc::new);
-                remember(&mut self.processes, id, found.clone());
+                let bytes = found.as_deref().map_or(0, bytes_of_process);
+                self.read_bytes += bytes;
+                if self.processes_bytes > REMEMBERED_BYTES || self.processes.len() >= REMEMBERED {
+                    self.processes.clear();
+                    self.processes_bytes = 0;
+                }
+                self.processes_bytes += bytes;
+                self.processes.insert(id, found.clone());
                 found
             }
         };
         Ok(process.map(|process| Caller { tid: thread.unwrap_or(process.pid), process }))
     }
 
-    /// What was held when a segment began.
-    pub fn checkpoint(&mut self, connection: &Connection, segment: i64) -> Result<Checkpoint> {
+    /// What was held when a segment began. `is_bounded`: it ends when the process takes too much memory.
+    pub fn checkpoint(
+        &mut self,
+        connection: &Connection,
+        segment: i64,
+        is_bounded: bool,
+    ) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint {
             namespaces: tables::namespaces(connection, "segment = ?", segment)?,
             ..Checkpoint::default()
@@ -212,7 +252,15 @@ impl Rows {
              role, holds, flags FROM holdings WHERE segment = ? ORDER BY rowid",
         )?;
         let mut rows = statement.query([segment])?;
+        let mut count = 0;
         while let Some(row) = rows.next()? {
+            count += 1;
+            if count > MOMENT_ROWS {
+                bail!("more is held than there can be");
+            }
+            if is_bounded && count % MOMENT_STEP == 0 && memory::is_used_up_by_a_moment() {
+                bail!("it takes more than the 256 MiB of memory that reading may take");
+            }
             let socket = SocketId(row.get::<_, i64>(0)?.cast_unsigned());
             let local_port: u16 = row.get(2)?;
             let role: u8 = row.get(8)?;
@@ -248,6 +296,23 @@ impl Rows {
         }
         Ok(checkpoint)
     }
+}
+
+fn bytes_of_process(process: &Process) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len());
+    let words = process.command_line.iter().map(|word| word.len() + size_of::<String>());
+    size_of::<Process>()
+        + process.name.len()
+        + length(&process.executable)
+        + length(&process.cgroup)
+        + words.sum::<usize>()
+}
+
+fn bytes_of_settings(settings: &NamespaceSettings) -> usize {
+    let names = settings.names.iter().map(|name| name.len() + size_of::<String>());
+    size_of::<NamespaceSettings>()
+        + size_of_val(settings.ports.reserved.ranges())
+        + names.sum::<usize>()
 }
 
 fn remember<V>(known: &mut HashMap<i64, V>, id: i64, value: V) {

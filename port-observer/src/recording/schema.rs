@@ -1,11 +1,14 @@
 //! The file: which version it is of, and how it is opened for writing.
 
-use std::path::Path;
+mod check;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::sqlite;
+pub(super) use check::check;
 
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
@@ -51,6 +54,11 @@ pub fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
+/// The path as SQLite is to take it: one that begins with `file:` is no URI.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    if path.is_relative() { Path::new(".").join(path) } else { path.to_owned() }
+}
+
 /// Opens or makes a recording to be written to.
 ///
 /// # Errors
@@ -61,15 +69,16 @@ pub fn open(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)
+    let mut connection = Connection::open_with_flags(plain(path), flags)
         .with_context(|| format!("can't open {shown} for writing"))?;
+    let what = || format!("can't record into {shown}");
+    sqlite::harden(&connection, false).with_context(what)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    match identity(&connection).with_context(|| format!("can't record into {shown}"))? {
+    match identity(&connection).with_context(what)? {
         Identity::Empty => {
             create(&mut connection)
                 .with_context(|| format!("can't make a recording of {shown}"))?;
         }
-        Identity::Recording(VERSION) => {}
         Identity::Recording(version) if version > VERSION => bail!(
             "can't record into {shown}: it is of a newer port-observer (schema {version}, this one \
              writes {VERSION}); record into another file, or with that version"
@@ -78,16 +87,20 @@ pub fn open(path: &Path) -> Result<Connection> {
             bail!("can't record into {shown}: no program has written schema {version}")
         }
         Identity::Recording(version) => {
-            migrate(&mut connection, version).with_context(|| {
-                format!("can't bring {shown} from schema {version} to schema {VERSION}")
-            })?;
+            check(&connection, version).with_context(what)?;
+            if version < VERSION || !check::has_present_views(&connection).with_context(what)? {
+                migrate(&mut connection, version).with_context(|| {
+                    format!("can't bring {shown} from schema {version} to schema {VERSION}")
+                })?;
+            }
         }
         Identity::Foreign => bail!(
             "can't record into {shown}: it is a database of another program; record into another \
              file"
         ),
     }
-    set_up(&connection).with_context(|| format!("can't record into {shown}"))?;
+    set_up(&connection).with_context(what)?;
+    refuse_used_up(&connection).with_context(what)?;
     Ok(connection)
 }
 
@@ -124,6 +137,28 @@ fn bring_up(connection: &Connection, version: i32) -> rusqlite::Result<()> {
 fn views(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let names = "SELECT name FROM sqlite_schema WHERE type = 'view'";
     connection.prepare(names)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Refuses a file whose next numbers would not be ones that SQLite has.
+fn refuse_used_up(connection: &Connection) -> Result<()> {
+    for (table, column) in [
+        ("events", "id"),
+        ("segments", "id"),
+        ("segments", "first_event"),
+        ("segments", "first_process"),
+        ("segments", "first_path"),
+        ("segments", "first_string"),
+        ("processes", "id"),
+        ("paths", "id"),
+        ("strings", "id"),
+    ] {
+        let last = format!("SELECT ifnull(max({column}), 0) FROM {table}");
+        let last: i64 = connection.query_row(&last, [], |row| row.get(0))?;
+        if last > i64::MAX / 2 {
+            bail!("no numbers are left for what would be added to its table {table:?}");
+        }
+    }
+    Ok(())
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {

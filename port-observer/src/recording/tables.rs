@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Result};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 
-use super::{entry::Input, path::Path, reader::Run, row::Whose};
+use super::{
+    entry::Input,
+    path::Path,
+    reader::Run,
+    row::Whose,
+    text::{self, text},
+};
 use crate::{
     event::{LossPlace, NamespaceSettings, Protocol},
     ports::{PortRange, Ports, ReservedPorts},
@@ -42,6 +48,11 @@ const PLACES: [LossPlace; 5] = [
     LossPlace::Ledger,
 ];
 
+const DETAIL: &str = "SELECT value FROM details WHERE event = ?";
+
+/// How many rows of settings one moment has at most: of so many network namespaces.
+const NAMESPACES: usize = 65_536;
+
 /// A path; `None`: it makes no sense.
 pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
     let mut statement = connection.prepare_cached(
@@ -49,19 +60,19 @@ pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
     )?;
     let found = statement
         .query_row([id], |row| {
-            let (protocol, local): (String, String) = (row.get(1)?, row.get(2)?);
-            let remote: Option<String> = row.get(3)?;
-            Ok((row.get(0)?, protocol, local, remote, row.get(4)?))
+            let (protocol, local) = (text(row, 1, text::NAME)?, text(row, 2, text::NAME)?);
+            let remote = text::optional(row, 3, text::NAME)?.map(str::parse);
+            let (netns, device) = (row.get(0)?, row.get(4)?);
+            let known = [Protocol::Tcp, Protocol::Udp].into_iter().find(|p| p.name() == protocol);
+            let (Some(protocol), Ok(local), Ok(remote)) =
+                (known, local.parse(), remote.transpose())
+            else {
+                return Ok(None);
+            };
+            Ok(Some(Path { netns, protocol, local, remote, device }))
         })
         .optional()?;
-    Ok(found.and_then(|(netns, protocol, local, remote, device)| {
-        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|p| p.name() == protocol)?;
-        let remote = match remote {
-            Some(text) => Some(text.parse().ok()?),
-            None => None,
-        };
-        Some(Path { netns, protocol, local: local.parse().ok()?, remote, device })
-    }))
+    Ok(found.flatten())
 }
 
 /// A process.
@@ -75,30 +86,34 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
     ))?;
     statement
         .query_row([id], |row| {
-            let command_line: Option<String> = row.get(3)?;
-            let cgroup: Option<String> = row.get(6)?;
+            let cgroup = text::optional(row, 6, text::PATH)?;
             Ok(Process {
                 pid: row.get(0)?,
-                name: row.get(1)?,
-                executable: row.get(2)?,
-                command_line: command_line
-                    .and_then(|words| serde_json::from_str(&words).ok())
-                    .unwrap_or_default(),
+                name: text(row, 1, text::NAME)?,
+                executable: text::optional(row, 2, text::PATH)?.map(ToOwned::to_owned),
+                command_line: text::words(row, 3)?,
                 uid: row.get(4)?,
                 start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
-                container: cgroup.as_deref().and_then(container),
-                cgroup,
+                container: cgroup.and_then(container),
+                cgroup: cgroup.map(ToOwned::to_owned),
             })
         })
         .optional()
 }
 
-/// What an event has beside its row.
-pub(super) fn detail(connection: &Connection, event: i64) -> Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT value FROM details WHERE event = ?")?
-        .query_row([event], |row| row.get(0))
-        .optional()
+/// The number that an event has beside its row.
+pub(super) fn detail<T: std::str::FromStr>(
+    connection: &Connection,
+    event: i64,
+) -> Result<Option<T>> {
+    let value = |row: &Row<'_>| Ok(text(row, 0, text::NAME)?.parse().ok());
+    connection.prepare_cached(DETAIL)?.query_row([event], value).optional().map(Option::flatten)
+}
+
+/// The list of numbers that an event has beside its row.
+pub(super) fn detail_list(connection: &Connection, event: i64) -> Result<Option<Vec<u32>>> {
+    let value = |row: &Row<'_>| text::list(row, 0);
+    connection.prepare_cached(DETAIL)?.query_row([event], value).optional()
 }
 
 /// What was lost.
@@ -110,7 +125,7 @@ pub(super) fn loss(
     let found = connection
         .prepare_cached("SELECT count, place, kind FROM losses WHERE event = ?")?
         .query_row([event], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            Ok((row.get::<_, i64>(0)?, text(row, 1, text::NAME)?, text(row, 2, text::NAME)?))
         })
         .optional()?;
     Ok(found.and_then(|(count, place, kind)| {
@@ -128,16 +143,15 @@ pub(super) fn namespaces(
 ) -> Result<Vec<NamespaceSettings>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT netns, names, port_min, port_max, reserved_ports, tw_reuse, tw_reuse_delay_ms \
-         FROM namespaces WHERE {which} ORDER BY id"
+         FROM namespaces WHERE {which} ORDER BY id LIMIT {NAMESPACES}"
     ))?;
     let rows = statement.query_map([of], |row| {
-        let (names, reserved): (String, String) = (row.get(1)?, row.get(4)?);
-        let reserved: Vec<(u16, u16)> = serde_json::from_str(&reserved).unwrap_or_default();
+        let reserved: Vec<(u16, u16)> = text::list(row, 4)?;
         let (min, max): (u16, u16) = (row.get(2)?, row.get(3)?);
         let ranges = reserved.into_iter().filter(|(min, max)| min <= max);
         Ok(NamespaceSettings {
             netns: row.get(0)?,
-            names: serde_json::from_str(&names).unwrap_or_default(),
+            names: text::words(row, 1)?,
             ports: Ports {
                 ephemeral: PortRange { min: min.min(max), max: max.max(min) },
                 reserved: ReservedPorts::new(
@@ -157,9 +171,7 @@ pub(super) fn netns(connection: &Connection, name: &str) -> Result<Option<u32>> 
         connection.prepare("SELECT netns, names FROM namespaces ORDER BY id DESC")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let names: String = row.get(1)?;
-        let names: Vec<String> = serde_json::from_str(&names).unwrap_or_default();
-        if names.iter().any(|known| known == name) {
+        if text::words(row, 1)?.iter().any(|known| known == name) {
             return row.get(0).map(Some);
         }
     }
@@ -171,20 +183,19 @@ pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
     let find = "SELECT host, kernel, version, backend, exact, missing, ephemeral_range, is_sticky, \
                 started_ns, stopped_ns, observed_ns, offset_ns FROM runs WHERE id = ?";
     connection.query_row(find, [id], |row| {
-        let (backend, missing, ranges): (String, String, String) =
-            (row.get(3)?, row.get(5)?, row.get(6)?);
-        let ranges: Vec<(u32, u16, u16)> = serde_json::from_str(&ranges).unwrap_or_default();
+        let backend = text(row, 3, text::NAME)?;
+        let ranges: Vec<(u32, u16, u16)> = text::list(row, 6)?;
         let range = |(netns, min, max)| EphemeralRange { netns, min, max };
         let backend = Backend::ALL.into_iter().find(|known| known.name() == backend);
         Ok(Run {
             id,
             start: Start {
-                host: row.get(0)?,
-                kernel: row.get(1)?,
-                version: row.get::<_, String>(2)?.into(),
+                host: text(row, 0, text::NAME)?,
+                kernel: text(row, 1, text::NAME)?,
+                version: text(row, 2, text::NAME)?.into(),
                 backend: backend.map_or("unknown", Backend::name),
                 exact: row.get(4)?,
-                missing: serde_json::from_str(&missing).unwrap_or_default(),
+                missing: text::words(row, 5)?,
                 ephemeral_range: ranges.into_iter().map(range).collect(),
             },
             is_sticky: row.get(7)?,
@@ -193,7 +204,7 @@ pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
             stopped_ns: row.get(9)?,
             observed: row
                 .get::<_, Option<i64>>(10)?
-                .map(|ns| Duration::from_nanos(ns.cast_unsigned())),
+                .map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0))),
         })
     })
 }

@@ -3,7 +3,6 @@
 
 use std::{
     fs::File,
-    io::Write as _,
     sync::{Arc, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
@@ -20,7 +19,7 @@ use super::{
     retention::Retention,
     schema,
 };
-use crate::event::LossPlace;
+use crate::{event::LossPlace, notice};
 
 /// What is older than this is committed.
 const COMMIT: Duration = Duration::from_millis(300);
@@ -315,7 +314,7 @@ impl Writer {
     /// To who sits at the terminal, whatever the level of the log is.
     fn say(&self, what: &str) {
         let path = self.options.path.display();
-        let _ = writeln!(std::io::stderr(), "port-observer: recording into {path} {what}");
+        notice::say(format_args!("port-observer: recording into {path} {what}"));
     }
 }
 

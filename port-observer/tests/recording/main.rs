@@ -5,6 +5,7 @@
 mod bounds;
 mod damage;
 mod entries;
+mod hostile;
 mod queries;
 mod versions;
 
@@ -164,7 +165,7 @@ fn recorded(path: &Path, count: u64) {
 }
 
 fn read(path: &Path) -> Vec<Item> {
-    let mut reader = Reader::open(path).unwrap();
+    let mut reader = Reader::open_among_others(path).unwrap();
     let (mut all, mut some) = (Vec::new(), Vec::new());
     loop {
         reader.next(&mut some).unwrap();

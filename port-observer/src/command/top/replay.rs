@@ -37,7 +37,8 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
     let feed = Feed::default();
     let recording = Recording { path, lines: &config.live.lines, feed: &feed, span_ns };
     // What was held before is in the first second.
-    let mut playback = Playback::begin(recording, reader, from_ns.max(span_ns.0 + step_ns))?;
+    let mut playback =
+        Playback::begin(recording, reader, from_ns.max(span_ns.0.saturating_add(step_ns)))?;
     let failures = Moments::look_for(path.clone(), config.every);
 
     let mut top = Top::open(config, feed.clone())?;

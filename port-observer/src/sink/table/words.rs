@@ -160,10 +160,10 @@ pub(super) fn start(start: &Start) -> Vec<String> {
     let exact = if start.exact { "every acquire and release is seen" } else { "not exact" };
     let mut lines = vec![format!(
         "port-observer {} on {} (Linux {}), backend {}: {exact}",
-        start.version,
+        escape(&start.version),
         escape(&start.host),
         escape(&start.kernel),
-        start.backend,
+        escape(start.backend),
     )];
     lines.extend(start.missing.iter().map(|missing| format!("  missing: {}", escape(missing))));
     for range in start.ephemeral_range.iter().take(RANGES_SHOWN) {

@@ -89,7 +89,7 @@ impl Activity {
                 self.start = Some(start.clone());
                 self.since = second;
             }
-            Body::Lost { count, .. } => self.lost += count,
+            Body::Lost { count, .. } => self.lost = self.lost.saturating_add(*count),
             Body::Acquire { port, via, requested_port, search_ns, .. } => {
                 self.events.add(second);
                 if let Some(process) = self.process(port, second) {

@@ -61,7 +61,7 @@ impl Failures {
         let count = repeated.saturating_add(1);
         self.total = self.total.saturating_add(count);
         let is_same = |row: &Arc<FailedCall>| {
-            row.time_ns + APART_NS > report.time_ns
+            row.time_ns.saturating_add(APART_NS) > report.time_ns
                 && (row.via, row.errno) == (*via, *errno)
                 && is_alike(&row.port, port)
         };

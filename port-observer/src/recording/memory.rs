@@ -1,0 +1,62 @@
+//! How much memory reading a recording may take. What a file leads to is bounded where it is kept;
+//! this ends reading when all of it together is too much.
+
+use std::{fs::File, os::unix::fs::FileExt as _, sync::OnceLock};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// All that the process may take while it reads, in bytes; 256 MiB is to be enough for what comes
+/// after that too.
+const ALL: u64 = 176 << 20;
+/// The same while what is held at a moment is read, which the ledger then has a second time.
+const WHILE_READING: u64 = 112 << 20;
+
+/// Whether reading has to end.
+pub(super) fn is_used_up() -> bool {
+    resident() > ALL
+}
+
+/// Whether no more of what is held at a moment can be read.
+pub(super) fn is_used_up_by_a_moment() -> bool {
+    resident() > WHILE_READING
+}
+
+/// What of the process is in memory, in bytes.
+fn resident() -> u64 {
+    // Opened once, for a sandbox may forbid it later.
+    static STATM: OnceLock<Option<File>> = OnceLock::new();
+    let statm = STATM.get_or_init(|| File::open("/proc/self/statm").ok());
+    statm.as_ref().and_then(read).unwrap_or_else(peak)
+}
+
+/// The second number of `/proc/self/statm`, which is in pages (`proc_pid_statm`, fs/proc/array.c).
+fn read(statm: &File) -> Option<u64> {
+    let mut text = [0; 128];
+    let length = statm.read_at(&mut text, 0).ok()?;
+    let text = str::from_utf8(text.get(..length)?).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    Some(pages.saturating_mul(page.unsigned_abs()))
+}
+
+/// The most that ever was, where /proc is not there.
+fn peak() -> u64 {
+    let kilobytes = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
+    u64::try_from(kilobytes).unwrap_or(0).saturating_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_measured_while_it_is_used() {
+        let before = resident();
+        assert!((1 << 20..1 << 32).contains(&before), "{before}");
+        let some = vec![1_u8; 32 << 20];
+        assert!(resident() > before + (16 << 20), "{} {before}", resident());
+        assert_eq!(some.last(), Some(&1));
+        assert!(peak() > before);
+    }
+}
