@@ -79,14 +79,16 @@ pub(super) fn process(connection: &Connection, id: i64) -> Result<Option<Process
             Ok(Process {
                 pid: row.get(0)?,
                 name: row.get(1)?,
-                executable: row.get(2)?,
+                executable: row.get::<_, Option<String>>(2)?.map(Into::into),
                 command_line: command_line
-                    .and_then(|words| serde_json::from_str(&words).ok())
-                    .unwrap_or_default(),
+                    .and_then(|words| serde_json::from_str::<Vec<String>>(&words).ok())
+                    .unwrap_or_default()
+                    .into(),
                 uid: row.get(4)?,
                 start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
-                container: cgroup.as_deref().and_then(container),
-                cgroup,
+                container: cgroup.as_deref().and_then(container).map(Into::into),
+                cgroup: cgroup.map(Into::into),
+                ..Process::default()
             })
         })
         .optional()
