@@ -255,6 +255,7 @@ impl Inserter {
             row.search_ns.map(signed),
             row.other_socket.map(signed),
             row.flags,
+            (row.repeated > 0).then(|| signed(row.repeated)),
         ])?;
         Ok(())
     }
@@ -268,8 +269,8 @@ impl<'c> Insert<'c> {
     pub fn prepare(connection: &'c Connection) -> Result<Self> {
         let insert = "INSERT INTO events (id, time_ns, type, socket, path, local_port, remote_port, \
                       process, thread, via, requested_port, errno, reason, old_state, state, \
-                      search_ns, other_socket, flags) \
-                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                      search_ns, other_socket, flags, repeated) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         Ok(Self(connection.prepare_cached(insert)?))
     }
 }

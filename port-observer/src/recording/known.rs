@@ -98,7 +98,7 @@ impl Known {
         connection
             .prepare_cached(
                 "INSERT INTO processes (id, pid, name, executable, command_line, uid, \
-                 start_time_ns, cgroup) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                 start_time_ns, cgroup, cut) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
@@ -109,6 +109,8 @@ impl Known {
                 process.uid,
                 signed(process.start_time_ns),
                 cgroup,
+                // No text of a process is cut.
+                None::<u8>,
             ])?;
         self.processes.insert(key, (Arc::clone(process), id), process.bytes());
         Ok((Some(id), Some(*tid)))

@@ -15,6 +15,7 @@ mod retention;
 mod row;
 mod rows;
 pub mod schema;
+mod sqlite;
 mod tables;
 mod writer;
 

@@ -3,12 +3,13 @@
 use std::{collections::VecDeque, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::{
     entry::{Entry, Input},
     rows::Rows,
     schema::{self, Identity},
+    sqlite,
 };
 use crate::{event::LossPlace, ledger::Checkpoint, report::Start};
 
@@ -107,14 +108,15 @@ impl Reader {
         let (connection, identity) =
             connect(path).with_context(|| format!("can't read the recording {shown}"))?;
         let mut damage = None;
-        match identity {
-            Identity::Recording(schema::VERSION) => {}
+        let version = match identity {
+            Identity::Recording(version @ 1..=schema::VERSION) => version,
             Identity::Recording(version) if version > schema::VERSION => {
                 damage = Some(anyhow!(
                     "{shown} is of a newer port-observer (schema {version}, this one knows {}): \
                      what is new in it was left out; read it with that version",
                     schema::VERSION
                 ));
+                version
             }
             Identity::Recording(version) => {
                 bail!("can't read {shown}: no program has written schema {version}")
@@ -123,10 +125,10 @@ impl Reader {
             Identity::Foreign => {
                 bail!("can't read {shown}: it is a database of another program, not a recording")
             }
-        }
+        };
         let segments = segments(&connection)
             .with_context(|| format!("can't read the recording {shown}: it is damaged"))?;
-        let rows = Rows::default();
+        let rows = Rows::of(version);
         Ok(Self { connection, rows, segments, current: None, damage, has_gap: false })
     }
 
@@ -174,9 +176,7 @@ impl Reader {
     /// # Errors
     /// When there was none.
     pub fn netns(&self, name: &str) -> Result<u32> {
-        let named = "SELECT netns FROM namespaces, json_each(names) WHERE json_each.value = ? \
-                     ORDER BY namespaces.id DESC LIMIT 1";
-        let found = self.connection.query_row(named, [name], |row| row.get(0)).optional();
+        let found = super::tables::netns(&self.connection, name);
         found.ok().flatten().with_context(|| {
             format!(
                 "the recording knows no network namespace of the name {name:?}; name its inode \
@@ -331,6 +331,7 @@ pub(super) fn boot_ns(wall_ns: i64, offset_ns: i64) -> u64 {
 
 /// Opens it for reading, and sees what it is.
 pub(super) fn connect(path: &Path) -> Result<(Connection, Identity)> {
+    sqlite::check_version()?;
     let metadata = path.metadata().context("can't look at it")?;
     if !metadata.is_file() {
         bail!("it is not a file");

@@ -114,6 +114,8 @@ pub struct Row {
     pub device: u32,
     /// See [`flags`].
     pub flags: u16,
+    /// How many more equal calls it stands for; 0: it is of one call.
+    pub repeated: u64,
 }
 
 /// A process and thread, compared by what they are.
@@ -143,6 +145,7 @@ impl Row {
             other_socket: None,
             device: 0,
             flags: 0,
+            repeated: 0,
         }
     }
 

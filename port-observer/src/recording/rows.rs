@@ -23,8 +23,9 @@ use crate::{
 const REMEMBERED: usize = 65_536;
 
 /// Reads rows.
-#[derive(Default)]
 pub struct Rows {
+    /// Of the schema that they are read by.
+    version: i32,
     paths: HashMap<i64, Option<Path>>,
     processes: HashMap<i64, Option<Arc<Process>>>,
     /// Realtime less boottime.
@@ -51,9 +52,15 @@ struct Raw {
     search_ns: Option<i64>,
     other_socket: Option<i64>,
     flags: Option<u16>,
+    repeated: Option<i64>,
 }
 
 impl Rows {
+    /// Of a recording of this version, or of a newer one.
+    pub fn of(version: i32) -> Self {
+        Self { version, paths: HashMap::new(), processes: HashMap::new(), offset_ns: 0 }
+    }
+
     /// A segment begins.
     pub fn begin(&mut self, offset_ns: i64) {
         self.offset_ns = offset_ns;
@@ -72,11 +79,12 @@ impl Rows {
         limit: usize,
         mut each: impl FnMut(i64, Option<Entry>),
     ) -> Result<()> {
-        let mut statement = connection.prepare_cached(
+        let repeated = if self.version >= 2 { "repeated" } else { "NULL" };
+        let mut statement = connection.prepare_cached(&format!(
             "SELECT id, time_ns, type, socket, path, local_port, remote_port, process, thread, via, \
-             requested_port, errno, reason, old_state, state, search_ns, other_socket, flags \
-             FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-        )?;
+             requested_port, errno, reason, old_state, state, search_ns, other_socket, flags, \
+             {repeated} FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        ))?;
         let mut rows = statement.query(params![range.start, range.end, limit.cast_signed()])?;
         while let Some(row) = rows.next()? {
             let raw = Raw {
@@ -98,6 +106,7 @@ impl Rows {
                 search_ns: row.get(15)?,
                 other_socket: row.get(16)?,
                 flags: row.get(17)?,
+                repeated: row.get(18)?,
             };
             let entry = self.entry(connection, &raw)?;
             each(raw.id, entry);
@@ -157,6 +166,7 @@ impl Rows {
             other_socket: raw.other_socket.map(i64::cast_unsigned),
             device: path.device,
             flags: raw.flags.unwrap_or(0),
+            repeated: raw.repeated.and_then(|more| u64::try_from(more).ok()).unwrap_or(0),
         }))
     }
 
@@ -180,7 +190,7 @@ impl Rows {
         let process = match self.processes.get(&id) {
             Some(known) => known.clone(),
             None => {
-                let found = tables::process(connection, id)?.map(Arc::new);
+                let found = tables::process(connection, self.version, id)?.map(Arc::new);
                 remember(&mut self.processes, id, found.clone());
                 found
             }

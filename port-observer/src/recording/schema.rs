@@ -3,14 +3,26 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::sqlite;
 
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
-/// The version of the schema that this program writes.
-pub const VERSION: i32 = 1;
+/// The version of the schema that this program writes. It reads those before it too.
+pub const VERSION: i32 = 2;
 
-const SCHEMA: &str = include_str!("schema.sql");
+/// The tables of version 1. A new recording is made as one of version 1 and brought to the present
+/// one, so that it has the same schema as an old one that was.
+const TABLES: &str = include_str!("schema/tables.sql");
+/// What each version after the first has more than the one before it.
+const MIGRATIONS: [&str; VERSION as usize - 1] = [
+    // `repeated`: how many more equal calls an event stands for. `cut`: which texts are only beginnings.
+    "ALTER TABLE events ADD COLUMN repeated INTEGER; \
+     ALTER TABLE processes ADD COLUMN cut INTEGER;",
+];
+/// What is there for who queries a recording. The program reads none of them.
+const VIEWS: &str = include_str!("schema/views.sql");
 
 /// What a file says that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +56,7 @@ pub fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
 /// # Errors
 /// When it can't be made, is not a recording, or is of a newer version.
 pub fn open(path: &Path) -> Result<Connection> {
+    sqlite::check_version()?;
     let shown = path.display();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -61,8 +74,13 @@ pub fn open(path: &Path) -> Result<Connection> {
             "can't record into {shown}: it is of a newer port-observer (schema {version}, this one \
              writes {VERSION}); record into another file, or with that version"
         ),
-        Identity::Recording(version) => {
+        Identity::Recording(version) if version < 1 => {
             bail!("can't record into {shown}: no program has written schema {version}")
+        }
+        Identity::Recording(version) => {
+            migrate(&mut connection, version).with_context(|| {
+                format!("can't bring {shown} from schema {version} to schema {VERSION}")
+            })?;
         }
         Identity::Foreign => bail!(
             "can't record into {shown}: it is a database of another program; record into another \
@@ -77,11 +95,35 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     // Before the first table: what retention frees can then be given back to the file system.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(SCHEMA)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    bring_up(&transaction, 1)?;
     transaction.commit()
+}
+
+/// Brings a recording of an older version to the present one, or leaves it as it was.
+fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    bring_up(&transaction, version)?;
+    transaction.commit()
+}
+
+fn bring_up(connection: &Connection, version: i32) -> rusqlite::Result<()> {
+    // Its views may name what a migration changes.
+    for view in views(connection)? {
+        connection.execute_batch(&format!("DROP VIEW \"{}\"", view.replace('"', "\"\"")))?;
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
+        connection.execute_batch(migration)?;
+    }
+    connection.execute_batch(VIEWS)?;
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+fn views(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let names = "SELECT name FROM sqlite_schema WHERE type = 'view'";
+    connection.prepare(names)?.query_map([], |row| row.get(0))?.collect()
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {

@@ -65,13 +65,14 @@ pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
 }
 
 /// A process.
-pub(super) fn process(connection: &Connection, id: i64) -> Result<Option<Process>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text FROM processes p \
+pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<Option<Process>> {
+    let cut = if version >= 2 { "p.cut" } else { "NULL" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut} FROM processes p \
          LEFT JOIN strings e ON e.id = p.executable \
          LEFT JOIN strings l ON l.id = p.command_line \
-         LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?",
-    )?;
+         LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?"
+    ))?;
     statement
         .query_row([id], |row| {
             let command_line: Option<String> = row.get(3)?;
@@ -146,6 +147,21 @@ pub(super) fn namespaces(
         })
     })?;
     rows.collect()
+}
+
+/// The inode number of the network namespace that had this name, the latest if there were several.
+pub(super) fn netns(connection: &Connection, name: &str) -> Result<Option<u32>> {
+    let mut statement =
+        connection.prepare("SELECT netns, names FROM namespaces ORDER BY id DESC")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let names: String = row.get(1)?;
+        let names: Vec<String> = serde_json::from_str(&names).unwrap_or_default();
+        if names.iter().any(|known| known == name) {
+            return row.get(0).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// How a run began.

@@ -6,6 +6,7 @@ mod bounds;
 mod damage;
 mod entries;
 mod queries;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
