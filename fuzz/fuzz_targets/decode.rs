@@ -31,8 +31,8 @@ impl Who for Told {
     }
 
     fn exec(&mut self, exec: &Exec) {
-        self.0.executable = Some(exec.executable.clone());
-        self.0.command_line = exec.command_line.clone();
+        self.0.executable = Some(exec.executable.as_str().into());
+        self.0.command_line = exec.command_line.clone().into();
     }
 
     fn fork(&mut self, _: &Fork) {}

@@ -43,7 +43,7 @@ impl Traffic {
         let process = |pid| Process {
             pid,
             name: format!("server-{pid}"),
-            executable: Some(format!("/usr/bin/server-{pid}")),
+            executable: Some(format!("/usr/bin/server-{pid}").into()),
             start_time_ns: u64::from(pid),
             ..Process::default()
         };

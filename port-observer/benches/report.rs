@@ -28,7 +28,7 @@ fn host() -> Host {
         process: Process {
             pid: 1_000 + u32::from(number),
             name: format!("server-{number}"),
-            executable: Some(format!("/usr/bin/server-{number}")),
+            executable: Some(format!("/usr/bin/server-{number}").into()),
             start_time_ns: u64::from(number) + 1,
             ..Process::default()
         },

@@ -299,7 +299,9 @@ fn exec(bytes: &[u8]) -> Result<Event, DecodeError> {
         executable: text(executable),
         command_line,
         cgroup_name: text(cgroup_name),
-        truncated: length > ARGUMENTS_BYTES || is_cut(executable) || is_cut(cgroup_name),
+        is_executable_cut: is_cut(executable),
+        is_command_line_cut: length > ARGUMENTS_BYTES,
+        is_cgroup_name_cut: is_cut(cgroup_name),
     })))
 }
 

@@ -1,5 +1,6 @@
 //! port-observer sees every local port taken, kept and given back, straight from the kernel.
 
+pub mod cache;
 pub mod check;
 pub mod cli;
 pub mod command;

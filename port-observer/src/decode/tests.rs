@@ -167,7 +167,7 @@ fn a_place_that_is_full_to_its_last_byte_was_cut() {
     bytes[at..at + EXECUTABLE_BYTES].fill(b'x');
     let Ok(Event::Exec(exec)) = decode(&bytes) else { panic!() };
     assert_eq!(exec.executable.len(), EXECUTABLE_BYTES);
-    assert!(exec.truncated);
+    assert!(exec.is_executable_cut && !exec.is_command_line_cut);
 }
 
 #[test]

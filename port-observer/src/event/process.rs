@@ -28,8 +28,12 @@ pub struct Exec {
     pub command_line: Vec<String>,
     /// The last component of its cgroup's path, empty when unknown.
     pub cgroup_name: String,
-    /// Some of the above was longer than its place.
-    pub truncated: bool,
+    /// The path was longer than its place.
+    pub is_executable_cut: bool,
+    /// argv was longer than its place.
+    pub is_command_line_cut: bool,
+    /// The cgroup's name was longer than its place.
+    pub is_cgroup_name_cut: bool,
 }
 
 /// A process was born.

@@ -10,13 +10,16 @@ fn process() -> Process {
     Process {
         pid: 4242,
         name: "curl".to_owned(),
-        executable: Some("/usr/bin/curl-8".to_owned()),
+        executable: Some("/usr/bin/curl-8".into()),
         uid: Some(1000),
-        container: Some(Container {
-            id: "0123456789abcdef0123".to_owned(),
-            name: Some("web".to_owned()),
-            runtime: "docker",
-        }),
+        container: Some(
+            Container {
+                id: "0123456789abcdef0123".to_owned(),
+                name: Some("web".to_owned()),
+                runtime: "docker",
+            }
+            .into(),
+        ),
         ..Process::default()
     }
 }
@@ -200,7 +203,7 @@ fn a_name_longer_than_the_kernel_keeps_is_compared_with_what_it_keeps() {
     assert!(named("chromium-browser").matches(&acquire_by(Some(cut.clone()))));
     assert!(!named("chromium-brother").matches(&acquire_by(Some(cut.clone()))));
     // The whole name is known from the file, so it decides.
-    let known = Process { executable: Some("/opt/chromium-browsers".to_owned()), ..cut };
+    let known = Process { executable: Some("/opt/chromium-browsers".into()), ..cut };
     assert!(!named("chromium-browser").matches(&acquire_by(Some(known))));
 }
 

@@ -142,7 +142,7 @@ fn timeline(timeline: &Timeline) -> Value {
     let series = |series: &Series| {
         let process = series.process.as_deref();
         let one = process.filter(|_| !series.is_several);
-        let container = process.and_then(|process| process.container.as_ref());
+        let container = process.and_then(|process| process.container.as_deref());
         let fields = [
             ("name", process.map(|process| process.name.clone()).into()),
             ("pid", one.map(|process| process.pid).into()),
@@ -183,14 +183,16 @@ fn several(processes: u32) -> Value {
 
 fn process(process: &Process) -> Value {
     let command_line = &process.command_line;
+    let cut: Vec<&str> = process.cut.fields().collect();
     object([
         ("pid", process.pid.into()),
         ("name", process.name.clone().into()),
-        ("executable", process.executable.clone().into()),
-        ("command_line", (!command_line.is_empty()).then(|| command_line.clone()).into()),
+        ("executable", process.executable.as_deref().into()),
+        ("command_line", (!command_line.is_empty()).then(|| command_line.to_vec()).into()),
         ("uid", process.uid.into()),
-        ("cgroup", process.cgroup.clone().into()),
-        ("container", process.container.as_ref().map(container).into()),
+        ("cgroup", process.cgroup.as_deref().into()),
+        ("container", process.container.as_deref().map(container).into()),
+        ("truncated", (!cut.is_empty()).then_some(cut).into()),
     ])
 }
 

@@ -5,6 +5,7 @@ pub mod btf;
 pub mod cgroup;
 pub mod clock;
 pub mod diag;
+pub mod mounts;
 pub mod netns;
 pub mod symbols;
 pub mod sysctl;

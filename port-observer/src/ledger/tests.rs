@@ -322,7 +322,9 @@ fn programs_and_births_are_passed_on() {
         executable: "/bin/sh".to_owned(),
         command_line: Vec::new(),
         cgroup_name: String::new(),
-        truncated: false,
+        is_executable_cut: false,
+        is_command_line_cut: false,
+        is_cgroup_name_cut: false,
     };
     let fork =
         Fork { child_pid: 9, child_start_time_ns: 0, parent_pid: 1, parent_start_time_ns: 0 };

@@ -1,12 +1,17 @@
 //! Who: a process with everything that was known of it while it lived.
 
+mod bounds;
 mod cgroup;
 pub mod container;
 mod proc_fs;
+mod program;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+pub use bounds::{Cut, Weight};
 pub use proc_fs::{Owners, ProcFs};
 pub use table::ProcessTable;
 
@@ -18,18 +23,42 @@ pub struct Process {
     /// Its name (`comm`).
     pub name: String,
     /// The path of its executable, if known.
-    pub executable: Option<String>,
-    /// argv, empty when unknown.
-    pub command_line: Vec<String>,
+    pub executable: Option<Arc<str>>,
+    /// argv, empty when unknown; at most its first 64 arguments, and 4 KiB of them.
+    pub command_line: Arc<[String]>,
     /// The real user id, if known.
     pub uid: Option<u32>,
     /// When it started, nanoseconds since boot (`CLOCK_BOOTTIME`).
     pub start_time_ns: u64,
     /// The path of its cgroup from the hierarchy's root; without a leading slash, its last component
     /// alone, which is all that is known of a process that was gone at once.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Arc<str>>,
     /// The container that the cgroup shows, if any.
-    pub container: Option<Container>,
+    pub container: Option<Arc<Container>>,
+    /// Which of the above are only the beginning of longer values.
+    pub cut: Cut,
+    /// Counts the above while anybody keeps them.
+    pub weight: Weight,
+}
+
+impl Process {
+    /// About how much memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let words = self.command_line.iter().map(|word| word.len() + size_of::<String>());
+        size_of::<Self>()
+            + self.name.len()
+            + length(&self.executable)
+            + length(&self.cgroup)
+            + words.sum::<usize>()
+            + self.container.as_ref().map_or(0, |container| container.bytes())
+    }
+}
+
+impl Container {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.id.len() + self.name.as_ref().map_or(0, String::len)
+    }
 }
 
 /// A container, read off a cgroup's path.

@@ -8,6 +8,7 @@ use std::thread;
 
 use nix::fcntl::readlinkat;
 
+use super::bounds::{Arguments, COMMAND_LINE_BYTES};
 use super::cgroup::most_telling;
 use crate::event::Task;
 
@@ -18,6 +19,13 @@ const PROCESSES_EACH: usize = 64;
 
 /// `/proc/PID/stat` counts in clock ticks of USER_HZ, 100 on every architecture that matters here.
 const TICK_NS: u64 = 10_000_000;
+
+/// How much is read of `/proc/PID/stat`, and of `/proc/PID/status`, where the groups, of which there
+/// can be 65,536, follow the user ids.
+const STATUS_BYTES: usize = 4096;
+/// How much is read of `/proc/PID/cgroup`: a path of at most 4,096 bytes for each hierarchy, of which
+/// there are at most 16 (`cgroup1_parse_param`, kernel/cgroup/cgroup-v1.c).
+const CGROUP_BYTES: usize = 64 << 10;
 
 /// A start time in nanoseconds of `CLOCK_BOOTTIME` as `/proc/PID/stat` has it: cut to ticks
 /// (`nsec_to_clock_t`).
@@ -157,7 +165,7 @@ impl ProcFs {
     }
 
     pub(super) fn stat(&self, pid: u32) -> Option<Stat> {
-        parse_stat(&self.read(pid, "stat")?)
+        parse_stat(&self.read(pid, "stat", STATUS_BYTES)?)
     }
 
     pub(super) fn executable(&self, pid: u32) -> Option<String> {
@@ -165,33 +173,40 @@ impl ProcFs {
         Some(path.strip_suffix(" (deleted)").map_or(path.clone(), str::to_owned))
     }
 
-    pub(super) fn command_line(&self, pid: u32) -> Vec<String> {
-        let bytes = read(&self.path(pid, "cmdline")).unwrap_or_default();
-        let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-        if text.is_empty() {
-            return Vec::new();
-        }
-        text.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+    /// As much of it as is kept. Only that is read: a process can have its command line anywhere in
+    /// its memory (`PR_SET_MM_MAP`, prctl(2)), and of any size.
+    pub(super) fn command_line(&self, pid: u32) -> Arguments {
+        let read = read(&self.path(pid, "cmdline"), COMMAND_LINE_BYTES);
+        read.map_or_else(
+            |_| Arguments::default(),
+            |read| Arguments::parse(&read.bytes, read.is_cut),
+        )
     }
 
     /// The real user id.
     pub(super) fn uid(&self, pid: u32) -> Option<u32> {
-        let status = self.read(pid, "status")?;
+        let status = self.read(pid, "status", STATUS_BYTES)?;
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         line.split_ascii_whitespace().next()?.parse().ok()
     }
 
     pub(super) fn cgroup(&self, pid: u32) -> Option<String> {
-        most_telling(&self.read(pid, "cgroup")?).map(str::to_owned)
+        most_telling(&self.read(pid, "cgroup", CGROUP_BYTES)?).map(str::to_owned)
     }
 
-    /// The text of `/proc/self/mountinfo`, empty when it can't be read.
-    pub(super) fn mountinfo(&self) -> String {
-        fs::read_to_string(self.root.join("self/mountinfo")).unwrap_or_default()
+    /// Where the mounts of the own namespace are listed.
+    pub(super) fn mountinfo(&self) -> PathBuf {
+        self.root.join("self/mountinfo")
     }
 
-    fn read(&self, pid: u32, file: &str) -> Option<String> {
-        Some(String::from_utf8_lossy(&read(&self.path(pid, file)).ok()?).into_owned())
+    /// The beginning of a file: the lines that fit.
+    fn read(&self, pid: u32, file: &str, limit: usize) -> Option<String> {
+        let Beginning { mut bytes, is_cut } = read(&self.path(pid, file), limit).ok()?;
+        if is_cut {
+            let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            bytes.truncate(end);
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn path(&self, pid: u32, file: &str) -> PathBuf {
@@ -199,25 +214,34 @@ impl ProcFs {
     }
 }
 
-/// As `fs::read`, which asks for a size that files of /proc do not have and then begins with small
-/// reads.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// What was read of a file.
+struct Beginning {
+    bytes: Vec<u8>,
+    /// There is more.
+    is_cut: bool,
+}
+
+/// At most `limit` bytes. As `fs::read` otherwise, which asks for a size that files of /proc do not
+/// have and then begins with small reads.
+fn read(path: &Path, limit: usize) -> io::Result<Beginning> {
     let mut file = fs::File::open(path)?;
-    let mut bytes = vec![0; 4096];
+    // One byte more shows that there is more.
+    let most = limit + 1;
+    let mut bytes = vec![0; most.min(4096 + 1)];
     let mut length = 0;
-    loop {
+    while length < most {
+        if length == bytes.len() {
+            bytes.resize((length * 2).min(most), 0);
+        }
         match file.read(&mut bytes[length..]) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if length == bytes.len() {
-            bytes.resize(length * 2, 0);
-        }
     }
-    bytes.truncate(length);
-    Ok(bytes)
+    bytes.truncate(length.min(limit));
+    Ok(Beginning { bytes, is_cut: length > limit })
 }
 
 /// `socket:[4242]`
@@ -267,7 +291,7 @@ mod tests {
         assert!(
             proc_fs.is(pid, task.start_time_ns) && !proc_fs.is(pid, task.start_time_ns + TICK_NS)
         );
-        assert_eq!(proc_fs.command_line(pid), std::env::args().collect::<Vec<_>>());
+        assert_eq!(proc_fs.command_line(pid).words, std::env::args().collect::<Vec<_>>());
         assert_eq!(
             proc_fs.executable(pid),
             std::env::current_exe().unwrap().to_str().map(str::to_owned)

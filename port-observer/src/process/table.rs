@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::cgroup::Cgroups;
-use super::container::container;
+use super::Process;
+use super::bounds::{Cut, Total, Weight};
+use super::cgroup::{Cgroups, Place};
 use super::proc_fs::{ProcFs, same_start, ticks};
-use super::{Container, Process};
+use super::program::{Knowledge, Program};
 use crate::event::{Exec, Fork, Task};
 
 /// How many processes may be added before those that are gone are looked for and dropped.
 const SWEEP_EVERY: usize = 16_384;
+/// The same while there is little room for their texts.
+const SWEEP_WHEN_SHORT: usize = 1_024;
 
 /// Who each (process id, start time) is. Fed with [`Exec`] and [`Fork`] events in their order, and
 /// asked with the [`Task`] of a call. What the kernel's side kept comes first; `/proc/PID` completes
@@ -24,8 +27,10 @@ pub struct ProcessTable {
     entries: HashMap<(u32, u64), Entry>,
     /// Counts sweeps. An entry that was used since the last one stays.
     generation: u32,
-    /// Sweep when there are as many entries.
-    sweep_at: usize,
+    /// How many entries the last sweep left.
+    swept: usize,
+    /// How much text is kept of processes.
+    total: Total,
     /// Counts losses of events. What is known from before a loss may be outdated.
     epoch: u32,
 }
@@ -40,29 +45,6 @@ struct Entry {
     resolved: Option<Resolved>,
     generation: u32,
     epoch: u32,
-}
-
-/// What a process runs, from one exec to the next.
-#[derive(Debug, Default)]
-struct Program {
-    /// The thread group leader's name.
-    name: Option<String>,
-    executable: Option<String>,
-    command_line: Vec<String>,
-    /// Its cgroup's path, or the last component of it.
-    cgroup: Option<String>,
-    knowledge: Knowledge,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Knowledge {
-    /// Nothing: it was running before observing began, or its exec was lost.
-    #[default]
-    Nothing,
-    /// The kernel's copy, cut off, or with a path that is not absolute.
-    Partial,
-    /// All there is to know.
-    Full,
 }
 
 #[derive(Debug)]
@@ -81,13 +63,18 @@ impl Default for ProcessTable {
 impl ProcessTable {
     /// An empty table over a /proc.
     pub fn new(proc_fs: ProcFs) -> Self {
-        let cgroups = Cgroups::new(&proc_fs.mountinfo());
+        Self::with_total(proc_fs, Total::default())
+    }
+
+    pub(super) fn with_total(proc_fs: ProcFs, total: Total) -> Self {
+        let cgroups = Cgroups::new(&proc_fs.mountinfo(), total.clone());
         Self {
             proc_fs,
             cgroups,
             entries: HashMap::default(),
             generation: 0,
-            sweep_at: SWEEP_EVERY,
+            swept: 0,
+            total,
             epoch: 0,
         }
     }
@@ -104,16 +91,13 @@ impl ProcessTable {
 
     /// A process began a program. What was resolved before keeps the earlier one.
     pub fn exec(&mut self, exec: &Exec) {
-        let absolute = exec.executable.starts_with('/');
-        let full = absolute && !exec.truncated && !exec.command_line.is_empty();
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let program = Program {
-            name: text(&exec.task.name),
-            executable: text(&exec.executable),
-            command_line: exec.command_line.clone(),
-            cgroup: text(&exec.cgroup_name),
-            knowledge: if full { Knowledge::Full } else { Knowledge::Partial },
+        let by_id = self.cgroups.by_id_at_once(exec.task.cgroup_id);
+        let by_id = by_id.filter(|place| place.says_something());
+        let by_name = || match exec.cgroup_name.as_str() {
+            "" => None,
+            name => Some(self.cgroups.at(name, exec.is_cgroup_name_cut)),
         };
+        let program = Program::of_exec(exec, by_id.or_else(by_name), &self.total);
         self.insert(exec.task.pid, exec.task.start_time_ns, Arc::new(program));
     }
 
@@ -186,16 +170,21 @@ impl ProcessTable {
         let start_time_ns =
             entry.map_or(task.start_time_ns, |entry| entry.start_time_ns.max(task.start_time_ns));
         let program = self.complete(task, known, current);
-        let (cgroup, container) = self.cgroup(task, &program);
+        let place = self.place(task, &program);
         let process = Arc::new(Process {
             pid: task.pid,
             name: program.name.clone().unwrap_or_else(|| task.name.clone()),
             executable: program.executable.clone(),
-            command_line: program.command_line.clone(),
+            command_line: Arc::clone(&program.command_line),
             uid: Some(task.uid),
             start_time_ns,
-            cgroup,
-            container,
+            cgroup: place.as_ref().map(|place| Arc::clone(&place.path)).filter(|p| !p.is_empty()),
+            container: place.as_ref().and_then(|place| place.container.clone()),
+            cut: Cut { cgroup: place.as_ref().is_some_and(|place| place.is_cut), ..program.cut },
+            weight: Weight {
+                program: program.weight.clone(),
+                place: place.map(|place| Arc::clone(&place.weight)),
+            },
         });
         self.insert(task.pid, start_time_ns, program);
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -210,7 +199,7 @@ impl ProcessTable {
 
     /// Fills in from /proc what the kernel's side could not keep, if the process lives and still runs
     /// the same program.
-    fn complete(&self, task: &Task, known: Arc<Program>, current: bool) -> Arc<Program> {
+    fn complete(&mut self, task: &Task, known: Arc<Program>, current: bool) -> Arc<Program> {
         let needed = match known.knowledge {
             Knowledge::Nothing | Knowledge::Partial => true,
             Knowledge::Full => !current,
@@ -230,34 +219,29 @@ impl ProcessTable {
         if known.knowledge == Knowledge::Nothing || !current {
             return Arc::new(read);
         }
-        if !continues(&known.command_line, &read.command_line) {
-            // It has begun another program since, whose event is yet to come, or has overwritten
-            // its command line.
-            return known;
-        }
-        Arc::new(Program {
-            name: known.name.clone(),
-            executable: merge(known.executable.as_deref(), read.executable),
-            command_line: read.command_line,
-            cgroup: known.cgroup.clone(),
-            knowledge: Knowledge::Full,
-        })
+        // None: it has begun another program since, whose event is yet to come, or has overwritten its
+        // command line.
+        known.completed(read, &self.total).map_or(known, Arc::new)
     }
 
-    /// The best that is known of the cgroup: its path by its id, or as /proc shows it, or what was
-    /// kept of it. On hosts with cgroup v1, the unified hierarchy may say nothing.
-    fn cgroup(&mut self, task: &Task, program: &Program) -> (Option<String>, Option<Container>) {
-        let by_id = self.cgroups.path(task.cgroup_id).map(str::to_owned);
-        let says = |path: &Option<String>| path.as_deref().is_some_and(|path| path != "/");
-        let path = if says(&by_id) && !self.cgroups.has_v1 {
-            by_id
-        } else {
-            let alive = self.proc_fs.is(task.pid, task.start_time_ns);
-            let read = alive.then(|| self.proc_fs.cgroup(task.pid)).flatten();
-            [read, program.cgroup.clone()].into_iter().find(says).flatten().or(by_id)
-        };
-        let container = path.as_deref().and_then(container);
-        (path, container)
+    /// The best that is known of the cgroup: by its id, or as /proc shows it, or what was kept of it. On
+    /// hosts with cgroup v1, the unified hierarchy may say nothing.
+    fn place(&mut self, task: &Task, program: &Program) -> Option<Arc<Place>> {
+        let by_id = self.cgroups.by_id(task.cgroup_id);
+        let says =
+            |place: &Option<Arc<Place>>| place.as_ref().is_some_and(|place| place.says_something());
+        if says(&by_id) && !self.cgroups.has_v1 {
+            return by_id;
+        }
+        let is_alive = self.proc_fs.is(task.pid, task.start_time_ns);
+        let read = is_alive.then(|| self.read_place(task.pid)).flatten();
+        let known = [read, by_id.clone(), program.cgroup.clone()];
+        known.into_iter().find(says).flatten().or(by_id)
+    }
+
+    fn read_place(&mut self, pid: u32) -> Option<Arc<Place>> {
+        let path = self.proc_fs.cgroup(pid)?;
+        Some(self.cgroups.at(&path, false))
     }
 
     /// Reads a running process into the table, unless it is there with something known.
@@ -276,21 +260,19 @@ impl ProcessTable {
         Some(program)
     }
 
-    fn read(&self, pid: u32, name: String) -> Program {
-        Program {
-            name: Some(name),
-            executable: self.proc_fs.executable(pid),
-            command_line: self.proc_fs.command_line(pid),
-            cgroup: self.proc_fs.cgroup(pid),
-            knowledge: Knowledge::Full,
-        }
+    fn read(&mut self, pid: u32, name: String) -> Program {
+        let executable = self.proc_fs.executable(pid);
+        let arguments = self.proc_fs.command_line(pid);
+        let place = self.read_place(pid);
+        Program::read(name, executable, arguments, place, &self.total)
     }
 
     fn insert(&mut self, pid: u32, start_time_ns: u64, program: Arc<Program>) {
         let (generation, epoch) = (self.generation, self.epoch);
         let entry = Entry { start_time_ns, program, resolved: None, generation, epoch };
         self.entries.insert((pid, ticks(start_time_ns)), entry);
-        if self.entries.len() >= self.sweep_at {
+        let every = if self.total.is_short() { SWEEP_WHEN_SHORT } else { SWEEP_EVERY };
+        if self.entries.len() >= self.swept + every {
             self.sweep();
         }
     }
@@ -310,29 +292,11 @@ impl ProcessTable {
             alive || entry.generation == generation
         });
         self.generation = generation.wrapping_add(1);
-        self.sweep_at = self.entries.len() + SWEEP_EVERY;
+        self.swept = self.entries.len();
     }
 
     #[cfg(test)]
     pub(super) fn sweep_now(&mut self) {
         self.sweep();
-    }
-}
-
-/// Whether a command line can be the whole of one that was kept cut off: as text, one begins with
-/// the other.
-fn continues(kept: &[String], whole: &[String]) -> bool {
-    whole.join("\0").starts_with(&kept.join("\0"))
-}
-
-/// The executable's path: the one given to execve() if it is absolute and whole (of a script it is
-/// the script, where /proc has the interpreter), else that of /proc.
-fn merge(kept: Option<&str>, read: Option<String>) -> Option<String> {
-    match (kept, read) {
-        (Some(kept), Some(read)) if kept.starts_with('/') && !read.starts_with(kept) => {
-            Some(kept.to_owned())
-        }
-        (kept, None) => kept.map(str::to_owned),
-        (_, read) => read,
     }
 }

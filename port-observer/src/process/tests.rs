@@ -1,5 +1,7 @@
 //! The rules of the table, on a /proc made of plain files.
 
+mod limits;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -89,7 +91,9 @@ fn exec(pid: u32, start: u64, executable: &str, arguments: &[&str], truncated: b
         executable: executable.into(),
         command_line: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         cgroup_name: String::new(),
-        truncated,
+        is_executable_cut: false,
+        is_command_line_cut: truncated,
+        is_cgroup_name_cut: false,
     }
 }
 
@@ -109,7 +113,7 @@ fn a_process_that_ran_before_is_read_from_proc() {
     let process = fake.table().resolve(&task(10, 500));
     assert_eq!((process.pid, process.name.as_str()), (10, "nginx"));
     assert_eq!(process.executable.as_deref(), Some("/usr/bin/nginx"));
-    assert_eq!(process.command_line, ["nginx", "-g", ""]);
+    assert_eq!(*process.command_line, ["nginx", "-g", ""]);
     assert_eq!(process.start_time_ns, 5_000_000_123);
     assert_eq!(process.uid, Some(1000));
     assert_eq!(process.cgroup.as_deref(), Some(DOCKER));
@@ -165,7 +169,7 @@ fn an_exec_is_taken_from_the_kernel_without_reading_proc() {
     let process = table.resolve(&task(10, 500));
     assert_eq!(process.executable.as_deref(), Some("/bin/sooner"));
     assert_eq!(process.name, "sooner");
-    assert_eq!(process.command_line, ["sooner", "-x"]);
+    assert_eq!(*process.command_line, ["sooner", "-x"]);
     assert_eq!(process.container.as_ref().unwrap().id, "0123456789ab");
 }
 
@@ -181,10 +185,10 @@ fn a_cut_command_line_and_a_relative_path_are_completed_while_it_lives() {
     fake.end(11);
     let whole = table.resolve(&task(10, 500));
     assert_eq!(whole.executable.as_deref(), Some("/srv/app/server"));
-    assert_eq!(whole.command_line, ["./server", "--long-option"]);
+    assert_eq!(*whole.command_line, ["./server", "--long-option"]);
     let cut = table.resolve(&task(11, 500));
     assert_eq!(cut.executable.as_deref(), Some("./server"));
-    assert_eq!(cut.command_line, ["./server", "--lo"]);
+    assert_eq!(*cut.command_line, ["./server", "--lo"]);
 }
 
 #[test]
@@ -195,7 +199,7 @@ fn a_cut_command_line_is_not_completed_from_another_program() {
     table.exec(&exec(10, 500, "server", &["server", "--lo"], true));
     let process = table.resolve(&task(10, 500));
     assert_eq!(process.executable.as_deref(), Some("server"));
-    assert_eq!(process.command_line, ["server", "--lo"]);
+    assert_eq!(*process.command_line, ["server", "--lo"]);
 }
 
 #[test]
@@ -320,7 +324,7 @@ fn this_machine_is_seeded_and_this_process_found() {
     println!("{count} processes in {:?}", before.elapsed());
     assert!(count > 0);
     let process = table.from_proc(std::process::id()).unwrap();
-    assert_eq!(process.command_line, std::env::args().collect::<Vec<_>>());
+    assert_eq!(*process.command_line, *std::env::args().collect::<Vec<_>>());
     assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
     assert!(process.start_time_ns > 0);
 }

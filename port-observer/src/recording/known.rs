@@ -1,25 +1,23 @@
 //! What is written once in a segment, and referred to: addresses, processes, strings.
 
-use std::{hash::Hash, sync::Arc};
+use std::sync::Arc;
 
-use foldhash::HashMap;
 use rusqlite::{Connection, Result, params};
 
 use super::{numbers::signed, path::Path};
-use crate::{event::Flow, process::Process, report::Caller};
+use crate::{cache::Cache, event::Flow, process::Process, report::Caller};
 
-/// How many different values of a table are remembered at a time.
-const REMEMBERED: usize = 65_536;
+/// How many bytes of the values of each table are remembered. What was forgotten is written again.
+const REMEMBERED_BYTES: usize = 8 << 20;
 
 /// What is in the tables that others refer to. Begun anew with each segment, so that what an old
 /// segment alone has can go with it.
-#[derive(Default)]
 pub struct Known {
     /// What comes next.
     pub next: Next,
-    strings: HashMap<String, i64>,
-    processes: HashMap<(u32, u64), (Arc<Process>, i64)>,
-    paths: HashMap<Path, i64>,
+    strings: Cache<Arc<str>, i64>,
+    processes: Cache<(u32, u64), (Arc<Process>, i64)>,
+    paths: Cache<Path, i64>,
 }
 
 /// The numbers that the next rows have.
@@ -33,10 +31,21 @@ pub struct Next {
     pub string: i64,
 }
 
+impl Default for Known {
+    fn default() -> Self {
+        Self::from(Next::default())
+    }
+}
+
 impl Known {
     /// Nothing is known; the next rows have these numbers.
     pub fn from(next: Next) -> Self {
-        Self { next, ..Self::default() }
+        Self {
+            next,
+            strings: Cache::new(REMEMBERED_BYTES),
+            processes: Cache::new(REMEMBERED_BYTES),
+            paths: Cache::new(REMEMBERED_BYTES),
+        }
     }
 
     /// The number of a path, which is written if it is new.
@@ -60,7 +69,7 @@ impl Known {
                 path.remote.map(|address| address.to_string()),
                 device,
             ])?;
-        remember(&mut self.paths, path, id);
+        self.paths.insert(path, id, 0);
         Ok(id)
     }
 
@@ -77,13 +86,13 @@ impl Known {
         {
             return Ok((Some(*id), Some(*tid)));
         }
-        let executable = self.string(connection, process.executable.as_deref())?;
+        let executable = self.string(connection, process.executable.clone())?;
         let command_line = match &process.command_line[..] {
             [] => None,
-            words => Some(serde_json::to_string(words).unwrap_or_default()),
+            words => Some(serde_json::to_string(words).unwrap_or_default().into()),
         };
-        let command_line = self.string(connection, command_line.as_deref())?;
-        let cgroup = self.string(connection, process.cgroup.as_deref())?;
+        let command_line = self.string(connection, command_line)?;
+        let cgroup = self.string(connection, process.cgroup.clone())?;
         let id = self.next.process;
         self.next.process += 1;
         connection
@@ -103,13 +112,13 @@ impl Known {
                 // No text of a process is cut.
                 None::<u8>,
             ])?;
-        remember(&mut self.processes, key, (Arc::clone(process), id));
+        self.processes.insert(key, (Arc::clone(process), id), process.bytes());
         Ok((Some(id), Some(*tid)))
     }
 
-    fn string(&mut self, connection: &Connection, text: Option<&str>) -> Result<Option<i64>> {
+    fn string(&mut self, connection: &Connection, text: Option<Arc<str>>) -> Result<Option<i64>> {
         let Some(text) = text else { return Ok(None) };
-        if let Some(id) = self.strings.get(text) {
+        if let Some(id) = self.strings.get(&text) {
             return Ok(Some(*id));
         }
         let id = self.next.string;
@@ -117,14 +126,8 @@ impl Known {
         connection
             .prepare_cached("INSERT INTO strings (id, text) VALUES (?, ?)")?
             .execute(params![id, text])?;
-        remember(&mut self.strings, text.to_owned(), id);
+        let bytes = text.len();
+        self.strings.insert(text, id, bytes);
         Ok(Some(id))
     }
-}
-
-fn remember<K: Eq + Hash, V>(known: &mut HashMap<K, V>, key: K, value: V) {
-    if known.len() >= REMEMBERED {
-        known.clear();
-    }
-    known.insert(key, value);
 }

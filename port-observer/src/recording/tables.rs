@@ -90,12 +90,13 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
             Ok(Process {
                 pid: row.get(0)?,
                 name: text(row, 1, text::NAME)?,
-                executable: text::optional(row, 2, text::PATH)?.map(ToOwned::to_owned),
-                command_line: text::words(row, 3)?,
+                executable: text::optional(row, 2, text::PATH)?.map(Into::into),
+                command_line: text::words(row, 3)?.into(),
                 uid: row.get(4)?,
                 start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
-                container: cgroup.and_then(container),
-                cgroup: cgroup.map(ToOwned::to_owned),
+                container: cgroup.and_then(container).map(Into::into),
+                cgroup: cgroup.map(Into::into),
+                ..Process::default()
             })
         })
         .optional()

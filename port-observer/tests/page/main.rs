@@ -25,8 +25,9 @@ fn client(pid: u32, name: &str, to: u16, [per_second, in_burst]: [f64; 2], keeps
     let process = Process {
         pid,
         name: name.to_owned(),
-        executable: Some(format!("/usr/bin/{name}")),
-        command_line: vec![name.to_owned(), HOSTILE.to_owned(), "\u{202e}\u{2028}]]>".to_owned()],
+        executable: Some(format!("/usr/bin/{name}").into()),
+        command_line: vec![name.to_owned(), HOSTILE.to_owned(), "\u{202e}\u{2028}]]>".to_owned()]
+            .into(),
         start_time_ns: pid.into(),
         ..Process::default()
     };

@@ -92,12 +92,14 @@ fn caller() -> Caller {
     let process = Process {
         pid: 42,
         name: "curl".to_owned(),
-        executable: Some("/usr/bin/curl".to_owned()),
-        command_line: vec!["curl".to_owned(), "https://example.org".to_owned()],
+        executable: Some("/usr/bin/curl".into()),
+        command_line: vec!["curl".to_owned(), "https://example.org".to_owned()].into(),
         uid: Some(1000),
         start_time_ns: SECOND,
-        cgroup: Some("/system.slice/web.service".to_owned()),
-        container: port_observer::process::container::container("/system.slice/web.service"),
+        cgroup: Some("/system.slice/web.service".into()),
+        container: port_observer::process::container::container("/system.slice/web.service")
+            .map(Into::into),
+        ..Process::default()
     };
     Caller { process: Arc::new(process), tid: 43 }
 }

@@ -18,16 +18,20 @@ pub fn curl() -> Process {
     Process {
         pid: 4242,
         name: "curl".to_owned(),
-        executable: Some("/usr/bin/curl".to_owned()),
-        command_line: vec!["curl".to_owned(), "-s".to_owned(), "http://10.0.0.1".to_owned()],
+        executable: Some("/usr/bin/curl".into()),
+        command_line: vec!["curl".to_owned(), "-s".to_owned(), "http://10.0.0.1".to_owned()].into(),
         uid: Some(1000),
         start_time_ns: 9_500_000_000,
-        cgroup: Some("/system.slice/docker-0123.scope".to_owned()),
-        container: Some(Container {
-            id: "0123456789abcdef".repeat(4),
-            name: Some("web".to_owned()),
-            runtime: "docker",
-        }),
+        cgroup: Some("/system.slice/docker-0123.scope".into()),
+        container: Some(
+            Container {
+                id: "0123456789abcdef".repeat(4),
+                name: Some("web".to_owned()),
+                runtime: "docker",
+            }
+            .into(),
+        ),
+        ..Process::default()
     }
 }
 
@@ -156,7 +160,7 @@ pub fn awkward() -> Vec<Report> {
     let contained = |name: &str| {
         let container =
             Container { id: "x".to_owned(), name: Some(name.to_owned()), runtime: "docker" };
-        Process { container: Some(container), ..curl() }
+        Process { container: Some(container.into()), ..curl() }
     };
     let v4 = |process| port("10.0.0.2:40001", Some("10.0.0.1:443"), Some(process));
     let longest = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535";

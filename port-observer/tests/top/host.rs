@@ -36,13 +36,16 @@ impl Who for Names {
             Arc::new(Process {
                 pid: task.pid,
                 name: task.name.clone(),
-                executable: Some(format!("/usr/bin/{}", task.name)),
-                command_line: vec![task.name.clone(), "--serve".to_owned()],
+                executable: Some(format!("/usr/bin/{}", task.name).into()),
+                command_line: vec![task.name.clone(), "--serve".to_owned()].into(),
                 uid: Some(33),
-                container: (task.name == "web").then(|| Container {
-                    id: "0123456789abcdef".repeat(4),
-                    name: Some("shop".to_owned()),
-                    runtime: "docker",
+                container: (task.name == "web").then(|| {
+                    Container {
+                        id: "0123456789abcdef".repeat(4),
+                        name: Some("shop".to_owned()),
+                        runtime: "docker",
+                    }
+                    .into()
                 }),
                 ..Process::default()
             })

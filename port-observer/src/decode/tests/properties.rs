@@ -288,9 +288,10 @@ proptest! {
             time_ns: 0, task, executable, cgroup_name, arguments,
         };
         let Event::Exec(exec) = decode(&record.bytes()).unwrap() else { panic!("not an exec") };
-        let is_full = executable_text.len() == EXECUTABLE_BYTES - 1
-            || cgroup_text.len() == CGROUP_NAME_BYTES - 1;
-        prop_assert_eq!(exec.truncated, is_full || whole.len() > ARGUMENTS_BYTES);
+        let is_full = executable_text.len() == EXECUTABLE_BYTES - 1;
+        prop_assert_eq!(exec.is_executable_cut, is_full);
+        prop_assert_eq!(exec.is_cgroup_name_cut, cgroup_text.len() == CGROUP_NAME_BYTES - 1);
+        prop_assert_eq!(exec.is_command_line_cut, whole.len() > ARGUMENTS_BYTES);
         prop_assert_eq!(exec.task, expected_task);
         prop_assert_eq!(exec.executable, executable_text);
         prop_assert_eq!(exec.cgroup_name, cgroup_text);

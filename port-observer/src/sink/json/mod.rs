@@ -81,12 +81,12 @@ impl<W: Write + Send> Sink for Json<W> {
         let caller = report.body.caller();
         let holders = self.holders(&report.body)?;
         let process = match caller {
-            Some(caller) => Some(&**self.processes.get(&caller.process, caller.tid)?),
+            Some(caller) => Some(self.processes.get(&caller.process, caller.tid)?),
             None => None,
         };
         let time = self.clock.format(report.time_ns);
         self.seq += 1;
-        match Event::new(&report.body, process, &holders) {
+        match Event::new(&report.body, process.as_deref(), &holders) {
             Event::Frequent(event) => {
                 serde_json::to_writer(&mut self.held_back, &Line::new(self.seq, time, event))?;
             }

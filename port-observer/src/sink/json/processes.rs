@@ -4,26 +4,33 @@
 use std::io;
 use std::sync::Arc;
 
-use foldhash::HashMap;
 use serde_json::value::RawValue;
 
 use super::{to_json, types};
+use crate::cache::Cache;
 use crate::process::Process;
 use crate::sink::clock::UtcClock;
 
-/// How many are kept.
-const KEPT: usize = 4096;
+/// How many bytes of them are kept: one has up to 6 for each byte of its command line.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// The objects of a list of holders, in its order; `None` where the process is not known.
 pub(super) type Objects = Vec<Option<Arc<RawValue>>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Processes {
     clock: UtcClock,
     offset_is_set: bool,
     /// By the process's address and the thread, 0: none. Holding the process keeps its address its
     /// own.
-    made: HashMap<(usize, u32), (Arc<Process>, Arc<RawValue>)>,
+    made: Cache<(usize, u32), (Arc<Process>, Arc<RawValue>)>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let made = Cache::new(KEPT_BYTES);
+        Self { clock: UtcClock::default(), offset_is_set: false, made }
+    }
 }
 
 impl Processes {
@@ -44,18 +51,14 @@ impl Processes {
     }
 
     /// The object of a process as one of its threads; 0: as none.
-    pub(super) fn get(&mut self, process: &Arc<Process>, tid: u32) -> io::Result<&Arc<RawValue>> {
+    pub(super) fn get(&mut self, process: &Arc<Process>, tid: u32) -> io::Result<Arc<RawValue>> {
         let key = (Arc::as_ptr(process).addr(), tid);
-        if self.made.len() >= KEPT && !self.made.contains_key(&key) {
-            self.made.clear();
+        if let Some((_, object)) = self.made.get(&key) {
+            return Ok(Arc::clone(object));
         }
-        let (_, object) = match self.made.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let object = object(process, tid, &mut self.clock)?;
-                entry.insert((Arc::clone(process), object))
-            }
-        };
+        let object = object(process, tid, &mut self.clock)?;
+        let bytes = process.bytes() + object.get().len();
+        self.made.insert(key, (Arc::clone(process), Arc::clone(&object)), bytes);
         Ok(object)
     }
 
@@ -64,7 +67,7 @@ impl Processes {
         &mut self,
         processes: impl Iterator<Item = Option<&'a Arc<Process>>>,
     ) -> io::Result<Objects> {
-        processes.map(|process| process.map(|p| self.get(p, 0).cloned()).transpose()).collect()
+        processes.map(|process| process.map(|p| self.get(p, 0)).transpose()).collect()
     }
 }
 
@@ -87,13 +90,13 @@ mod tests {
     #[test]
     fn more_processes_than_are_kept_each_have_their_own_object() {
         let mut processes = Processes::default();
-        for pid in 1..10_000 {
+        for pid in 1..100_000 {
             // Freed at once, so that an address not held would soon be another's.
             let process = process(pid);
-            let object = processes.get(&process, pid).unwrap().get();
-            assert_eq!(object, format!("{{\"pid\":{pid},\"tid\":{pid}}}"));
-            assert!(processes.made.len() <= KEPT);
+            let object = processes.get(&process, pid).unwrap();
+            assert_eq!(object.get(), format!("{{\"pid\":{pid},\"tid\":{pid}}}"));
         }
+        assert!(processes.made.bytes() <= KEPT_BYTES);
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub(super) struct Process<'a> {
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container<'a>>,
+    /// Which of the above are only the beginning of longer values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    truncated: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -168,6 +171,7 @@ impl<'a> Process<'a> {
                 name: container.name.as_deref(),
                 runtime: container.runtime,
             }),
+            truncated: process.cut.fields().collect(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is looked at closely, the help, and the choice of a namespace.
 
+use std::sync::Arc;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -176,12 +178,16 @@ fn about(process: &Process) -> Vec<Text> {
         let name = container.name.as_ref().unwrap_or(&container.id);
         format!("{name} ({})", container.runtime)
     });
+    let cut = process.cut;
+    let whole = |text: &str, is_cut: bool| format!("{text}{}", if is_cut { "…" } else { "" });
+    let path = |path: &Option<Arc<str>>, is_cut| path.as_ref().map(|path| whole(path, is_cut));
+    let command_line = whole(&process.command_line.join(" "), cut.command_line);
     let parts = [
-        ("executable", process.executable.clone()),
-        ("command line", Some(process.command_line.join(" ")).filter(|line| !line.is_empty())),
+        ("executable", path(&process.executable, cut.executable)),
+        ("command line", Some(command_line).filter(|line| !line.is_empty())),
         ("user", process.uid.map(|uid| uid.to_string())),
         ("container", container),
-        ("cgroup", process.cgroup.clone()),
+        ("cgroup", path(&process.cgroup, cut.cgroup)),
     ];
     let known = parts.into_iter().filter_map(|(what, value)| Some((what, value?)));
     known.map(|(what, value)| plain(2, format!("{what}: {}", escape(&value)))).collect()
