@@ -17,5 +17,6 @@ pub mod probe;
 pub mod process;
 pub mod recording;
 pub mod report;
+pub mod sandbox;
 pub mod sink;
 pub mod source;
