@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;
+pub mod descriptors;
 pub mod diag;
 pub mod netns;
 pub mod symbols;

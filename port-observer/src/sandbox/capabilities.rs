@@ -69,11 +69,7 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
     let mut kept = Vec::new();
     match *task {
         Task::Follow { backend, recording } => {
-            if backend != Backend::Poll && does_bpf_need_capability() {
-                kept.push(BPF_CALLS);
-            }
-            kept.extend(PROCESSES);
-            kept.push(NAMESPACES);
+            kept = following(backend, does_bpf_need_capability());
             if let Some(Recording { path, has_group }) = recording {
                 kept.extend(needs_write(path).then_some(WRITE_FILES));
                 kept.extend((has_group && is_root()).then_some(GROUP));
@@ -98,6 +94,13 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
         }
     }
     kept
+}
+
+/// What the programs of a backend are followed with, beside what a recording takes.
+/// `bpf_needs_capability`: see [`does_bpf_need_capability`].
+pub fn following(backend: Backend, bpf_needs_capability: bool) -> Vec<Kept> {
+    let bpf = (backend != Backend::Poll && bpf_needs_capability).then_some(BPF_CALLS);
+    bpf.into_iter().chain(PROCESSES).chain([NAMESPACES]).collect()
 }
 
 /// The process has all that loads an iterator only by `CAP_SYS_ADMIN`, which stands in for it.
@@ -152,8 +155,21 @@ pub fn as_caller<T>(f: impl FnOnce() -> T) -> T {
     if is_root() { f() } else { without_capabilities(f) }
 }
 
+/// The same, but only capabilities that overrule the permissions of files are without effect: for a
+/// path that may lead into `/proc/PID`.
+pub fn as_caller_of_files<T>(f: impl FnOnce() -> T) -> T {
+    let is_about_files = |one: &Capability| {
+        matches!(one, Capability::CAP_DAC_OVERRIDE | Capability::CAP_DAC_READ_SEARCH)
+    };
+    if is_root() { f() } else { without(is_about_files, f) }
+}
+
 /// Runs a closure with an empty effective set, on this thread and those that it starts.
 fn without_capabilities<T>(f: impl FnOnce() -> T) -> T {
+    without(|_| true, f)
+}
+
+fn without<T>(is_left_out: impl Fn(&Capability) -> bool, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<CapsHashSet>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -164,8 +180,9 @@ fn without_capabilities<T>(f: impl FnOnce() -> T) -> T {
         }
     }
     let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
-    let is_cleared = !effective.is_empty() && caps::clear(None, CapSet::Effective).is_ok();
-    let _restore = Restore(is_cleared.then_some(effective));
+    let left: CapsHashSet = effective.iter().filter(|one| !is_left_out(one)).copied().collect();
+    let is_reduced = left != effective && caps::set(None, CapSet::Effective, &left).is_ok();
+    let _restore = Restore(is_reduced.then_some(effective));
     f()
 }
 

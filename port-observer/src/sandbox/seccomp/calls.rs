@@ -168,5 +168,7 @@ pub(super) const OBSERVE: &[Call] = calls![
 /// Loading and attaching kernel programs, and mounting tracefs for a thread alone.
 pub(super) const PROBE: &[Call] = calls![
     SYS_bpf, SYS_mount, SYS_perf_event_open,
+    // What `doctor` says of the sandbox itself.
+    SYS_landlock_create_ruleset, SYS_seccomp,
     SYS_unshare { &[Is(0, bits(libc::CLONE_NEWNS))] },
 ];
