@@ -19,5 +19,6 @@ pub mod probe;
 pub mod process;
 pub mod recording;
 pub mod report;
+pub mod sandbox;
 pub mod sink;
 pub mod source;

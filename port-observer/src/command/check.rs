@@ -12,12 +12,15 @@ use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
+use crate::sandbox::{Sandbox, Task, capabilities::as_caller};
 
 /// Checks once, or again and again until told to stop. What fails is an answer too: UNKNOWN.
 ///
 /// # Errors
 /// When the answer can't be written.
-pub fn run(config: &CheckConfig) -> Result<ExitCode> {
+pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
+    let namespaces = config.all_netns || !config.netns.is_empty();
+    sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
     match config.interval {
         None => Ok(ExitCode::from(once(config)?.exit_code())),
         Some(every) => tokio::runtime::Builder::new_current_thread()
@@ -77,7 +80,7 @@ fn look(config: &CheckConfig) -> Result<(Status, String)> {
 
 /// The last answer if it is young enough, else a new one; with its age.
 fn kept(config: &CheckConfig, max_age: Duration) -> Result<(Status, String)> {
-    let place = asked(config).and_then(Place::find);
+    let place = asked(config).and_then(|asked| as_caller(|| Place::find(asked)));
     let last = place.as_ref().map(|place| place.last(max_age));
     if let Ok(Ok(Some(Kept { status, line, age }))) = last {
         return Ok((status, with_age(config.format, &line, age)?));

@@ -15,6 +15,7 @@ use crate::{
     notice,
     recording::{self, Recorder},
     report::Start,
+    sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
     sink,
 };
 
@@ -25,27 +26,37 @@ const BATCH: usize = 8192;
 ///
 /// # Errors
 /// When no backend can be used, or the output can't be written.
-pub fn run(config: LiveConfig) -> Result<()> {
-    observe(config, None)
+pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<()> {
+    observe(config, None, sandbox)
 }
 
 /// The same, and records it; without `--json` prints nothing.
 ///
 /// # Errors
 /// The same, or when it can't be recorded.
-pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
+pub(super) fn observe(
+    config: LiveConfig,
+    recording: Option<recording::Options>,
+    sandbox: Sandbox,
+) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(live(config, recording))
+        .block_on(live(config, recording, sandbox))
 }
 
-async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
+async fn live(
+    config: LiveConfig,
+    recording: Option<recording::Options>,
+    sandbox: Sandbox,
+) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
     let home = netns::own_inode().ok();
     let mut observer = Observer::start(&config)?;
+    let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: false });
+    sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
     let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
     let sink = if is_silent {
         Box::new(sink::Nowhere)
@@ -62,7 +73,7 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
             let path = recording.path.display();
             notice::say(format_args!("recording into {path}; Ctrl-C ends it"));
         }
-        stream.record_into(Recorder::open(recording, sticky)?);
+        stream.record_into(as_caller(|| Recorder::open(recording, sticky))?);
     }
     stream.end_after(config.duration);
     stream.start(first_line(&observer)?)?;

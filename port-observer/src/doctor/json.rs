@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{BackendReport, Diagnosis, ProbeReport, fixes};
+use super::{BackendReport, Diagnosis, ProbeReport, fixes, kept};
 use crate::probe::{
     Capability, Hint, Privileges,
     preflight::{Diagnostics, Tracefs},
 };
+use crate::sandbox::capabilities::Kept;
 
 /// The version of the format.
 const SCHEMA: u32 = 1;
@@ -46,11 +47,28 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memlock_bytes: Option<u64>,
     diagnostics: Sockets<'a>,
+    sandbox: Sandbox,
     backends: Vec<Backend<'a>>,
     /// The one that `auto` takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<&'static str>,
     fixes: Vec<Fix>,
+}
+
+#[derive(Serialize)]
+struct Sandbox {
+    seccomp: bool,
+    /// The version of its interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    landlock: Option<u32>,
+    /// By `live`, `top` and `record`, with `backend`.
+    keeps: Vec<Keeps>,
+}
+
+#[derive(Serialize)]
+struct Keeps {
+    name: String,
+    reason: &'static str,
 }
 
 #[derive(Serialize)]
@@ -145,6 +163,11 @@ impl<'a> From<&'a Diagnosis> for Document<'a> {
             perf_event_paranoid: privileges.perf_event_paranoid,
             memlock_bytes: privileges.memlock,
             diagnostics: Sockets::from(&facts.diagnostics),
+            sandbox: Sandbox {
+                seccomp: facts.sandbox.seccomp,
+                landlock: facts.sandbox.landlock,
+                keeps: kept(diagnosis).into_iter().map(Keeps::from).collect(),
+            },
             backends: diagnosis.backends.iter().map(Backend::from).collect(),
             backend: diagnosis.chosen().map(|report| report.backend.name()),
             fixes: fixes(diagnosis).into_iter().map(Fix::from).collect(),
@@ -202,6 +225,12 @@ impl<'a> From<&'a ProbeReport> for Probe<'a> {
             status: probe.status.name(),
             reason: probe.reason.as_deref(),
         }
+    }
+}
+
+impl From<Kept> for Keeps {
+    fn from(kept: Kept) -> Self {
+        Self { name: kept.capability.to_string(), reason: kept.reason }
     }
 }
 

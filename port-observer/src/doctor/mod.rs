@@ -12,6 +12,7 @@ use crate::probe::{
     self, Backend, Capability, Hint, Hook, Need, Privileges, Probe, Trial, Verdict,
     preflight::Facts, probes,
 };
+use crate::sandbox::capabilities::{self, Kept};
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -101,6 +102,15 @@ impl Diagnosis {
     pub fn chosen(&self) -> Option<&BackendReport> {
         self.backends.iter().find(|report| report.is_usable())
     }
+}
+
+/// The capabilities that `live` keeps with the backend that it takes, of those that this process has.
+pub fn kept(diagnosis: &Diagnosis) -> Vec<Kept> {
+    let Some(chosen) = diagnosis.chosen() else { return Vec::new() };
+    let facts = &diagnosis.facts;
+    let kept = capabilities::following(chosen.backend, facts.sandbox.bpf_needs_capability);
+    let effective: Vec<&str> = facts.privileges.effective.iter().map(|one| one.name()).collect();
+    kept.into_iter().filter(|one| effective.contains(&&*one.capability.to_string())).collect()
 }
 
 fn examine(backend: Backend, facts: &Facts) -> BackendReport {

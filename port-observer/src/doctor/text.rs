@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use textwrap::{Options, WordSplitter};
 
-use super::{BackendReport, Diagnosis, Status, fixes};
+use super::{BackendReport, Diagnosis, Status, fixes, kept};
 use crate::probe::{Backend, Capability, preflight::Tracefs};
 
 /// How it is printed.
@@ -29,6 +29,7 @@ pub fn render(diagnosis: &Diagnosis, layout: Layout) -> String {
     for report in &diagnosis.backends {
         page.backend(report);
     }
+    page.sandbox(diagnosis);
     page.result(diagnosis);
     page.text
 }
@@ -180,6 +181,33 @@ impl Page {
                 label = "";
             }
             self.labelled("    ", label, tone, &hooks.join(" "), Tone::Plain);
+        }
+    }
+
+    fn sandbox(&mut self, diagnosis: &Diagnosis) {
+        self.title("Sandbox");
+        let support = &diagnosis.facts.sandbox;
+        let seccomp = if support.seccomp {
+            "each command makes only the system calls that it needs"
+        } else {
+            "not in this kernel: commands keep all system calls"
+        };
+        self.fact("seccomp", support.seccomp, seccomp);
+        let landlock = if support.landlock.is_some() {
+            "`replay` and `report` open only the recording and what they write"
+        } else {
+            "not in this kernel: `replay` and `report` can open all files of their user"
+        };
+        self.fact("Landlock", support.landlock.is_some(), landlock);
+        let kept = kept(diagnosis);
+        if kept.is_empty() {
+            self.line("  ", "`live`, `top` and `record` keep no capability.", Tone::Plain);
+            return;
+        }
+        self.line("  ", "Once they observe, `live`, `top` and `record` keep only:", Tone::Plain);
+        for one in kept {
+            let name = one.capability.to_string();
+            self.entry("", Tone::Plain, 6, &format!("{name:<20} {}", one.reason));
         }
     }
 

@@ -1,9 +1,11 @@
 //! What is read from the kernel outside of the event stream: types, symbols, socket diagnostics,
 //! sysctls, namespaces, clocks.
 
+pub mod bpf;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;
+pub mod descriptors;
 pub mod diag;
 pub mod mounts;
 pub mod netns;

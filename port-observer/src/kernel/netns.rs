@@ -11,6 +11,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
+use crate::sandbox::capabilities::as_caller_of_files;
+
 /// Where the calling thread's namespace shows.
 const OWN: &str = "/proc/thread-self/ns/net";
 /// Where `ip netns` keeps names. `/var/run` is the same directory on most systems.
@@ -83,14 +85,16 @@ impl Namespace {
                 // A process id can be in use again, by a process in another namespace.
                 Ok((inode, file)) if inode == u64::from(self.inode) => return Ok(file),
                 Ok(_) => {}
-                Err(error) => last_error = Some(format!("{}: {error}", path.display())),
+                Err(error) => last_error = Some((path, error)),
             }
         }
-        bail!(
-            "the network namespace {} is gone or can't be opened{}",
-            self.inode,
-            last_error.map(|error| format!(" ({error})")).unwrap_or_default()
-        )
+        let what = format!("the network namespace {} is gone or can't be opened", self.inode);
+        match last_error {
+            Some((path, error)) => {
+                Err(anyhow!(error).context(format!("{what}: {}", path.display())))
+            }
+            None => bail!(what),
+        }
     }
 }
 
@@ -185,7 +189,9 @@ pub fn resolve(argument: &str) -> anyhow::Result<Namespace> {
     if argument.contains('/') {
         let path =
             std::path::absolute(argument).with_context(|| format!("{argument:?} is not a path"))?;
-        let inode = namespace_inode(&path)
+        // With the rights of the user who names it. Those of its file let the program look at
+        // processes, not at directories.
+        let inode = as_caller_of_files(|| namespace_inode(&path))
             .with_context(|| format!("{argument:?} is not a network namespace"))?;
         return Ok(Namespace { inode, names: Vec::new(), paths: vec![path] });
     }

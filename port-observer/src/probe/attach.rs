@@ -17,7 +17,7 @@ use super::{
     table::{Backend, Hook, Need, Probe, probes},
     verdict::Verdict,
 };
-use crate::kernel::btf::KernelTypes;
+use crate::kernel::{btf::KernelTypes, descriptors};
 
 /// The kernel programs, as `cargo xtask ebpf` built them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("PORT_OBSERVER_OBJECT"));
@@ -122,6 +122,7 @@ struct Loaded {
 impl Loaded {
     fn new(backend: Backend, options: &Options) -> Result<Self> {
         privileges::raise_memlock();
+        descriptors::raise();
         let types = KernelTypes::read()?;
         let offsets = Plain(types.offsets()?);
         let settings = Plain(Settings {

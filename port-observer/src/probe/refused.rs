@@ -10,8 +10,9 @@ use aya::{
 
 use super::{
     privileges::{Capability, Privileges},
-    table::Backend,
+    table::{Backend, probes},
 };
+use crate::kernel::descriptors;
 
 /// How far it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +132,13 @@ impl fmt::Display for Hint {
 
 /// What stands behind an error of a backend's probe.
 pub fn hint(error: &anyhow::Error, backend: Backend, privileges: &Privileges) -> Option<Hint> {
-    let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>())?;
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
+    let by_number = refused.and_then(|refused| refused.error.raw_os_error());
+    let exhausted = by_number.and_then(descriptors::exhausted_by);
+    if let Some(reason) = exhausted.or_else(|| descriptors::exhausted(error)) {
+        return Some(too_many_files(&reason, backend));
+    }
+    let refused = refused?;
     let no_command = |problem: &str| Hint { problem: problem.to_owned(), commands: Vec::new() };
     let number = refused.error.raw_os_error()?;
     let denied = matches!(number, libc::EPERM | libc::EACCES);
@@ -174,6 +181,22 @@ pub fn hint(error: &anyhow::Error, backend: Backend, privileges: &Privileges) ->
     })
 }
 
+/// The verifier is never asked then, whatever the step was.
+fn too_many_files(reason: &str, backend: Backend) -> Hint {
+    // Each program and each link, the maps, and what every program has open.
+    let needed = 2 * probes(backend).len() + OTHER_FILES;
+    let name = backend.name();
+    Hint {
+        problem: format!(
+            "{reason}; the {name} backend takes about {needed}, and 4 more for each network namespace"
+        ),
+        commands: vec!["sudo prlimit --nofile=65536 port-observer live".to_owned()],
+    }
+}
+
+/// Maps and what every program has open, roughly.
+const OTHER_FILES: usize = 50;
+
 /// How kprobes and tracepoints are had where `kernel.perf_event_paranoid` is above 2.
 pub fn perf_closed() -> Hint {
     Hint {
@@ -200,7 +223,9 @@ pub fn lacks(lacking: &[Capability], privileges: &Privileges) -> Hint {
     }
 }
 
-/// The command that lets every user of the program observe. Tried one by one: `cap_bpf,cap_perfmon`
+/// The command that lets the members of a group observe, and nobody else: the capabilities are for
+/// whoever may run the program. Changing its group or mode later would clear them or open it. Tried one
+/// by one: `cap_bpf,cap_perfmon`
 /// are enough for fexit and (see [`perf_closed`]) kprobe, with `cap_net_admin` for the tracepoint
 /// backend; the other two show other users' processes.
 fn setcap(privileges: &Privileges) -> String {
@@ -211,8 +236,8 @@ fn setcap(privileges: &Privileges) -> String {
         format!("'{}'", path.replace('\'', r"'\''"))
     };
     format!(
-        "sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep \
-         {quoted}"
+        "sudo chgrp GROUP {quoted} && sudo chmod 0750 {quoted} && sudo setcap cap_bpf,cap_perfmon,\
+         cap_net_admin,cap_sys_ptrace,cap_dac_read_search+ep {quoted} # for members of GROUP alone"
     )
 }
 

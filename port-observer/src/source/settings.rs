@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::Result;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     event::{Event, NamespaceSettings},
     kernel::{
+        descriptors,
         netns::{self, Namespace},
         sysctl::Files,
     },
@@ -30,6 +30,8 @@ const COST: u32 = 20;
 const FIND_COST: u32 = 4;
 /// How old what is known of a namespace may be when an event names it.
 const MEET: Duration = Duration::from_millis(10);
+/// How many files of a namespace's settings stay open.
+const FILES_EACH: usize = 4;
 
 /// The namespaces that are known, with their settings.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Settings {
     next_find: Instant,
     next_read: Instant,
     next_list: Instant,
+    /// It was said that there are too few descriptors.
+    has_warned: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +63,7 @@ struct Watched {
 impl Settings {
     /// Knows none yet.
     pub fn new(only: Vec<u32>, own_only: bool) -> Self {
-        raise_open_files();
+        descriptors::raise();
         Self {
             only,
             own_only,
@@ -68,6 +72,7 @@ impl Settings {
             next_find: Instant::now(),
             next_read: Instant::now(),
             next_list: Instant::now(),
+            has_warned: false,
         }
     }
 
@@ -206,7 +211,23 @@ impl Settings {
                 self.known.insert(netns, watched);
             }
             Ok(None) => {}
-            Err(error) => log::debug!("the settings of namespace {netns} are not known: {error:#}"),
+            Err(error) => self.note_unread(netns, &error),
+        }
+    }
+
+    /// That there are too few descriptors is said once, and how many it takes.
+    fn note_unread(&mut self, netns: u32, error: &anyhow::Error) {
+        match descriptors::exhausted(error) {
+            Some(reason) if !self.has_warned => {
+                self.has_warned = true;
+                log::warn!(
+                    "the settings of some network namespaces can't be read, so how full their ports \
+                     are is not known: {reason}, and each namespace takes {FILES_EACH}; those of {} are \
+                     open: raise the limit (`ulimit -n`, LimitNOFILE= in a unit)",
+                    self.known.len()
+                );
+            }
+            _ => log::debug!("the settings of namespace {netns} are not known: {error:#}"),
         }
     }
 }
@@ -217,16 +238,6 @@ impl Settings {
 /// When it can't be entered, or its settings make no sense.
 pub fn read(namespace: &Namespace) -> Result<Option<NamespaceSettings>> {
     Ok(Watched::new(namespace.clone())?.map(|watched| watched.settings))
-}
-
-/// Lets this process have as many files open as it may: there are some per namespace.
-fn raise_open_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        log::debug!("no more than {soft} files can be open: {error}");
-    }
 }
 
 /// What became of settings.

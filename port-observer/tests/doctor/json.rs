@@ -25,6 +25,7 @@ struct Document {
     perf_event_paranoid: Option<i32>,
     memlock_bytes: Option<u64>,
     diagnostics: Diagnostics,
+    sandbox: Sandbox,
     backends: Vec<Backend>,
     backend: Option<String>,
     fixes: Vec<Fix>,
@@ -59,6 +60,21 @@ struct Diagnostics {
     reason: Option<String>,
     lists_bound_sockets: Option<bool>,
     hidden_processes: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sandbox {
+    seccomp: bool,
+    landlock: Option<u32>,
+    keeps: Vec<Keeps>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keeps {
+    name: String,
+    reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,8 +185,25 @@ fn what_is_not_known_is_absent() {
     assert_eq!((document.lockdown, document.cgroup2, document.jit), (None, None, None));
     assert_eq!(document.unprivileged_bpf_disabled, None);
     assert_eq!(document.tracefs.reason.as_deref(), Some("tracefs may not be read"));
-    assert!(document.fixes[0].commands.iter().any(|command| command.starts_with("sudo setcap ")));
+    assert!(document.fixes[0].commands.iter().any(|command| command.starts_with("sudo chgrp ")));
     let document = read(&hopeless());
     assert_eq!((document.backend, document.diagnostics.origin), (None, None));
     assert!(document.diagnostics.reason.is_some() && document.btf.reason.is_some());
+}
+
+#[test]
+fn it_says_which_capabilities_are_kept_and_why() {
+    let names = |diagnosis: &Diagnosis| -> Vec<String> {
+        let keeps = read(diagnosis).sandbox.keeps;
+        assert!(keeps.iter().all(|one| !one.reason.is_empty()));
+        keeps.into_iter().map(|one| one.name).collect()
+    };
+    let mut host = open();
+    assert_eq!(names(&host), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"]);
+    host.facts.sandbox.bpf_needs_capability = true;
+    assert_eq!(names(&host)[0], "CAP_BPF");
+    host.facts.privileges.effective.clear();
+    assert_eq!(names(&host), [""; 0]);
+    let Sandbox { seccomp, landlock, .. } = read(&host).sandbox;
+    assert_eq!((seccomp, landlock), (true, Some(6)));
 }

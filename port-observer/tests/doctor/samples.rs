@@ -8,6 +8,7 @@ use port_observer::probe::preflight::{Diagnostics, Facts, Tracefs};
 use port_observer::probe::{
     Backend, Capability, Hook, Need, Privileges, Refused, Step, Trial, probes,
 };
+use port_observer::sandbox::Support;
 
 /// A host where everything is there.
 pub fn facts() -> Facts {
@@ -33,6 +34,7 @@ pub fn facts() -> Facts {
             lists_bound: Some(true),
             hidden_processes: Some(0),
         }),
+        sandbox: Support { seccomp: true, landlock: Some(6), bpf_needs_capability: false },
     }
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod load;
 mod options;
 mod poll;
+mod privileges;
 mod process;
 mod storms;
 mod time_wait;

@@ -30,8 +30,10 @@ fn a_refusal_without_capabilities_names_them_and_how_to_get_them() {
             assert_eq!(
                 hint.to_string(),
                 "this process lacks CAP_BPF and CAP_PERFMON: `sudo port-observer live` or \
-                 `sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_ptrace,\
-                 cap_dac_read_search+ep /usr/bin/port-observer`"
+                 `sudo chgrp GROUP /usr/bin/port-observer && sudo chmod 0750 \
+                 /usr/bin/port-observer && sudo setcap cap_bpf,cap_perfmon,cap_net_admin,\
+                 cap_sys_ptrace,cap_dac_read_search+ep /usr/bin/port-observer # for members of \
+                 GROUP alone`"
             );
         }
     }
@@ -91,7 +93,7 @@ fn the_verifiers_log_stays_out_of_the_message() {
 #[test]
 fn a_path_with_blanks_can_be_pasted_into_a_shell() {
     let privileges = Privileges { executable: "/tmp/it's here/x".to_owned(), ..all() };
-    assert!(setcap(&privileges).ends_with(r"+ep '/tmp/it'\''s here/x'"));
+    assert!(setcap(&privileges).contains(r"+ep '/tmp/it'\''s here/x' # "));
 }
 
 #[test]
@@ -103,4 +105,17 @@ fn a_kernel_that_keeps_perf_for_sys_admin_is_told_for_kprobes() {
     assert!(problem(&denied, &closed).contains("security policy"));
     let root = Privileges { perf_event_paranoid: Some(3), ..all() };
     assert_ne!(hint(&denied, Backend::Kprobe, &root), Some(perf_closed()));
+}
+
+#[test]
+fn too_many_open_files_are_not_blamed_on_the_verifier() {
+    for (step, verifier) in [(Step::Map, false), (Step::Load, true), (Step::Attach, false)] {
+        let hint = hint(&error(step, libc::EMFILE, verifier), Backend::Fexit, &all()).unwrap();
+        assert!(hint.problem.contains("no file descriptors left"), "{hint}");
+        assert!(hint.problem.contains("the fexit backend takes about "), "{hint}");
+        assert!(!hint.problem.contains("verifier"), "{hint}");
+    }
+    let opened = anyhow::Error::from(io::Error::from_raw_os_error(libc::EMFILE));
+    let hint = hint(&opened.context("can't read the types"), Backend::Kprobe, &all()).unwrap();
+    assert!(hint.problem.contains("no file descriptors left"), "{hint}");
 }
