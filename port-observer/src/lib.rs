@@ -15,6 +15,7 @@ pub mod logging;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod queued_writer;
 pub mod recording;
 pub mod report;
 pub mod sink;

@@ -7,18 +7,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::{observer::Observer, processes::Processes, stream::Stream, time::Time};
+use super::{
+    observer::Observer, output, processes::Processes, signals::EndSignals, stream::Stream,
+    time::Time,
+};
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
+    queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
-    sink,
+    sink::{self, Sink},
 };
 
 /// How many events are taken in before signals and timers are looked at.
@@ -41,22 +42,30 @@ pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>)
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(live(config, recording))
+        .block_on(async {
+            let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
+            let (sink, queue): (Box<dyn Sink>, _) = if is_silent {
+                (Box::new(sink::Nowhere), None)
+            } else {
+                sink::standard_output(config.lines.output, netns::own_inode().ok())?
+            };
+            let observed = live(config, recording, is_silent, sink, queue.clone()).await;
+            observed.and(output::finish(queue).await)
+        })
 }
 
-async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
-    let home = netns::own_inode().ok();
+async fn live(
+    config: LiveConfig,
+    recording: Option<recording::Options>,
+    is_silent: bool,
+    sink: Box<dyn Sink>,
+    queue: Option<QueuedWriter>,
+) -> Result<()> {
+    let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(&config)?;
-    let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
-    let sink = if is_silent {
-        Box::new(sink::Nowhere)
-    } else {
-        sink::standard_output(config.lines.output, home)?
-    };
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
+    stream.drop_when_full(queue);
     if is_silent {
         stream.is_silent();
     }
@@ -68,13 +77,30 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
         stream.record_into(Recorder::open(recording, sticky)?);
     }
     stream.end_after(config.duration);
-    stream.start(first_line(&observer)?)?;
-    observer.begin(&mut stream)?;
+    let watched = watch(&mut observer, &mut stream, &mut signals).await;
+    let observed = stream.observed();
+    let finished = observer.finish(&mut stream);
+    let stopped = stream.stop(observed);
+    // What was recorded is to be safe, whatever became of the lines.
+    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
+    if missing > 0 {
+        log::warn!("{missing} events are missing in the recording");
+    }
+    watched.and(finished).and(stopped)
+}
 
+/// Takes events in until told to stop.
+async fn watch(
+    observer: &mut Observer,
+    stream: &mut Stream,
+    signals: &mut EndSignals,
+) -> Result<()> {
+    stream.start(first_line(observer)?)?;
+    observer.begin(stream)?;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stream.is_done() {
-        observer.drain(BATCH, &mut stream)?;
+        observer.drain(BATCH, stream)?;
         stream.flush()?;
         if stream.is_done() {
             break;
@@ -86,23 +112,14 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
         tokio::select! {
             ready = observer.wait() => ready?,
             _ = second.tick() => {
-                observer.tick(&mut stream)?;
+                observer.tick(stream)?;
                 stream.tick()?;
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = signals.next() => break,
             () = &mut end => {}
         }
     }
-    let observed = stream.observed();
-    observer.finish(&mut stream)?;
-    let stopped = stream.stop(observed);
-    // What was recorded is to be safe, whatever became of the lines.
-    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
-    if missing > 0 {
-        log::warn!("{missing} events are missing in the recording");
-    }
-    stopped
+    Ok(())
 }
 
 pub(super) fn first_line(observer: &Observer) -> Result<Start> {

@@ -135,6 +135,7 @@ pub(crate) fn lost(count: u64, place: LossPlace, kind: &str) -> String {
         LossPlace::KernelProgram => "skipped in the kernel, an estimate",
         LossPlace::Decode => "a record made no sense",
         LossPlace::Queue => "a queue was full",
+        LossPlace::Output => "not printed, for the reader did not take the lines before them",
     };
     format!("{count} {kind}{space}{events}: {place}")
 }

@@ -1,0 +1,34 @@
+//! The signals that end a command.
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGINT, SIGTERM, and SIGHUP, which comes when the terminal goes.
+pub(super) struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl EndSignals {
+    /// From now on they do what [`EndSignals::next`] is awaited for, and no more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn catch() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("can't wait for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("can't wait for SIGTERM")?,
+            hang_up: signal(SignalKind::hangup()).context("can't wait for SIGHUP")?,
+        })
+    }
+
+    /// Returns when the next of them has come since they are caught.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
