@@ -1,6 +1,6 @@
 //! The thin binary over the library: parse, run, exit code.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use port_observer::cli::{self, Cli};
@@ -15,15 +15,17 @@ fn main() -> ExitCode {
         },
     };
     logging::start(cli.log_level, cli.color);
-    match command::run(cli) {
+    let failure = command::failure_code(&cli);
+    let code = match command::run(cli) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not eprintln!, which panics when standard error is closed.
-            let _ = writeln!(io::stderr(), "port-observer: {error:#}");
-            ExitCode::FAILURE
+            logging::write(&format!("port-observer: {error:#}\n"));
+            failure
         }
-    }
+    };
+    logging::finish();
+    code
 }
 
 /// The reader of the output has seen enough.

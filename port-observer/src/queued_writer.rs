@@ -10,7 +10,6 @@ mod shared;
 mod tests;
 
 use std::{
-    fs::File,
     io::{self, Write},
     sync::Arc,
     time::{Duration, Instant},
@@ -36,12 +35,12 @@ pub struct QueuedWriter {
 }
 
 impl QueuedWriter {
-    /// Starts the thread that writes to `file`.
+    /// Starts the thread that writes to `out`, which buffers nothing.
     ///
     /// # Errors
     /// When the kernel refuses the thread.
-    pub fn start(file: File) -> io::Result<Self> {
-        Ok(Self { shared: Shared::start(file)? })
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        Ok(Self { shared: Shared::start(Box::new(out))? })
     }
 
     /// Bytes that were taken in and are not written yet.

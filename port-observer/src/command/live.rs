@@ -1,21 +1,18 @@
 //! `live`: streams events as they happen. `record`, into a file.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    pin::pin,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    observer::Observer, output, processes::Processes, signals::EndSignals, stream::Stream,
+    end_signals::EndSignals, observer::Observer, output, processes::Processes, stream::Stream,
     time::Time,
 };
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
+    logging,
     queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
@@ -72,7 +69,7 @@ async fn live(
     if let Some(recording) = recording {
         if is_silent && std::io::stderr().is_terminal() {
             let path = recording.path.display();
-            let _ = writeln!(std::io::stderr(), "recording into {path}; Ctrl-C ends it");
+            logging::write(&format!("recording into {path}; Ctrl-C ends it\n"));
         }
         stream.record_into(Recorder::open(recording, sticky)?);
     }

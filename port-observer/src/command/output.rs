@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::signals::EndSignals;
+use super::end_signals::EndSignals;
 use crate::queued_writer::QueuedWriter;
 
 /// Waits until the reader of standard output has taken all, for as long as it goes on reading. Another

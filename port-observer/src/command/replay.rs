@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
 use super::{
-    output, processes::Processes, recorded::Recorded, signals::EndSignals, stream::Stream,
+    end_signals::EndSignals, output, processes::Processes, recorded::Recorded, stream::Stream,
     time::Time,
 };
 use crate::{

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, Write as _},
+    io::{self, Write},
     os::unix::thread::JoinHandleExt as _,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -78,7 +77,7 @@ impl From<Failure> for io::Error {
 }
 
 impl Shared {
-    pub(super) fn start(file: File) -> io::Result<Arc<Self>> {
+    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
         catch_interrupts()?;
         let queue = Queue {
             chunks: VecDeque::new(),
@@ -100,7 +99,7 @@ impl Shared {
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("output".to_owned())
-            .spawn(move || of_thread.write_all(file))?;
+            .spawn(move || of_thread.write_all(out))?;
         let _ = shared.thread.set(thread);
         Ok(shared)
     }
@@ -173,7 +172,7 @@ impl Shared {
     }
 
     /// What the thread does.
-    fn write_all(&self, mut file: File) {
+    fn write_all(&self, mut out: Box<dyn Write + Send>) {
         let mut queue = self.lock();
         loop {
             let Some(mut chunk) = queue.chunks.pop_front() else {
@@ -184,7 +183,7 @@ impl Shared {
                 continue;
             };
             drop(queue);
-            let written = self.write(&mut file, &chunk);
+            let written = self.write(&mut *out, &chunk);
             queue = self.lock();
             match written {
                 Ok(length) if length == chunk.len() => {}
@@ -211,11 +210,11 @@ impl Shared {
     }
 
     /// Writes a chunk; returns how much of it, less than all only when the queue was closed meanwhile.
-    fn write(&self, file: &mut File, chunk: &[u8]) -> io::Result<usize> {
+    fn write(&self, out: &mut dyn Write, chunk: &[u8]) -> io::Result<usize> {
         let mut at = 0;
         while at < chunk.len() {
             let end = chunk.len().min(at + WRITE_BYTES);
-            match file.write(&chunk[at..end]) {
+            match out.write(&chunk[at..end]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => {
                     at += length;

@@ -1,4 +1,5 @@
 use std::{
+    fs::File,
     io::{PipeReader, Read as _},
     os::fd::OwnedFd,
     thread,

@@ -121,7 +121,7 @@ pub fn write_snapshot(
 }
 
 /// A file of its own: the standard library's handle writes at every end of line.
-fn unbuffered_output() -> io::Result<File> {
+pub(crate) fn unbuffered_output() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 

@@ -3,11 +3,10 @@
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT, SIGTERM, and SIGHUP, which comes when the terminal goes.
+/// SIGINT and SIGTERM.
 pub(super) struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
 }
 
 impl EndSignals {
@@ -19,7 +18,6 @@ impl EndSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).context("can't wait for SIGINT")?,
             terminate: signal(SignalKind::terminate()).context("can't wait for SIGTERM")?,
-            hang_up: signal(SignalKind::hangup()).context("can't wait for SIGHUP")?,
         })
     }
 
@@ -28,7 +26,6 @@ impl EndSignals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
         }
     }
 }
