@@ -194,17 +194,18 @@ impl Output {
     /// Resolves the arguments.
     pub fn resolve(json: bool, color: cli::Color) -> Self {
         let format = if json { Format::Json } else { Format::Table };
-        Self { format, color: !json && uses_color(color) }
+        Self { format, color: !json && uses_color(color, &std::io::stdout()) }
     }
 }
 
-/// <https://no-color.org>: set and not empty turns colour off, unless it was asked for.
-fn uses_color(color: cli::Color) -> bool {
+/// Whether what goes to `out` is coloured. <https://no-color.org>: `NO_COLOR`, set and not empty, turns
+/// colour off, unless it was asked for.
+pub(crate) fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
     match color {
         cli::Color::Always => true,
         cli::Color::Never => false,
         cli::Color::Auto => {
-            std::io::stdout().is_terminal()
+            out.is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
         }

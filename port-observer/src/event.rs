@@ -97,6 +97,8 @@ pub enum LossPlace {
     Queue,
     /// The ledger is full (`--max-holdings`): the port is told of, but not accounted.
     Ledger,
+    /// The reader of the output did not take the lines, and there was no room to keep them for it.
+    Output,
 }
 
 impl LossPlace {
@@ -108,6 +110,7 @@ impl LossPlace {
             Self::Decode => "decode",
             Self::Queue => "queue",
             Self::Ledger => "ledger",
+            Self::Output => "output",
         }
     }
 }

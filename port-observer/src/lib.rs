@@ -17,6 +17,7 @@ pub mod notice;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod queued_writer;
 pub mod recording;
 pub mod report;
 pub mod sandbox;

@@ -15,14 +15,17 @@ fn main() -> ExitCode {
         },
     };
     logging::start(cli.log_level, cli.color);
-    match command::run(cli) {
+    let failure = command::failure_code(&cli);
+    let code = match command::run(cli) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             notice::error(&error);
-            ExitCode::FAILURE
+            failure
         }
-    }
+    };
+    logging::finish();
+    code
 }
 
 /// The reader of the output has seen enough.

@@ -232,7 +232,7 @@ pub struct EphemeralRange {
 /// The last line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stop {
-    /// Lines about ports, written or filtered out.
+    /// Lines about ports: written, filtered out, or not taken by the reader.
     pub events: u64,
     /// Events lost anywhere.
     pub lost: u64,

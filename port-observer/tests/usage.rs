@@ -102,6 +102,25 @@ fn a_check_that_makes_no_sense_is_unknown_on_standard_output() {
 }
 
 #[test]
+fn a_check_that_can_not_be_told_is_unknown() {
+    let run = |output: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_port-observer"));
+        let command = command.args(["check", "--range", "1-65535"]).stdout(output);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (code, message) = run(full.into());
+    assert_eq!(code, Some(3), "{message}");
+    assert!(message.contains("can't write to standard output"), "{message}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, message) = run(writer.into());
+    assert_eq!(code, Some(3), "{message}");
+    assert!(message.contains("nobody reads it"), "{message}");
+}
+
+#[test]
 fn a_check_that_repeats_ends_with_0_when_its_reader_has_left() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_port-observer"))
         .args(["check", "--interval", "100ms"])

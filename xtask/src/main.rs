@@ -11,6 +11,7 @@ mod native;
 mod results;
 mod setup;
 mod sitting;
+mod soak;
 mod table;
 mod test;
 mod truth;
@@ -38,6 +39,8 @@ enum Task {
     Kills(kills::Args),
     /// Install what the other tasks need (Debian)
     Setup,
+    /// Keep observers under churn, and look at their memory, descriptors and losses
+    Soak(soak::Args),
     /// Run every test, after installing what they need
     Test(test::Args),
     /// Compare the headroom that the program states with how many calls really succeed
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => ebpf::run(&args),
         Task::Kills(args) => kills::run(&args),
         Task::Setup => setup::run_setup(),
+        Task::Soak(args) => soak::run(&args),
         Task::Test(args) => test::run_tests(&args),
         Task::Truth(args) => truth::run(&args),
         Task::Vm(args) => vm::run(&args),

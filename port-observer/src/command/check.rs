@@ -4,15 +4,21 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, Result, anyhow};
 
+use super::end_signals::EndSignals;
+use super::output;
 use crate::check::kept::{Kept, Place};
 use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
+use crate::queued_writer::QueuedWriter;
 use crate::sandbox::{Sandbox, Task, capabilities::as_caller};
+use crate::sink::unbuffered_output;
+
+/// Bytes that wait for a reader before it is not checked again until they are read.
+const QUEUE_BYTES: usize = 64 << 10;
 
 /// Checks once, or again and again until told to stop. What fails is an answer too: UNKNOWN.
 ///
@@ -22,7 +28,15 @@ pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let namespaces = config.all_netns || !config.netns.is_empty();
     sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
     match config.interval {
-        None => Ok(ExitCode::from(once(config)?.exit_code())),
+        None => {
+            let (status, line) = answer(config)?;
+            print(&line).or_else(|error| match error.kind() {
+                // Not 0, as for other commands: that would be an answer.
+                io::ErrorKind::BrokenPipe => Err(anyhow!("standard output: nobody reads it")),
+                _ => Err(error).context("can't write to standard output"),
+            })?;
+            Ok(ExitCode::from(status.exit_code()))
+        }
         Some(every) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -35,32 +49,43 @@ pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
 pub fn refuse(refused: &Refused) -> ExitCode {
     let format = if refused.json { Format::Json } else { Format::Table };
     // There is nowhere left to tell that this failed.
-    let _ = unknown(format, &refused.reason).and_then(|line| print(&line));
+    let _ = unknown(format, &refused.reason).map(|line| print(&line));
     ExitCode::from(Status::Unknown.exit_code())
 }
 
 async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    const CANT_WRITE: &str = "can't write to standard output";
+    let mut signals = EndSignals::catch()?;
+    let mut out = QueuedWriter::start(unbuffered_output().context(CANT_WRITE)?)
+        .context("can't start the thread that writes to standard output")?;
     let mut due = tokio::time::interval(every);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Whether there is something of which it is not known whether it could be written.
+    let mut is_waiting = false;
     loop {
+        let has_room = out.pending_bytes() < QUEUE_BYTES;
         tokio::select! {
-            _ = due.tick() => once(config)?,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        };
+            () = signals.next() => break,
+            () = out.room(1), if is_waiting => {
+                is_waiting = false;
+                out.flush().context(CANT_WRITE)?;
+            }
+            _ = due.tick(), if has_room => {
+                let (_, line) = answer(config)?;
+                writeln!(out, "{line}").context(CANT_WRITE)?;
+                is_waiting = true;
+            }
+        }
     }
+    output::finish(Some(out)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn once(config: &CheckConfig) -> Result<Status> {
-    let (status, line) = match config.max_age {
-        None => look(config)?,
-        Some(max_age) => kept(config, max_age)?,
-    };
-    print(&line)?;
-    Ok(status)
+fn answer(config: &CheckConfig) -> Result<(Status, String)> {
+    match config.max_age {
+        None => look(config),
+        Some(max_age) => kept(config, max_age),
+    }
 }
 
 /// What is there now, as a line.
@@ -129,12 +154,10 @@ fn unknown(format: Format, reason: &str) -> Result<String> {
     }
 }
 
-fn print(line: &str) -> Result<()> {
+fn print(line: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    output
-        .write_all(format!("{line}\n").as_bytes())
-        .and_then(|()| output.flush())
-        .context("can't write to standard output")
+    output.write_all(format!("{line}\n").as_bytes())?;
+    output.flush()
 }
 
 fn question(config: &CheckConfig) -> Result<Question> {

@@ -3,20 +3,21 @@
 use std::{io::IsTerminal as _, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::{observer::Observer, processes::Processes, stream::Stream, time::Time};
+use super::{
+    end_signals::EndSignals, observer::Observer, output, processes::Processes, stream::Stream,
+    time::Time,
+};
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
     notice,
+    queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
     sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
-    sink,
+    sink::{self, Sink},
 };
 
 /// How many events are taken in before signals and timers are looked at.
@@ -43,28 +44,33 @@ pub(super) fn observe(
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(live(config, recording, sandbox))
+        .block_on(async {
+            let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
+            let (sink, queue): (Box<dyn Sink>, _) = if is_silent {
+                (Box::new(sink::Nowhere), None)
+            } else {
+                sink::standard_output(config.lines.output, netns::own_inode().ok())?
+            };
+            let observed = live(config, recording, sandbox, is_silent, sink, queue.clone()).await;
+            observed.and(output::finish(queue).await)
+        })
 }
 
 async fn live(
     config: LiveConfig,
     recording: Option<recording::Options>,
     sandbox: Sandbox,
+    is_silent: bool,
+    sink: Box<dyn Sink>,
+    queue: Option<QueuedWriter>,
 ) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
-    let home = netns::own_inode().ok();
+    let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(&config)?;
     let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: false });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
-    let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
-    let sink = if is_silent {
-        Box::new(sink::Nowhere)
-    } else {
-        sink::standard_output(config.lines.output, home)?
-    };
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
+    stream.drop_when_full(queue);
     if is_silent {
         stream.is_silent();
     }
@@ -76,13 +82,30 @@ async fn live(
         stream.record_into(as_caller(|| Recorder::open(recording, sticky))?);
     }
     stream.end_after(config.duration);
-    stream.start(first_line(&observer)?)?;
-    observer.begin(&mut stream)?;
+    let watched = watch(&mut observer, &mut stream, &mut signals).await;
+    let observed = stream.observed();
+    let finished = observer.finish(&mut stream);
+    let stopped = stream.stop(observed);
+    // What was recorded is to be safe, whatever became of the lines.
+    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
+    if missing > 0 {
+        log::warn!("{missing} events are missing in the recording");
+    }
+    watched.and(finished).and(stopped)
+}
 
+/// Takes events in until told to stop.
+async fn watch(
+    observer: &mut Observer,
+    stream: &mut Stream,
+    signals: &mut EndSignals,
+) -> Result<()> {
+    stream.start(first_line(observer)?)?;
+    observer.begin(stream)?;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stream.is_done() {
-        observer.drain(BATCH, &mut stream)?;
+        observer.drain(BATCH, stream)?;
         stream.flush()?;
         if stream.is_done() {
             break;
@@ -94,23 +117,14 @@ async fn live(
         tokio::select! {
             ready = observer.wait() => ready?,
             _ = second.tick() => {
-                observer.tick(&mut stream)?;
+                observer.tick(stream)?;
                 stream.tick()?;
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = signals.next() => break,
             () = &mut end => {}
         }
     }
-    let observed = stream.observed();
-    observer.finish(&mut stream)?;
-    let stopped = stream.stop(observed);
-    // What was recorded is to be safe, whatever became of the lines.
-    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
-    if missing > 0 {
-        log::warn!("{missing} events are missing in the recording");
-    }
-    stopped
+    Ok(())
 }
 
 pub(super) fn first_line(observer: &Observer) -> Result<Start> {

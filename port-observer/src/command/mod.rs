@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod doctor;
+mod end_signals;
 pub mod live;
 mod observer;
+mod output;
 mod processes;
 pub mod record;
 mod recorded;
@@ -16,6 +18,7 @@ pub mod top;
 
 use std::process::ExitCode;
 
+use crate::check::Status;
 use crate::cli::{Cli, Command};
 use crate::config::{CheckConfig, DoctorConfig, LiveConfig, RecordConfig, SnapshotConfig};
 use crate::kernel::netns;
@@ -43,6 +46,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code when the command fails: of `check` it is an answer.
+#[must_use]
+pub fn failure_code(cli: &Cli) -> ExitCode {
+    match cli.command {
+        Command::Check(_) => ExitCode::from(Status::Unknown.exit_code()),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// The inode number of a network namespace, by path or by the name that `ip netns` gave it.

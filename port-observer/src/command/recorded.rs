@@ -71,7 +71,7 @@ impl Recorded {
     }
 
     /// Hands over what was taken in up to a moment (nanoseconds since 1970), and no more than was
-    /// read at once.
+    /// read at once, nor than the stream has room for.
     ///
     /// # Errors
     /// The stream's, or when nothing more can be read.
@@ -82,7 +82,8 @@ impl Recorded {
             self.items.reverse();
             self.is_over = self.items.is_empty();
         }
-        while self.next_ns().is_some_and(|next_ns| next_ns <= until_ns)
+        while stream.has_room()
+            && self.next_ns().is_some_and(|next_ns| next_ns <= until_ns)
             && let Some(item) = self.items.pop()
         {
             self.hand_over(item, stream)?;

@@ -7,16 +7,19 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{processes::Processes, recorded::Recorded, stream::Stream, time::Time};
+use super::{
+    end_signals::EndSignals, output, processes::Processes, recorded::Recorded, stream::Stream,
+    time::Time,
+};
 use crate::{
     cli::{Color, ReplayArgs, Speed},
     config::ReplayConfig,
     kernel::netns,
+    queued_writer::QueuedWriter,
     recording::{Moment, Reader},
     sandbox::{Sandbox, Task},
-    sink,
+    sink::{self, Sink},
 };
 
 /// How long after the end of what is printed it is read on: what lies further back in time than what
@@ -35,18 +38,31 @@ pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
         .enable_all()
         .build()
         .context("can't start the event loop")?
-        .block_on(replay(reader, config))
+        .block_on(async {
+            let home = netns::own_inode().ok();
+            let (sink, queue) = sink::standard_output(config.lines.output, home)?;
+            let mut end = End { signals: EndSignals::catch()?, is_due: false };
+            let replayed = replay(reader, config, sink, queue.clone(), &mut end).await;
+            // The file does not change, so its reader is waited for.
+            if !end.is_due {
+                output::wait(queue.as_ref(), &mut end.signals).await;
+            }
+            replayed.and(output::finish(queue).await)
+        })
 }
 
-async fn replay(mut reader: Reader, config: ReplayConfig) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+async fn replay(
+    mut reader: Reader,
+    config: ReplayConfig,
+    sink: Box<dyn Sink>,
+    queue: Option<QueuedWriter>,
+    end: &mut End,
+) -> Result<()> {
     let (from_ns, to_ns) = window(&reader, config.from, config.to)?;
     reader.skip_to(from_ns);
-    let home = netns::own_inode().ok();
-    let sink = sink::standard_output(config.lines.output, home)?;
     let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
     let mut stream = Stream::new(&config.lines, false, Processes::recorded(), time, sink)?;
+    stream.wait_when_full(queue);
     stream.print_only(from_ns..=to_ns);
     let mut source = Recorded::new(reader, config.lines);
     let until_ns = to_ns.saturating_add(OUT_OF_ORDER_NS);
@@ -62,14 +78,24 @@ async fn replay(mut reader: Reader, config: ReplayConfig) -> Result<()> {
         let mut waited = pin!(tokio::time::sleep(wait));
         tokio::select! {
             biased;
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = end.signals.next() => {
+                end.is_due = true;
+                break;
+            }
+            () = stream.room(), if !stream.has_room() => {}
             () = &mut waited, if !wait.is_zero() => {}
-            () = tokio::task::yield_now(), if wait.is_zero() => {}
+            () = tokio::task::yield_now(), if wait.is_zero() && stream.has_room() => {}
         }
     }
     source.finish(&mut stream)?;
     source.reader().take_damage().map_or(Ok(()), Err)
+}
+
+/// What ends it before the recording does.
+struct End {
+    signals: EndSignals,
+    /// One has come.
+    is_due: bool,
 }
 
 /// From when to when lines are printed, nanoseconds since 1970.

@@ -1,5 +1,8 @@
 //! The one loop that knows source, ledger and sink.
 
+mod printer;
+mod unwritten;
+
 use std::{
     io,
     os::fd::AsRawFd as _,
@@ -8,43 +11,36 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use self::printer::Printer;
 use super::{processes::Processes, time::Time};
 use crate::{
     config::{Format, Lines},
     event::Event,
-    filter::Filter,
     ledger::{self, Checkpoint, Ledger, Who as _},
+    queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
-    report::{Body, EventType, Report, Start},
+    report::{Body, Report, Start},
     sink::Sink,
 };
 
 /// Events in, lines out.
 pub struct Stream {
     ledger: Ledger<Processes>,
-    filter: Filter,
-    sink: Box<dyn Sink>,
+    printer: Printer,
     time: Time,
-    /// Realtime less boottime, as the sink has it.
+    /// Realtime less boottime, as the printer has it.
     offset_ns: i64,
-    /// Only lines of these times of day are printed, nanoseconds since 1970.
-    window: Option<std::ops::RangeInclusive<i64>>,
     /// Takes in what the ledger takes in.
     recorder: Option<Recorder>,
     started: Instant,
     duration: Option<Duration>,
     /// Nothing goes to standard output, so it matters to nobody whether that is open.
     is_silent: bool,
-    /// How many lines about ports are still to be printed.
-    remaining: Option<u64>,
-    /// Whether what was held before the start is printed.
-    existing: bool,
     summaries: Option<Summaries>,
     /// How many spaces and processes a summary has.
     top: usize,
     /// Whether the end is followed by a closing table.
     closes: bool,
-    events: u64,
     reports: Vec<Report>,
 }
 
@@ -58,6 +54,8 @@ fn options(config: &Lines, sticky: bool) -> ledger::Options {
         holders: config.holders,
     }
 }
+
+const CANT_WRITE: &str = "can't write to standard output";
 
 /// When summaries are printed, by `CLOCK_BOOTTIME`.
 struct Summaries {
@@ -78,10 +76,11 @@ impl Stream {
         sticky: bool,
         who: Processes,
         time: Time,
-        mut sink: Box<dyn Sink>,
+        sink: Box<dyn Sink>,
     ) -> Result<Self> {
         let offset_ns = time.offset_ns()?;
-        sink.set_offset(offset_ns);
+        let mut printer = Printer::new(config, sink);
+        printer.set_offset(offset_ns);
         let now_ns = time.now_ns()?;
         let every = |every: Duration| {
             let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
@@ -89,21 +88,16 @@ impl Stream {
         };
         Ok(Self {
             ledger: Ledger::new(who, options(config, sticky)),
-            filter: config.filter.clone(),
-            sink,
+            printer,
             time,
             offset_ns,
-            window: None,
             recorder: None,
             started: Instant::now(),
             duration: None,
             is_silent: false,
-            remaining: config.count.map(Into::into),
-            existing: config.existing,
             summaries: config.summary.map(every),
             top: config.top,
             closes: config.output.format == Format::Table,
-            events: 0,
             reports: Vec::new(),
         })
     }
@@ -116,6 +110,27 @@ impl Stream {
     /// Standard output is not what the sink writes to.
     pub fn is_silent(&mut self) {
         self.is_silent = true;
+    }
+
+    /// The sink writes to this queue: what finds no room in it is dropped and counted. Without, all is
+    /// written, however long that takes.
+    pub fn drop_when_full(&mut self, queue: Option<QueuedWriter>) {
+        self.printer.drop_when_full(queue);
+    }
+
+    /// The sink writes to this queue: [`Stream::has_room`] says whether that is full.
+    pub fn wait_when_full(&mut self, queue: Option<QueuedWriter>) {
+        self.printer.wait_when_full(queue);
+    }
+
+    /// Whether more may be taken in without holding more in memory than is sensible.
+    pub fn has_room(&self) -> bool {
+        self.printer.has_room()
+    }
+
+    /// Returns when it has.
+    pub async fn room(&self) {
+        self.printer.room().await;
     }
 
     /// Hands from now on what the ledger takes in to a recorder too.
@@ -131,7 +146,7 @@ impl Stream {
 
     /// Prints from now on only lines of these times of day, in nanoseconds since 1970.
     pub fn print_only(&mut self, window: std::ops::RangeInclusive<i64>) {
-        self.window = Some(window);
+        self.printer.print_only(window);
     }
 
     /// What the time is from now on, for a stream whose time is that of a recording.
@@ -153,9 +168,8 @@ impl Stream {
     ) -> Result<()> {
         self.ledger = Ledger::new(who, options(config, sticky));
         self.offset_ns = self.time.offset_ns()?;
-        self.sink.begin(first_offset_ns);
-        self.sink.set_offset(self.offset_ns);
-        self.events = 0;
+        self.printer.begin(first_offset_ns);
+        self.printer.set_offset(self.offset_ns);
         if let Some(summaries) = &mut self.summaries {
             summaries.next_ns = self.time.now_ns()?.saturating_add(summaries.every_ns);
         }
@@ -187,7 +201,7 @@ impl Stream {
 
     /// Whether `--count` or `--duration` is reached.
     pub fn is_done(&self) -> bool {
-        self.remaining == Some(0) || self.time_left().is_some_and(|left| left.is_zero())
+        self.printer.is_done() || self.time_left().is_some_and(|left| left.is_zero())
     }
 
     /// Writes the first line.
@@ -252,30 +266,7 @@ impl Stream {
     }
 
     fn print(&mut self, report: &Report) -> Result<()> {
-        let is_in_time = |window: &std::ops::RangeInclusive<i64>| {
-            let is_of_the_run = matches!(report.body, Body::Start(_) | Body::Stop(_));
-            is_of_the_run
-                || window
-                    .contains(&report.time_ns.wrapping_add_signed(self.offset_ns).cast_signed())
-        };
-        if !self.window.as_ref().is_none_or(is_in_time) {
-            return Ok(());
-        }
-        let event_type = report.body.event_type();
-        let is_existing = event_type == EventType::Existing;
-        if is_existing && !self.existing {
-            return Ok(());
-        }
-        // What was there before has not happened.
-        let is_about_a_port = report.body.port().is_some() && !is_existing;
-        self.events += u64::from(is_about_a_port);
-        if !self.filter.matches(report) || (is_about_a_port && self.remaining == Some(0)) {
-            return Ok(());
-        }
-        if is_about_a_port && let Some(remaining) = &mut self.remaining {
-            *remaining -= 1;
-        }
-        self.sink.report(report).context("can't write to standard output")
+        self.printer.print(report).context(CANT_WRITE)
     }
 
     /// Writes what is held back, and follows the wall clock.
@@ -290,7 +281,7 @@ impl Stream {
                 recorder.checkpoint(self.time.now_ns()?, self.offset_ns, checkpoint);
             }
         }
-        self.sink.flush().context("can't write to standard output")
+        self.printer.flush().context(CANT_WRITE)
     }
 
     /// What is due once a second.
@@ -304,7 +295,7 @@ impl Stream {
         if offset_ns.abs_diff(self.offset_ns) > CLOCK_STEP_NS {
             log::info!("the wall clock was set: times are of the new one from here on");
             self.offset_ns = offset_ns;
-            self.sink.set_offset(offset_ns);
+            self.printer.set_offset(offset_ns);
             if let Some(recorder) = &mut self.recorder {
                 recorder.push(Entry::clock(now_ns, offset_ns));
             }
@@ -316,6 +307,7 @@ impl Stream {
             recorder.check()?;
         }
         self.print_all(reports)?;
+        self.printer.report_lost(now_ns).context(CANT_WRITE)?;
         if !self.is_silent && is_reader_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
@@ -347,7 +339,7 @@ impl Stream {
         }
         // One that is late does not make the others come closer together.
         summaries.next_ns = summaries.next_ns.saturating_add(summaries.every_ns).max(time_ns);
-        let filter = &self.filter;
+        let filter = self.printer.filter();
         let mut summary = self.ledger.summary(
             time_ns,
             self.top,
@@ -373,11 +365,12 @@ impl Stream {
             recorder.stop(time_ns, observed);
         }
         self.print_all(reports)?;
-        let stop = self.ledger.totals().stop(self.events, observed.as_secs_f64());
+        let mut stop = self.ledger.totals().stop(self.printer.events(), observed.as_secs_f64());
+        stop.lost += self.printer.lost();
         self.print(&Report { time_ns, body: Body::Stop(stop) })?;
         if self.closes {
             let closing = self.ledger.closing(time_ns);
-            self.sink.closing(&closing).context("can't write to standard output")?;
+            self.printer.closing(&closing).context(CANT_WRITE)?;
         }
         self.flush()
     }

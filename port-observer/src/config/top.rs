@@ -38,7 +38,7 @@ impl TopConfig {
         netns: &dyn Fn(&str) -> anyhow::Result<u32>,
     ) -> anyhow::Result<Self> {
         let filter = Filter { netns: resolve_netns(&args.netns, netns)?, ..Filter::default() };
-        let output = Output { format: Format::Table, color: uses_color(color) };
+        let output = Output { format: Format::Table, color: uses_color(color, &std::io::stdout()) };
         let lines =
             Lines { max_holdings: args.max_holdings.get(), filter, ..Lines::everything(output) };
         let variable = |name: &str| std::env::var(name).ok();

@@ -299,7 +299,7 @@ impl Rows {
 }
 
 fn bytes_of_process(process: &Process) -> usize {
-    let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len());
+    let length = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
     let words = process.command_line.iter().map(|word| word.len() + size_of::<String>());
     size_of::<Process>()
         + process.name.len()

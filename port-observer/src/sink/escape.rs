@@ -1,6 +1,7 @@
 //! Text that others chose (names of processes, of containers) must not drive a terminal.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
 use serde_json::ser::Formatter;
@@ -47,6 +48,24 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The text of something, escaped.
+pub(crate) struct Escaped<T>(pub(crate) T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        write!(text, "{}", self.0)?;
+        // Where a text of the program's own goes on in the next line, it does.
+        for (number, line) in text.split('\n').enumerate() {
+            if number > 0 {
+                formatter.write_char('\n')?;
+            }
+            formatter.write_str(&escape(line))?;
+        }
+        Ok(())
+    }
+}
+
 /// JSON as serde_json writes it, with those characters escaped too that JSON leaves as they are
 /// and a terminal doesn't: DEL, C1, and marks that direct writing.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +98,13 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_escaped_and_lines_stay() {
+        let hostile = anyhow::anyhow!("no such table: \x1b]0;PWNED\x07\u{202e}").context("a\nb");
+        let text = Escaped(format_args!("{hostile:#}")).to_string();
+        assert_eq!(text, "a\nb: no such table: \\x1b]0;PWNED\\x07\\u{202e}");
+    }
 
     #[test]
     fn plain_text_of_any_script_stays_as_it_is() {

@@ -11,6 +11,7 @@ use std::io::{self, BufWriter, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use crate::config::{Format, Output};
+use crate::queued_writer::QueuedWriter;
 use crate::report::{Closing, Report, Snapshot};
 
 /// Something that takes reports, one line each.
@@ -61,17 +62,35 @@ impl Sink for Nowhere {
     }
 }
 
-/// The sink that writes to standard output what was asked for. `home_netns` is the namespace that
-/// need not be named in the table, as the one that most lines are about.
+/// The sink that writes to standard output what was asked for, and the queue in front of it. A regular
+/// file has no reader that could stall: it has no queue. `home_netns` is the namespace that need not be
+/// named in the table, as the one that most lines are about.
 ///
 /// # Errors
-/// Standard output is closed.
-pub fn standard_output(output: Output, home_netns: Option<u32>) -> io::Result<Box<dyn Sink>> {
+/// Standard output is closed, or the kernel refuses the thread that writes the queue.
+pub fn standard_output(
+    output: Output,
+    home_netns: Option<u32>,
+) -> io::Result<(Box<dyn Sink>, Option<QueuedWriter>)> {
     let file = unbuffered_output()?;
-    Ok(match output.format {
-        Format::Json => Box::new(json::Json::new(file)),
-        Format::Table => Box::new(table_on(file, output, home_netns)),
-    })
+    let is_terminal = file.is_terminal();
+    if file.metadata()?.is_file() {
+        return Ok((sink_on(file, is_terminal, output, home_netns), None));
+    }
+    let queue = QueuedWriter::start(file)?;
+    Ok((sink_on(queue.clone(), is_terminal, output, home_netns), Some(queue)))
+}
+
+fn sink_on(
+    out: impl io::Write + Send + 'static,
+    is_terminal: bool,
+    output: Output,
+    home_netns: Option<u32>,
+) -> Box<dyn Sink> {
+    match output.format {
+        Format::Json => Box::new(json::Json::new(out)),
+        Format::Table => Box::new(table_on(out, is_terminal, output, home_netns)),
+    }
 }
 
 /// Writes what was looked at once to standard output, as it was asked for. `offset_ns`: realtime
@@ -93,7 +112,8 @@ pub fn write_snapshot(
             out.flush()
         }
         Format::Table => {
-            let mut table = table_on(file, output, home_netns);
+            let is_terminal = file.is_terminal();
+            let mut table = table_on(file, is_terminal, output, home_netns);
             table.set_offset(offset_ns);
             table.snapshot(snapshot)
         }
@@ -101,17 +121,22 @@ pub fn write_snapshot(
 }
 
 /// A file of its own: the standard library's handle writes at every end of line.
-fn unbuffered_output() -> io::Result<File> {
+pub(crate) fn unbuffered_output() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-fn table_on(file: File, output: Output, home_netns: Option<u32>) -> table::Table<File> {
-    let screen = if file.is_terminal() { table::Screen::Terminal } else { table::Screen::None };
+fn table_on<W: io::Write>(
+    out: W,
+    is_terminal: bool,
+    output: Output,
+    home_netns: Option<u32>,
+) -> table::Table<W> {
+    let screen = if is_terminal { table::Screen::Terminal } else { table::Screen::None };
     let options = table::Options {
         color: output.color,
         screen,
         time_zone: jiff::tz::TimeZone::system(),
         home_netns,
     };
-    table::Table::new(file, options)
+    table::Table::new(out, options)
 }

@@ -100,6 +100,24 @@ fn ports_are_told_one_by_one() {
 }
 
 #[test]
+fn every_size_can_be_drawn() {
+    for view in View::ALL {
+        for mode in [None, Some(Key::Char('?')), Some(Key::Enter), Some(Key::Char('n'))] {
+            let mut host = busy(view);
+            host.look();
+            mode.map(|key| host.state.key(key));
+            for (width, height) in [(0, 0), (200, 0), (0, 200), (1, 1), (39, 10), (40, 9)] {
+                terminal(&mut host, (width, height), &RICH);
+            }
+            for (width, height) in [(40, 10), (1000, 10), (40, 1000)] {
+                let text = terminal(&mut host, (width, height), &RICH).backend().to_string();
+                assert!(text.trim_matches(['"', ' ', '\n']).len() > 100, "{width} × {height}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_help_has_every_key() {
     after("help", Host::new, View::Processes, &[Key::Char('?')]);
 }

@@ -10,6 +10,7 @@ mod ledger;
 mod limits;
 mod load;
 mod options;
+mod output;
 mod poll;
 mod privileges;
 mod process;

@@ -75,6 +75,15 @@ impl Programs {
         found.map(|e| e.path.as_path()).context("cargo built no port-observer")
     }
 
+    /// A helper of the package `tests`.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn helper(&self, name: &str) -> Result<&Path> {
+        let found = self.executables.iter().find(|e| e.name == name);
+        found.map(|e| e.path.as_path()).with_context(|| format!("cargo built no {name}"))
+    }
+
     /// Lays the executables into the machine's root.
     fn install(&self, root: &Path) -> Result<()> {
         for executable in &self.executables {

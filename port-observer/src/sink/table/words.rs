@@ -149,6 +149,7 @@ pub(crate) fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Cal
         LossPlace::KernelProgram => "skipped in the kernel, an estimate",
         LossPlace::Decode => "a record made no sense",
         LossPlace::Queue => "a queue was full",
+        LossPlace::Output => "not printed, for the reader did not take the lines before them",
     };
     let whose = caller
         .map_or_else(String::new, |caller| format!(" of {}", holder_name(Some(&caller.process))));

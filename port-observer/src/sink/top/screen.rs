@@ -3,11 +3,10 @@
 use std::{
     fs::File,
     future::poll_fn,
-    io::{self, IsTerminal as _, Read as _, Seek as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Seek as _},
     mem::ManuallyDrop,
     os::fd::{AsFd as _, OwnedFd},
     panic,
-    pin::Pin,
     sync::{Mutex, Once, PoisonError},
 };
 
@@ -35,22 +34,31 @@ use super::{
     state::{Key, State},
     view::{self, Look, Places},
 };
-use crate::sink::unbuffered_output;
+use crate::{logging, queued_writer::QueuedWriter, sink::unbuffered_output};
 
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Sixteen<File>>>,
+    terminal: Terminal<CrosstermBackend<Sixteen<QueuedWriter>>>,
+    /// What the terminal is written through: one that was stopped (Ctrl-S) holds nothing else up.
+    out: QueuedWriter,
+    /// A picture was left out, for the terminal had not taken the one before it.
+    is_due: bool,
     /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
     input: ManuallyDrop<EventStream>,
     look: Look,
     places: Places,
 }
 
-/// What goes to standard error while the screen is taken, and where it is to go then. `None`: the
-/// screen is not taken.
-static TAKEN: Mutex<Option<Errors>> = Mutex::new(None);
+/// What the screen is given back with. `None`: it is not taken.
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
-/// Standard error meanwhile: on the terminal it would be in the picture.
+struct Taken {
+    out: QueuedWriter,
+    errors: Errors,
+}
+
+/// Standard error meanwhile, for on the terminal it would be in the picture: the terminal, and what there
+/// is instead of it.
 struct Errors(Option<(OwnedFd, File)>);
 
 impl Screen {
@@ -60,20 +68,32 @@ impl Screen {
     /// When standard input or output is none, or does not do as it is told.
     pub fn open(look: Look) -> io::Result<Self> {
         give_back_on_panic();
-        take()?;
-        let out = Sixteen::new(unbuffered_output()?);
+        let out = QueuedWriter::start(unbuffered_output()?)?;
+        take(&out)?;
         // From here on dropping gives it back.
-        let terminal = Terminal::new(CrosstermBackend::new(out));
+        let terminal = Terminal::new(CrosstermBackend::new(Sixteen::new(out.clone())));
         let terminal = terminal.inspect_err(|_| give_back())?;
         let input = ManuallyDrop::new(EventStream::new());
-        Ok(Self { terminal, input, look, places: Places::default() })
+        Ok(Self { terminal, out, is_due: false, input, look, places: Places::default() })
     }
 
-    /// Draws what has changed, in one piece.
+    /// Draws what has changed, in one piece; later, if the terminal has not taken what is there.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// When it can't be written; `BrokenPipe` when the terminal is gone.
     pub fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        self.is_due = self.out.pending_bytes() > 0;
+        if self.is_due {
+            return Ok(());
+        }
+        self.draw_now(state).map_err(|error| match error.raw_os_error() {
+            // tty_write() of a terminal that was hung up.
+            Some(libc::EIO) => io::ErrorKind::BrokenPipe.into(),
+            _ => error,
+        })
+    }
+
+    fn draw_now(&mut self, state: &mut State) -> io::Result<()> {
         let (look, places) = (&self.look, &mut self.places);
         let mut room = None;
         // One that does not know these passes over them.
@@ -108,7 +128,7 @@ impl Screen {
     pub fn take_again(&mut self) -> io::Result<()> {
         // Somebody may have set it otherwise, without our knowing.
         give_back();
-        take()?;
+        take(&self.out)?;
         self.forget()
     }
 
@@ -117,7 +137,11 @@ impl Screen {
     /// # Errors
     /// When it can't be read, `UnexpectedEof` when there will be none any more.
     pub async fn key(&mut self) -> io::Result<Option<Key>> {
-        let event = poll_fn(|context| Pin::new(&mut *self.input).poll_next(context)).await;
+        let input = &mut self.input;
+        let event = tokio::select! {
+            event = poll_fn(|context| std::pin::Pin::new(&mut **input).poll_next(context)) => event,
+            () = self.out.room(1), if self.is_due => return Ok(None),
+        };
         match event {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Err(error)) => Err(error),
@@ -176,25 +200,21 @@ fn give_back_on_panic() {
     });
 }
 
-fn take() -> io::Result<()> {
+fn take(out: &QueuedWriter) -> io::Result<()> {
     enable_raw_mode()?;
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    *taken = Some(Errors::keep());
+    *taken = Some(Taken { out: out.clone(), errors: Errors::keep() });
     drop(taken);
-    execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| give_back())
+    execute!(out.clone(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| give_back())
 }
 
-/// Does nothing if it is not taken. What can't be written has nowhere to be told.
+/// Does nothing if it is not taken. What can't be written has nowhere to be told, and a terminal that
+/// takes nothing is waited for only shortly.
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(errors) = taken else { return };
-    let _ = execute!(
-        io::stdout(),
-        EndSynchronizedUpdate,
-        DisableMouseCapture,
-        LeaveAlternateScreen,
-        Show
-    );
+    let Some(Taken { mut out, errors }) = taken else { return };
+    let _ = execute!(out, EndSynchronizedUpdate, DisableMouseCapture, LeaveAlternateScreen, Show);
+    out.wait_blocking();
     let _ = disable_raw_mode();
     errors.tell();
 }
@@ -220,6 +240,6 @@ impl Errors {
         let _ = dup2_stderr(&terminal);
         let mut text = Vec::new();
         let _ = kept.rewind().and_then(|()| kept.read_to_end(&mut text).map(drop));
-        let _ = io::stderr().write_all(&text);
+        logging::write(&String::from_utf8_lossy(&text));
     }
 }

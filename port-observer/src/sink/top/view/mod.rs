@@ -81,6 +81,12 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look, places: &mut Places) 
     let area = frame.area();
     let buffer = frame.buffer_mut();
     if area.width < LEAST.0 || area.height < LEAST.1 {
+        // Whatever was where the mouse finds it is not there.
+        *places = Places { offsets: places.offsets, ..Places::default() };
+        // A terminal may say that it has columns and no lines.
+        if area.is_empty() {
+            return Room::default();
+        }
         let text = format!("too small: {} × {} are needed", LEAST.0, LEAST.1);
         buffer.set_line(area.x, area.y, &Line::from(look.text(&text)), area.width);
         return Room::default();
