@@ -12,6 +12,7 @@ pub mod forensics;
 pub mod kernel;
 pub mod ledger;
 pub mod logging;
+pub mod own_file;
 pub mod ports;
 pub mod probe;
 pub mod process;

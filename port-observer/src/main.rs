@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             None => error.exit(),
         },
     };
+    command::signals::ignore_file_size();
     logging::start(cli.log_level, cli.color);
     match command::run(cli) {
         Ok(code) => code,

@@ -12,7 +12,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{observer::Observer, processes::Processes, stream::Stream, time::Time};
+use super::{
+    observer::Observer, processes::Processes, signals::HangUp, stream::Stream, time::Time,
+};
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
@@ -47,6 +49,7 @@ pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>)
 async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let mut hang_up = HangUp::catch()?;
     let home = netns::own_inode().ok();
     let mut observer = Observer::start(&config)?;
     let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
@@ -91,6 +94,7 @@ async fn live(config: LiveConfig, recording: Option<recording::Options>) -> Resu
             }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            () = hang_up.recv() => break,
             () = &mut end => {}
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags};
 
-use super::sqlite;
+use super::{sqlite, target};
 
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
@@ -41,7 +41,7 @@ pub fn identity(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// Opens or makes a recording to be written to.
+/// Opens or makes a recording to be written to; no directory of `path` is a symbolic link.
 ///
 /// # Errors
 /// When it can't be made, is not a recording, or is of a newer version.
@@ -50,10 +50,11 @@ pub fn open(path: &Path) -> Result<Connection> {
     let shown = path.display();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)
         .with_context(|| format!("can't open {shown} for writing"))?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(target::BUSY)?;
     match identity(&connection).with_context(|| format!("can't record into {shown}"))? {
         Identity::Empty => {
             create(&mut connection)

@@ -5,7 +5,9 @@
 mod bounds;
 mod damage;
 mod entries;
+mod moved;
 mod queries;
+mod safety;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,7 +49,7 @@ impl Drop for Directory {
 }
 
 fn options(path: &Path) -> Options {
-    Options { path: path.to_owned(), keep: None, max_size: 2 << 30 }
+    Options { path: path.to_owned(), keep: None, max_size: 2 << 30, group: None }
 }
 
 fn start() -> Start {

@@ -46,7 +46,7 @@ fn stuck(log: Log) -> Box<dyn Storage> {
 }
 
 fn recorder(path: &Path, max_size: u64, storage: fn(Log) -> Box<dyn Storage>) -> Recorder {
-    let options = Options { path: path.to_owned(), keep: None, max_size };
+    let options = Options { path: path.to_owned(), keep: None, max_size, group: None };
     let mut recorder = Recorder::open_on(options, false, storage).unwrap();
     let start = Start {
         host: "host".to_owned(),
