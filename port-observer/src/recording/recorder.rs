@@ -250,6 +250,12 @@ impl Recorder {
         Ok(self.shared.lost.load(Ordering::Relaxed) + dropped)
     }
 
+    /// Lets the thread that writes panic.
+    #[cfg(test)]
+    pub(super) fn panic(&self) {
+        self.send(Message::Panic);
+    }
+
     fn send(&self, message: Message) {
         // A writer that is gone has said why.
         let _ = self.sender.send(message);
