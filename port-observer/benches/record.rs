@@ -92,7 +92,7 @@ impl Traffic {
 }
 
 fn recorder(path: &Path) -> Result<Recorder> {
-    let options = Options { path: path.to_owned(), keep: None, max_size: 2 << 30 };
+    let options = Options { path: path.to_owned(), keep: None, max_size: 2 << 30, group: None };
     let mut recorder = Recorder::open(options, false)?;
     let start = Start {
         host: "bench".to_owned(),

@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod logging;
 pub mod notice;
+pub mod own_file;
 pub mod ports;
 pub mod probe;
 pub mod process;

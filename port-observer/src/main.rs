@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             None => notice::exit_with_usage(&error),
         },
     };
+    command::signals::ignore_file_size();
     logging::start(cli.log_level, cli.color);
     let failure = command::failure_code(&cli);
     let code = match command::run(cli) {

@@ -19,13 +19,13 @@ use anyhow::{Context as _, Result, bail};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat, renameat},
-    sys::stat::{FileStat, Mode, SFlag, fstat},
+    sys::stat::{Mode, SFlag, fstat},
     unistd::{UnlinkatFlags, geteuid, unlinkat},
 };
 use serde::{Deserialize, Serialize};
 
 use super::Status;
-use crate::kernel::clock;
+use crate::{kernel::clock, own_file};
 
 /// For root.
 const RUN: &str = "/run/port-observer";
@@ -84,7 +84,8 @@ impl Place {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let directory = open(path, flags, Mode::empty())
             .with_context(|| format!("can't open the directory {}", path.display()))?;
-        is_own(&fstat(&directory)?).with_context(|| format!("the directory {}", path.display()))?;
+        own_file::check_own(&fstat(&directory)?)
+            .with_context(|| format!("the directory {}", path.display()))?;
         let mut hasher = DefaultHasher::new();
         question.hash(&mut hasher);
         let name = format!("check-{:016x}.json", hasher.finish());
@@ -104,10 +105,10 @@ impl Place {
             Err(error) => return Err(error).with_context(|| format!("can't open {}", self.name)),
         };
         let status = fstat(&file)?;
-        if kind(&status) != SFlag::S_IFREG {
+        if own_file::kind(&status) != SFlag::S_IFREG {
             bail!("{} is not a file", self.name);
         }
-        is_own(&status).with_context(|| format!("the file {}", self.name))?;
+        own_file::check_own(&status).with_context(|| format!("the file {}", self.name))?;
         let mut text = String::new();
         let read = File::from(file).take(MOST_BYTES).read_to_string(&mut text);
         // Of an older version, or damaged: it is written anew.
@@ -183,22 +184,6 @@ fn path(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<(P
              that is this user's own"
         ),
     }
-}
-
-fn kind(status: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
-}
-
-/// Nobody else can have put something there.
-fn is_own(status: &FileStat) -> Result<()> {
-    let own = geteuid();
-    if status.st_uid != own.as_raw() {
-        bail!("belongs to the user {}, not to {own}", status.st_uid);
-    }
-    if status.st_mode & 0o022 != 0 {
-        bail!("can be written to by others");
-    }
-    Ok(())
 }
 
 fn this_boot() -> Result<String> {

@@ -35,6 +35,9 @@ pub struct RecordArgs {
     /// from 8MiB
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = values::file_size)]
     pub max_size: u64,
+    /// Let this group read the recording too; without it, only the user who records may
+    #[arg(long, value_name = "NAME", value_parser = values::group)]
+    pub group: Option<nix::unistd::Gid>,
     /// Also print the lines of `live --json`
     #[arg(long)]
     pub json: bool,

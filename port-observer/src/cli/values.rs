@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
+use nix::unistd::{Gid, Group};
 
 use crate::event::Protocol;
 use crate::probe::Backend;
@@ -107,6 +108,17 @@ pub(super) fn file_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A group of this host, by its name, or by its number where it has none.
+pub(super) fn group(text: &str) -> Result<Gid, String> {
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => text.parse().map(Gid::from_raw).map_err(|_| {
+            "there is no such group on this host; `getent group` lists them".to_owned()
+        }),
+        Err(error) => Err(format!("the groups of this host can't be looked up: {error}")),
+    }
+}
+
 /// A number, with or without a unit; too large is as large as can be.
 fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "write bytes, or a number with KiB, MiB or GiB".to_owned();
@@ -151,6 +163,15 @@ mod tests {
         }
         for text in ["", "7MiB", "1025GiB", "18446744073709551615GiB", "-1", "10m b"] {
             assert!(file_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_one_of_this_host_or_a_number() {
+        assert_eq!(group("root"), Ok(Gid::from_raw(0)));
+        assert_eq!(group("54321"), Ok(Gid::from_raw(54_321)));
+        for text in ["", "no such group", "-1", "1.5"] {
+            assert!(group(text).is_err(), "{text}");
         }
     }
 

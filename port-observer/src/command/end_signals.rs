@@ -3,10 +3,13 @@
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM.
+use super::signals::HangUp;
+
+/// SIGINT, SIGTERM, and SIGHUP unless whoever started this process had it ignored.
 pub(super) struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: HangUp,
 }
 
 impl EndSignals {
@@ -18,6 +21,7 @@ impl EndSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).context("can't wait for SIGINT")?,
             terminate: signal(SignalKind::terminate()).context("can't wait for SIGTERM")?,
+            hang_up: HangUp::catch()?,
         })
     }
 
@@ -26,6 +30,7 @@ impl EndSignals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = self.hang_up.recv() => {}
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod record;
 mod recorded;
 pub mod replay;
 pub mod report;
+pub mod signals;
 pub mod snapshot;
 mod stream;
 mod time;

@@ -272,9 +272,10 @@ impl Stream {
     /// Writes what is held back, and follows the wall clock.
     ///
     /// # Errors
-    /// When the output can't be written, or its reader has left.
+    /// When the output can't be written, its reader has left, or nothing more can be recorded.
     pub fn flush(&mut self) -> Result<()> {
         if let Some(recorder) = &mut self.recorder {
+            recorder.check()?;
             recorder.flush();
             if recorder.wants_checkpoint() {
                 let checkpoint = self.ledger.holdings().checkpoint();

@@ -44,6 +44,7 @@ impl RecordConfig {
                 path: args.file,
                 keep: Some(args.keep),
                 max_size: args.max_size,
+                group: args.group,
             },
         })
     }

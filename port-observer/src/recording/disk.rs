@@ -19,9 +19,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::recorder::Shared;
+use super::{
+    claim::{beside, open_log},
+    recorder::Shared,
+};
 
 /// From one pass to the next, at least.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -67,7 +70,9 @@ pub(super) struct Log {
 impl Log {
     /// Of a recording that a writer has opened.
     fn open(path: &Path) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         // The log belongs to it once it has read something.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -87,10 +92,7 @@ impl Storage for Log {
 }
 
 fn log(path: &Path) -> io::Result<File> {
-    // Beside the file itself, as SQLite has it, not beside a link to it.
-    let mut name = path.canonicalize()?.into_os_string();
-    name.push("-wal");
-    File::open(name)
+    open_log(&beside(path, "-wal"))
 }
 
 /// The writer's side.
@@ -131,6 +133,11 @@ impl Disk {
             .context("can't start the thread that waits for the disk")?;
         let (log, awaited) = (log(path)?, bounds.awaited);
         Ok(Self { passes, log, bounds, awaited, thread: Some(thread) })
+    }
+
+    /// Whether the thread runs.
+    pub(super) fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Something was committed.
@@ -233,9 +240,7 @@ impl Worker {
             retries = match self.pass() {
                 Ok(is_complete) => !is_complete,
                 Err(error) => {
-                    let mut failure =
-                        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    failure.get_or_insert(error);
+                    self.shared.fail(error);
                     true
                 }
             };
@@ -268,15 +273,22 @@ impl Worker {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Whether a checkpoint may come to its end when there is room, or another's is over. Nothing is lost
 /// until then: what it copies stays in the log.
 fn is_no_room(error: &rusqlite::Error) -> bool {
-    // What SQLite makes of a quota.
-    let is_quota =
-        error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_WRITE);
-    let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) || is_quota
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::OutOfMemory
+                | ErrorCode::SystemIoFailure
+        )
+    )
 }

@@ -8,6 +8,7 @@ use super::{
     numbers::{held_flags, holds_number, reason_number, signed, via_number},
     recorder::{Moment, RunStart},
     row::{Row, Whose},
+    target::Now,
 };
 use crate::{event::NamespaceSettings, ledger::Role};
 
@@ -56,8 +57,13 @@ impl Inserter {
         self.offset_ns.wrapping_add_unsigned(boot_ns)
     }
 
-    /// A run begins, and its first segment.
-    pub fn start(&mut self, connection: &Connection, run: &RunStart) -> Result<()> {
+    /// A run begins, and its first segment; or at `now` goes on in this file, having begun in another.
+    pub fn start(
+        &mut self,
+        connection: &Connection,
+        run: &RunStart,
+        now: Option<Now>,
+    ) -> Result<()> {
         self.offset_ns = run.offset_ns;
         let json = |value: &[String]| serde_json::to_string(value).unwrap_or_default();
         let ranges: Vec<(u32, u16, u16)> =
@@ -78,7 +84,10 @@ impl Inserter {
             self.wall_ns(run.time_ns),
             run.offset_ns,
         ])?;
-        self.segment(connection, run.time_ns, true)?;
+        let Now { time_ns, offset_ns } =
+            now.unwrap_or(Now { time_ns: run.time_ns, offset_ns: run.offset_ns });
+        self.offset_ns = offset_ns;
+        self.segment(connection, time_ns, true)?;
         Ok(())
     }
 

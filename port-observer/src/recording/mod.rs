@@ -1,6 +1,7 @@
 //! A recording: everything that the ledger takes in, in a SQLite file, so that the state of any
 //! moment can be worked out again. `docs/recording.md` describes the file.
 
+mod claim;
 mod disk;
 mod entry;
 mod failures;
@@ -16,10 +17,12 @@ mod recorder;
 mod retention;
 mod row;
 mod rows;
+mod say;
 pub mod schema;
 mod segments;
 mod sqlite;
 mod tables;
+mod target;
 mod text;
 mod writer;
 

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::Gid;
 
 use super::{
     disk::{Log, Storage},
@@ -27,6 +28,9 @@ const BATCH: usize = 4_096;
 /// How long the writer has for what is left when the recording ends.
 const LAST_WORDS: Duration = Duration::from_secs(60);
 
+/// Why nothing is recorded after a fault of this program, which was printed.
+const ENDED: &str = "the thread that writes it ended unexpectedly";
+
 /// How a recording is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -36,6 +40,8 @@ pub struct Options {
     pub keep: Option<Duration>,
     /// How large the file may be, in bytes.
     pub max_size: u64,
+    /// Who may read it beside the user; `None`: nobody.
+    pub group: Option<Gid>,
 }
 
 /// The beginning of a run.
@@ -61,6 +67,9 @@ pub(super) enum Message {
         time_ns: u64,
         observed_ns: u64,
     },
+    /// The thread is to panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What is held at a moment.
@@ -87,6 +96,13 @@ pub(super) struct Shared {
     pub failure: Mutex<Option<anyhow::Error>>,
 }
 
+impl Shared {
+    /// Nothing more can be recorded, for this reason; the first one counts.
+    pub(super) fn fail(&self, error: anyhow::Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
 /// Takes in what the ledger takes in.
 pub struct Recorder {
     sender: mpsc::Sender<Message>,
@@ -103,7 +119,8 @@ impl Recorder {
     /// Opens the file and begins to write. `is_sticky`: see [`crate::ledger::Options`].
     ///
     /// # Errors
-    /// When it can't be written to, is not a recording or another program records into it.
+    /// When it can't be written to or is not a recording, another program records into it, or others
+    /// could have put it there.
     pub fn open(options: Options, is_sticky: bool) -> Result<Self> {
         Self::open_on(options, is_sticky, |log| Box::new(log))
     }
@@ -194,10 +211,13 @@ impl Recorder {
     /// Nothing more can be recorded.
     pub fn check(&mut self) -> Result<()> {
         let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure.take() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if let Some(error) = failure.take() {
+            return Err(error);
         }
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            bail!("can't go on recording: {ENDED}");
+        }
+        Ok(())
     }
 
     /// The run ends.
@@ -224,10 +244,16 @@ impl Recorder {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            return Err(anyhow!("the thread that writes the recording ended unexpectedly"));
+            bail!("can't complete the recording: {ENDED}");
         }
         self.check()?;
         Ok(self.shared.lost.load(Ordering::Relaxed) + dropped)
+    }
+
+    /// Lets the thread that writes panic.
+    #[cfg(test)]
+    pub(super) fn panic(&self) {
+        self.send(Message::Panic);
     }
 
     fn send(&self, message: Message) {

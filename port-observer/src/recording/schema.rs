@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::sqlite;
+use super::{sqlite, target};
 pub(super) use check::check;
 
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
@@ -59,7 +59,7 @@ pub(super) fn plain(path: &Path) -> PathBuf {
     if path.is_relative() { Path::new(".").join(path) } else { path.to_owned() }
 }
 
-/// Opens or makes a recording to be written to.
+/// Opens or makes a recording to be written to; no directory of `path` is a symbolic link.
 ///
 /// # Errors
 /// When it can't be made, is not a recording, or is of a newer version.
@@ -68,12 +68,13 @@ pub fn open(path: &Path) -> Result<Connection> {
     let shown = path.display();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(plain(path), flags)
         .with_context(|| format!("can't open {shown} for writing"))?;
     let what = || format!("can't record into {shown}");
     sqlite::harden(&connection, false).with_context(what)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(target::BUSY)?;
     match identity(&connection).with_context(what)? {
         Identity::Empty => {
             create(&mut connection)

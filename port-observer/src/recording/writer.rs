@@ -1,63 +1,59 @@
-//! The thread that writes: commits at least once a second, waits out a full disk, and leaves waiting
-//! for a slow one to [`super::disk`].
+//! The thread that writes: commits at least once a second, waits out a full disk, follows when its
+//! file is moved away, and leaves waiting for a slow disk to [`super::disk`].
 
 use std::{
-    fs::File,
-    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, ErrorCode};
+use anyhow::{Result, anyhow};
+use nix::errno::Errno;
+use rusqlite::ErrorCode;
 
 use super::{
-    disk::{Bounds, Disk, Log, Storage},
+    claim::Whereabouts,
+    disk::{Log, Storage},
     entry::{Entry, Input},
-    insert::{Insert, Inserter},
     recorder::{Message, Moment, Options, RunStart, Shared},
-    retention::Retention,
-    schema,
+    say::say,
+    target::{Now, Target, lost_entry},
 };
-use crate::{event::LossPlace, notice};
 
-/// What is older than this is committed.
-const COMMIT: Duration = Duration::from_millis(300);
-/// If nothing but seconds passed, less often: a quiet host's disk may sleep.
-const QUIET_COMMIT: Duration = Duration::from_secs(10);
-/// What is committed at once at most.
-const COMMIT_ENTRIES: usize = 25_000;
-/// How long after a commit what is too much or too old is deleted before more is written.
-const RETAINING: Duration = Duration::from_millis(250);
-/// How often it is tried whether a full disk has room again.
+/// How often it is tried whether a full disk has room again, or a new file can be begun.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the file is still at its path.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) struct Writer {
-    /// First: the last connection that is closed removes the log, and that is to be this one's.
-    disk: Disk,
-    connection: Connection,
+    /// `None`: it is gone, and another could not be begun so far.
+    target: Option<Target>,
     options: Options,
     receiver: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
-    inserter: Inserter,
-    retention: Retention,
+    storage: fn(Log) -> Box<dyn Storage>,
     state: State,
-    /// What was written since the last commit.
-    pending: Pending,
-    /// The run, if its beginning is not written yet.
-    unstarted: Option<Box<RunStart>>,
-    /// Whether a checkpoint was asked for that has not come.
+    run: Option<Box<RunStart>>,
+    /// The beginning of the run is to be written into this file.
+    is_unstarted: bool,
+    /// It was written into one before.
+    has_started: bool,
+    now: Now,
+    /// A checkpoint was asked for and has not come.
     has_asked: bool,
-    /// Entries that were not recorded since the recording paused.
+    /// What was held before this file was begun is not in it.
+    lacks_holdings: bool,
+    /// Entries that were not recorded, or are gone with a file, since the last checkpoint.
     lost: u64,
-    /// Last: nobody else writes while this is held.
-    _lock: Flock<File>,
+    looked: Instant,
+    retained: Instant,
+    /// The file was moved, and its log could not be copied into it so far.
+    is_gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Recording,
-    /// The disk is full; tried again then.
+    /// The disk is full, or there is no file; tried again then.
     Paused {
         retry: Instant,
     },
@@ -67,21 +63,6 @@ enum State {
     Failed,
 }
 
-#[derive(Default)]
-struct Pending {
-    since: Option<Instant>,
-    entries: usize,
-    /// There is more in it than seconds.
-    has_events: bool,
-}
-
-impl Pending {
-    fn due(&self) -> Option<Instant> {
-        let wait = if self.has_events { COMMIT } else { QUIET_COMMIT };
-        self.since.map(|since| since + wait)
-    }
-}
-
 impl Writer {
     pub(super) fn open(
         options: Options,
@@ -89,104 +70,120 @@ impl Writer {
         shared: Arc<Shared>,
         storage: fn(Log) -> Box<dyn Storage>,
     ) -> Result<Self> {
-        let lock = lock(&options)?;
-        let connection = schema::open(&options.path)?;
-        let what = || format!("can't go on with {}", options.path.display());
-        let inserter = Inserter::of(&connection).with_context(what)?;
-        let retention = Retention::of(&connection, &options).with_context(what)?;
-        let bounds = Bounds::within(retention.log_room());
-        let disk = Disk::open(&options.path, &connection, bounds, Arc::clone(&shared), storage)
-            .with_context(what)?;
+        let target = Target::open(&options, &shared, storage)?;
         Ok(Self {
-            disk,
-            connection,
+            target: Some(target),
             options,
             receiver,
             shared,
-            inserter,
-            retention,
+            storage,
             state: State::Recording,
-            pending: Pending::default(),
-            unstarted: None,
+            run: None,
+            is_unstarted: false,
+            has_started: false,
+            now: Now::default(),
             has_asked: false,
+            lacks_holdings: false,
             lost: 0,
-            _lock: lock,
+            looked: Instant::now(),
+            retained: Instant::now(),
+            is_gone: false,
         })
     }
 
     /// Writes until the other side is gone.
     pub(super) fn run(mut self) {
         loop {
-            let now = Instant::now();
-            let wait = match (self.state, self.pending.due()) {
-                (State::Paused { retry }, _) => retry.saturating_duration_since(now),
-                (_, Some(due)) => due.saturating_duration_since(now),
-                (_, None) if self.retention.is_busy() => Duration::ZERO,
-                (_, None) => RETRY,
-            };
-            let result = match self.receiver.recv_timeout(wait) {
+            let wait = self.wait();
+            let message = self.receiver.recv_timeout(wait);
+            if self.looked.elapsed() >= LOOK {
+                self.look();
+            }
+            let result = match message {
                 Ok(message) => self.take(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.rest(),
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    let result = self.commit();
-                    self.handle(result);
-                    self.shared.lost.fetch_add(self.lost, Ordering::Relaxed);
-                    return;
-                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return self.end(),
             };
             self.handle(result);
         }
     }
 
+    fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let target = self.target.as_ref();
+        let wait = match (self.state, target.and_then(Target::due)) {
+            (State::Paused { retry }, _) => retry.saturating_duration_since(now),
+            (_, Some(due)) => due.saturating_duration_since(now),
+            (_, None) if self.is_busy() => Duration::ZERO,
+            (_, None) => RETRY,
+        };
+        wait.min(LOOK)
+    }
+
     fn take(&mut self, message: Message) -> rusqlite::Result<()> {
         if let Message::Entries(entries) = &message {
             self.shared.queued.fetch_sub(entries.len(), Ordering::Relaxed);
+            self.follow(entries);
         }
         match (message, self.state) {
             (Message::Start(run), _) => {
-                self.unstarted = Some(run);
+                self.now = Now { time_ns: run.time_ns, offset_ns: run.offset_ns };
+                (self.run, self.is_unstarted) = (Some(run), true);
                 if self.state == State::Recording { self.start() } else { Ok(()) }
             }
             (Message::Entries(entries), State::Recording) => self.write(&entries),
             (Message::Checkpoint(moment), State::Recording | State::Resuming) => {
-                let lost = moment.lost + std::mem::take(&mut self.lost);
-                let result = self.checkpoint(&moment, lost);
-                if result.is_err() {
-                    self.lost = lost;
-                } else if self.state == State::Resuming {
-                    self.state = State::Recording;
-                    self.say(&format!("goes on; {lost} events in between are missing"));
-                }
-                result
+                self.now = Now { time_ns: moment.time_ns, offset_ns: moment.offset_ns };
+                self.lost += moment.lost;
+                self.checkpoint(&moment)
             }
-            (Message::Stop { time_ns, observed_ns }, State::Recording) => {
-                self.begin()?;
-                self.inserter.stop(&self.connection, time_ns, observed_ns)?;
-                self.commit()
+            (Message::Checkpoint(moment), _) => {
+                self.lost += moment.lost;
+                Ok(())
             }
+            (Message::Stop { time_ns, observed_ns }, _) => self.stop(time_ns, observed_ns),
             (Message::Entries(entries), _) => {
-                self.lose(entries.len() as u64);
+                self.lost += entries.len() as u64;
                 self.rest()
             }
-            _ => Ok(()),
+            #[cfg(test)]
+            (Message::Panic, _) => panic!("asked to"),
+        }
+    }
+
+    /// Which time it is for the run.
+    fn follow(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let Input::Clock(offset_ns) = entry.input {
+                self.now.offset_ns = offset_ns;
+            }
+            self.now.time_ns = self.now.time_ns.max(entry.time_ns);
         }
     }
 
     /// Nothing came: what else is due.
     fn rest(&mut self) -> rusqlite::Result<()> {
+        let Some(target) = &mut self.target else {
+            let is_due = matches!(self.state, State::Paused { retry } if Instant::now() >= retry);
+            if is_due && let Err(error) = self.begin_file() {
+                log::debug!("no new file can be begun: {error:#}");
+                self.state = State::Paused { retry: Instant::now() + RETRY };
+            }
+            return Ok(());
+        };
         match self.state {
             State::Recording => {
-                self.commit()?;
-                self.retain()
+                if target.due().is_some_and(|due| Instant::now() >= due) {
+                    target.commit()?;
+                }
+                if self.retained.elapsed() >= RETRY || self.is_busy() {
+                    self.retain()
+                } else {
+                    Ok(())
+                }
             }
             State::Paused { retry } if Instant::now() >= retry => {
-                // Some room has to be there, not just that of one page.
-                self.connection.execute_batch(
-                    "BEGIN IMMEDIATE; \
-                     INSERT INTO strings (id, text) VALUES (-1, hex(zeroblob(131072))); \
-                     DELETE FROM strings WHERE id = -1; COMMIT",
-                )?;
-                self.inserter.reload(&self.connection)?;
+                target.try_room()?;
                 self.state = State::Resuming;
                 self.ask();
                 Ok(())
@@ -195,89 +192,78 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self) -> rusqlite::Result<()> {
-        if self.pending.since.is_none() {
-            self.disk.keep_bounded();
-            self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.pending.since = Some(Instant::now());
+    fn start(&mut self) -> rusqlite::Result<()> {
+        if let (true, Some(run), Some(target)) = (self.is_unstarted, &self.run, &mut self.target) {
+            target.start(run, self.has_started.then_some(self.now))?;
+            (self.is_unstarted, self.has_started) = (false, true);
         }
         Ok(())
     }
 
     fn write(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        self.begin()?;
-        // Counted before: what fails is lost as a whole.
-        self.pending.entries += entries.len();
-        self.pending.has_events |= entries.iter().any(|entry| entry.input != Input::Tick);
-        let Self { connection, inserter, .. } = self;
-        let mut insert = Insert::prepare(connection)?;
-        for entry in entries {
-            inserter.entry(connection, &mut insert, entry)?;
-        }
-        drop(insert);
-        let is_due = self.pending.due().is_some_and(|due| Instant::now() >= due);
-        if is_due || self.pending.entries >= COMMIT_ENTRIES {
-            self.commit()?;
-            self.retain()?;
-        }
-        Ok(())
+        let Some(target) = &mut self.target else { return Ok(()) };
+        if target.write(entries)? { self.retain() } else { Ok(()) }
     }
 
-    fn start(&mut self) -> rusqlite::Result<()> {
-        if self.unstarted.is_none() {
-            return Ok(());
-        }
-        self.begin()?;
-        let Some(run) = &self.unstarted else { return Ok(()) };
-        self.inserter.start(&self.connection, run)?;
-        self.retention.segment_begins(0);
-        self.commit()?;
-        self.unstarted = None;
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, moment: &Moment, lost: u64) -> rusqlite::Result<()> {
-        // What comes before it is safe, however large it is.
-        self.commit()?;
-        self.start()?;
-        self.begin()?;
-        self.inserter.checkpoint(&self.connection, moment, lost > 0)?;
-        self.retention.segment_begins(moment.checkpoint.held.len());
-        if lost > 0 {
-            let (place, kind) = (LossPlace::Queue, "record");
-            let input = Input::Lost { count: lost, place, kind, caller: None };
-            let entry = Entry { time_ns: moment.time_ns, input };
-            let mut insert = Insert::prepare(&self.connection)?;
-            self.inserter.entry(&self.connection, &mut insert, &entry)?;
-        }
-        self.commit()?;
-        self.shared.lost.fetch_add(lost, Ordering::Relaxed);
-        self.has_asked = false;
-        Ok(())
-    }
-
-    fn commit(&mut self) -> rusqlite::Result<()> {
-        if self.pending.since.is_some() {
-            self.connection.execute_batch("COMMIT")?;
-            self.disk.committed();
-            self.retention.written(self.pending.entries);
-            self.pending = Pending::default();
-        }
-        Ok(())
+    fn is_busy(&self) -> bool {
+        self.target.as_ref().is_some_and(Target::is_busy)
     }
 
     fn retain(&mut self) -> rusqlite::Result<()> {
-        let began = Instant::now();
-        loop {
-            self.disk.keep_bounded();
-            if self.retention.step(&self.connection)? && !self.has_asked {
-                self.ask();
-            }
-            if !self.retention.is_busy() || began.elapsed() > RETAINING {
-                break;
-            }
+        self.retained = Instant::now();
+        let Some(target) = &mut self.target else { return Ok(()) };
+        if target.retain()? && !self.has_asked {
+            self.ask();
         }
         Ok(())
+    }
+
+    fn checkpoint(&mut self, moment: &Moment) -> rusqlite::Result<()> {
+        self.start()?;
+        let lost = self.lost;
+        let is_gap = lost > 0 || self.lacks_holdings;
+        let Some(target) = &mut self.target else { return Ok(()) };
+        target.checkpoint(moment, lost, is_gap)?;
+        self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+        (self.lost, self.has_asked, self.lacks_holdings) = (0, false, false);
+        if self.state == State::Resuming {
+            self.state = State::Recording;
+            self.say(&format!("goes on; {lost} events in between are missing"));
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, time_ns: u64, observed_ns: u64) -> rusqlite::Result<()> {
+        self.look();
+        let is_writing = matches!(self.state, State::Recording | State::Resuming);
+        let Some(target) = self.target.as_mut().filter(|_| is_writing) else { return Ok(()) };
+        if self.lost > 0 {
+            // No checkpoint comes anymore that would say so.
+            target.write(&[lost_entry(time_ns, self.lost)])?;
+        }
+        target.stop(time_ns, observed_ns)?;
+        self.shared.lost.fetch_add(std::mem::take(&mut self.lost), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The other side is gone.
+    fn end(mut self) {
+        let result = self.target.as_mut().map_or(Ok(()), Target::commit);
+        self.handle(result);
+        self.look();
+        self.shared.lost.fetch_add(self.lost, Ordering::Relaxed);
+        if self.target.is_none() {
+            self.fail(anyhow!(
+                "no new file could be begun in place of the one that was moved or removed; {} events \
+                 are missing",
+                self.lost
+            ));
+        } else if self.is_gone {
+            self.fail(anyhow!(
+                "the file was moved while somebody read it: the end of the recording is still in the \
+                 log that was left at its old place"
+            ));
+        }
     }
 
     /// Asks the other side what is held.
@@ -286,63 +272,144 @@ impl Writer {
         self.shared.wants_checkpoint.store(true, Ordering::Relaxed);
     }
 
-    fn lose(&mut self, count: u64) {
-        self.lost += count;
+    /// Looks whether the file is still at its path, and begins another there if not.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let is_failed = self.state == State::Failed;
+        let Some(target) = self.target.as_mut().filter(|_| !is_failed) else { return };
+        if !target.has_disk() {
+            self.fail(anyhow!("the thread that waits for the disk ended unexpectedly"));
+            return;
+        }
+        match target.look() {
+            None => {}
+            Some(Whereabouts::Here) => self.is_gone = false,
+            Some(gone @ Whereabouts::Removed) => {
+                let with_it = target.unseen();
+                target.roll_back();
+                self.lost += with_it;
+                self.say(&format!(
+                    "has lost its file, which was removed: {with_it} events of the last \
+                                   moment are missing"
+                ));
+                self.follow_to_new_file(&gone);
+            }
+            Some(gone @ Whereabouts::Moved(_)) => self.complete(&gone),
+        }
+    }
+
+    /// Completes a file that was moved, and begins another. If somebody reads it for long, it is
+    /// written to until that is possible.
+    fn complete(&mut self, gone: &Whereabouts) {
+        let Some(target) = &mut self.target else { return };
+        let place = match gone {
+            Whereabouts::Moved(Some(path)) => format!("which was moved to {}", path.display()),
+            _ => "which was moved".to_owned(),
+        };
+        match target.complete() {
+            Ok(true) => {
+                self.say(&format!("has completed its file, {place}"));
+                self.follow_to_new_file(gone);
+            }
+            Ok(false) if self.is_gone => {}
+            Ok(false) => {
+                self.is_gone = true;
+                self.say(&format!("goes on in its file, {place}, while somebody reads it"));
+            }
+            Err(error) => {
+                self.is_gone = true;
+                self.handle(Err(error));
+            }
+        }
+    }
+
+    fn follow_to_new_file(&mut self, gone: &Whereabouts) {
+        if let Some(target) = self.target.take() {
+            target.leave(gone);
+        }
+        self.is_gone = false;
+        if let Err(error) = self.begin_file() {
+            self.state = State::Paused { retry: Instant::now() + RETRY };
+            self.say(&format!(
+                "is paused: no new file can be begun: {error:#}; it is tried again every second"
+            ));
+        }
+    }
+
+    /// Begins a file at the path, for the run that is under way.
+    fn begin_file(&mut self) -> Result<()> {
+        self.target = Some(Target::open(&self.options, &self.shared, self.storage)?);
+        self.is_unstarted = self.run.is_some();
+        self.lacks_holdings = true;
+        if let Err(error) = self.start() {
+            self.handle(Err(error));
+            return Ok(());
+        }
+        self.ask();
+        if let State::Paused { .. } = self.state {
+            self.state = State::Resuming;
+        } else {
+            self.say("goes on in a new file");
+        }
+        Ok(())
     }
 
     fn handle(&mut self, result: rusqlite::Result<()>) {
         let Err(error) = result else { return };
-        let was = self.state;
-        // It may be rolled back already: then there is nothing to do.
-        let _ = self.connection.execute_batch("ROLLBACK");
-        self.lose(self.pending.entries as u64);
-        self.pending = Pending::default();
-        if !is_no_room(&error) {
-            self.state = State::Failed;
-            let error = anyhow!(error)
-                .context(format!("can't go on recording into {}", self.options.path.display()));
-            let mut failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            failure.get_or_insert(error);
+        let mut why = error.to_string();
+        if let Some(target) = &mut self.target {
+            if let Some(errno) = target.system_error().filter(|_| is_io(&error)) {
+                why = format!("{why} ({})", reason(errno));
+            }
+            self.lost += target.roll_back();
+        }
+        if !may_pass(&error) {
+            self.fail(anyhow!(error));
             return;
         }
-        self.state = State::Paused { retry: Instant::now() + RETRY };
-        if was == State::Recording {
-            self.say(&format!("is paused: {error}; it goes on when there is room"));
+        if self.state == State::Recording {
+            self.say(&format!("is paused: {why}; it goes on when there is room"));
         }
+        self.state = State::Paused { retry: Instant::now() + RETRY };
     }
 
-    /// To who sits at the terminal, whatever the level of the log is.
-    fn say(&self, what: &str) {
+    /// Nothing more can be recorded.
+    fn fail(&mut self, error: anyhow::Error) {
+        self.state = State::Failed;
         let path = self.options.path.display();
-        notice::say(format_args!("port-observer: recording into {path} {what}"));
+        self.shared.fail(error.context(format!("can't go on recording into {path}")));
+    }
+
+    fn say(&self, what: &str) {
+        say(&self.options.path, what);
     }
 }
 
-/// Whether it may go on when somebody has made room.
-fn is_no_room(error: &rusqlite::Error) -> bool {
+fn is_io(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::DatabaseBusy)
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull)
     )
 }
 
-/// Nobody else is to write into the file. The lock is not one of those that SQLite takes, and its
-/// file is to be closed after SQLite's: closing it lets go of those (<https://sqlite.org/howtocorrupt.html>).
-fn lock(options: &Options) -> Result<Flock<File>> {
-    let path = options.path.display();
-    if options.path.is_dir() {
-        bail!("can't record into {path}: it is a directory; name a file in it");
+/// What the kernel said, and for a limit, which one.
+fn reason(errno: Errno) -> String {
+    match errno {
+        Errno::EFBIG => format!("{errno}: the limit of the file size, RLIMIT_FSIZE, is reached"),
+        errno => errno.to_string(),
     }
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&options.path)
-        .with_context(|| format!("can't open {path} for writing"))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        anyhow!(errno).context(format!(
-            "can't record into {path}: another port-observer does; record into another file, or end \
-             that one"
-        ))
-    })
+}
+
+/// Whether it may go on when somebody has made room, or freed memory.
+fn may_pass(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::OutOfMemory
+        )
+    )
 }

@@ -21,15 +21,14 @@ fn names(directory: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn a_page_is_there_whole_under_its_name_alone_and_others_may_read_it() {
+fn a_page_is_there_whole_under_its_name_alone_and_only_its_user_may_read_it() {
     let directory = TempDir::new().unwrap();
     let (_, page) = page(&directory);
     assert_eq!(names(&directory), ["ports.db", "report.html"]);
     let text = fs::read_to_string(&page).unwrap();
     assert!(text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>"));
     let mode = fs::metadata(&page).unwrap().permissions().mode();
-    assert_eq!(mode & 0o600, 0o600);
-    assert_eq!(mode & 0o111, 0);
+    assert_eq!(mode & 0o7777, 0o600);
 }
 
 #[test]
@@ -67,4 +66,29 @@ fn a_link_leads_to_the_page_and_what_is_no_file_is_written_to() {
     let (code, errors) = html(&file, Path::new("/dev/full"));
     assert_eq!(code, Some(1));
     assert!(errors.contains("can't write the page to /dev/full: No space left"), "{errors}");
+}
+
+#[test]
+fn a_link_or_a_file_of_another_user_is_neither_followed_nor_replaced() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can make files of another user");
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let (file, page) = page(&directory);
+    fs::write(&page, "precious").unwrap();
+    let link = directory.path().join("planted.html");
+    let nobody = Some(65_534);
+    for target in ["report.html", "not-there.html"] {
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        std::os::unix::fs::lchown(&link, nobody, nobody).unwrap();
+        let (code, errors) = html(&file, &link);
+        assert_eq!(code, Some(1));
+        assert!(errors.contains("belongs to the user 65534"), "{errors}");
+        fs::remove_file(&link).unwrap();
+    }
+    assert!(!directory.path().join("not-there.html").exists());
+    std::os::unix::fs::chown(&page, nobody, nobody).unwrap();
+    assert_eq!(html(&file, &page).0, Some(1));
+    assert_eq!(fs::read_to_string(&page).unwrap(), "precious");
 }

@@ -6,7 +6,9 @@ mod bounds;
 mod damage;
 mod entries;
 mod hostile;
+mod moved;
 mod queries;
+mod safety;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -49,7 +51,7 @@ impl Drop for Directory {
 }
 
 fn options(path: &Path) -> Options {
-    Options { path: path.to_owned(), keep: None, max_size: 2 << 30 }
+    Options { path: path.to_owned(), keep: None, max_size: 2 << 30, group: None }
 }
 
 fn start() -> Start {

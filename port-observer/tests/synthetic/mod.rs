@@ -68,7 +68,8 @@ impl Host {
     /// # Errors
     /// When it can't be written.
     pub fn record(&self, path: &Path, events: u64) -> Result<u64> {
-        let options = Options { path: path.to_owned(), keep: None, max_size: 64 << 30 };
+        let options =
+            Options { path: path.to_owned(), keep: None, max_size: 64 << 30, group: None };
         let mut run = Run::begin(self, Recorder::open(options, false)?);
         let mut due = BinaryHeap::from([Reverse((BEGAN_NS, Due::Second))]);
         for client in 0..self.clients.len() {

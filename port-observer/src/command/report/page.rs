@@ -3,12 +3,12 @@
 use std::{
     fs::{self, File, Permissions},
     io::{self, BufWriter, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 use tempfile::Builder;
 
 /// Where a page is to be.
@@ -25,29 +25,37 @@ impl Page {
     /// When it can't be written there, or would replace the recording.
     pub(super) fn at(path: &Path, recording: &Path) -> Result<Self> {
         let shown = path.display();
-        let found = match fs::metadata(path) {
+        let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             found => Some(found.with_context(|| format!("can't look at {shown}"))?),
         };
-        if let Some(found) = &found {
+        let mut replaced = path.to_owned();
+        if let Some(mut found) = found {
+            if found.is_symlink() {
+                // One's own, or one of the system such as /dev/stdout, leads where it should.
+                check_owner(&found, path)?;
+                found = fs::metadata(path).with_context(|| format!("can't follow {shown}"))?;
+                if !is_special(&found) {
+                    replaced =
+                        path.canonicalize().with_context(|| format!("can't follow {shown}"))?;
+                }
+            }
             if found.is_dir() {
                 bail!("can't write the page to {shown}: it is a directory; name a file in it");
             }
             let of = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-            if fs::metadata(recording).is_ok_and(|recording| of(&recording) == of(found)) {
+            if fs::metadata(recording).is_ok_and(|recording| of(&recording) == of(&found)) {
                 bail!("can't write the page to {shown}: it is the recording; name another file");
             }
-            if !found.is_file() {
+            // Only root makes devices; who has a terminal may have it from another user.
+            if !found.file_type().is_char_device() {
+                check_owner(&found, path)?;
+            }
+            if is_special(&found) {
                 return Ok(Self { path: path.to_owned(), is_special: true });
             }
         }
-        // What a link leads to is replaced, not the link.
-        let path = if found.is_some() {
-            path.canonicalize().with_context(|| format!("can't follow {shown}"))?
-        } else {
-            path.to_owned()
-        };
-        let page = Self { path, is_special: false };
+        let page = Self { path: replaced, is_special: false };
         access(page.directory(), AccessFlags::W_OK | AccessFlags::X_OK)
             .with_context(|| format!("can't write the page to {shown}: its directory"))?;
         Ok(page)
@@ -74,7 +82,8 @@ impl Page {
         }
         let new = Builder::new()
             .prefix(".port-observer-")
-            .permissions(Permissions::from_mode(0o666))
+            // As a recording: it shows the command lines of all users.
+            .permissions(Permissions::from_mode(0o600))
             .tempfile_in(self.directory())
             .with_context(failed)?;
         let mut out = BufWriter::new(new.as_file());
@@ -86,4 +95,23 @@ impl Page {
         new.persist(&self.path).map_err(|error| error.error).with_context(failed)?;
         Ok(())
     }
+}
+
+/// Whether it is written to as it is, not replaced: a terminal, a pipe, /dev/null.
+fn is_special(found: &fs::Metadata) -> bool {
+    let kind = found.file_type();
+    kind.is_char_device() || kind.is_fifo() || kind.is_block_device() || kind.is_socket()
+}
+
+/// Refuses what another user than root has put there.
+fn check_owner(found: &fs::Metadata, path: &Path) -> Result<()> {
+    let owner = found.uid();
+    if owner != 0 && owner != geteuid().as_raw() {
+        bail!(
+            "can't write the page to {}: what is there belongs to the user {owner}; remove it, or \
+             name another file",
+            path.display()
+        );
+    }
+    Ok(())
 }

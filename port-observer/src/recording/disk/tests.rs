@@ -46,7 +46,7 @@ fn stuck(log: Log) -> Box<dyn Storage> {
 }
 
 fn recorder(path: &Path, max_size: u64, storage: fn(Log) -> Box<dyn Storage>) -> Recorder {
-    let options = Options { path: path.to_owned(), keep: None, max_size };
+    let options = Options { path: path.to_owned(), keep: None, max_size, group: None };
     let mut recorder = Recorder::open_on(options, false, storage).unwrap();
     let start = Start {
         host: "host".to_owned(),
@@ -175,4 +175,50 @@ fn a_reader_that_stays_does_not_stop_the_writer() {
     assert!(length(&log(&path).unwrap()) > Bounds::within(8 << 20).awaited);
     drop(reader);
     assert_eq!(recorder.finish().unwrap(), 0);
+}
+
+/// Waits until the recorder says why nothing more is recorded.
+fn failure(recorder: &mut Recorder) -> String {
+    let began = Instant::now();
+    loop {
+        if let Err(error) = recorder.check() {
+            return format!("{error:#}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it is not noticed");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_writer_that_panics_is_noticed_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ports.db");
+    let mut recorder = recorder(&path, 32 << 20, |log| Box::new(log));
+    recorder.check().unwrap();
+    recorder.panic();
+    let error = failure(&mut recorder);
+    assert!(error.contains("ended unexpectedly"), "{error}");
+    assert!(recorder.finish().is_err());
+}
+
+#[test]
+fn a_thread_that_panics_while_it_waits_for_the_disk_is_noticed_at_once() {
+    struct Panics;
+
+    impl Storage for Panics {
+        fn sync(&self) -> io::Result<()> {
+            panic!("asked to");
+        }
+
+        fn checkpoint(&self) -> rusqlite::Result<()> {
+            Ok(())
+        }
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ports.db");
+    let mut recorder = recorder(&path, 32 << 20, |_| Box::new(Panics));
+    push(&mut recorder, 100);
+    let error = failure(&mut recorder);
+    assert!(error.contains("ended unexpectedly"), "{error}");
 }
