@@ -51,7 +51,8 @@ fn a_recording_of_version_1_is_written_on_as_one_of_the_present_version() {
     let directory = Directory::make();
     let path = version_1(&directory);
     let mut recorder = recorder(options(&path));
-    let kind = Kind::Conflict { via: Via::Bind, errno: 98, task: None };
+    let repeated = Repeated::default();
+    let kind = Kind::Conflict { via: Via::Bind, errno: 98, task: None, repeated };
     let mut folded = event(BEGAN + SECOND, 1, 8_080, kind);
     folded.set_caller(Some(caller()), &[]);
     let Input::Socket(row) = &mut folded.input else { panic!() };

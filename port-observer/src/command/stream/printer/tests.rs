@@ -89,7 +89,8 @@ fn lines_that_a_stalled_reader_gets_and_lines_that_are_counted_as_lost_are_all()
 fn losses_that_could_not_be_said_are_said_later_with_where_they_were() {
     let (mut printer, queue, reader) = printer(0, None);
     for count in [3, 4] {
-        let body = Body::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire" };
+        let place = LossPlace::KernelBuffer;
+        let body = Body::Lost { count, place, kind: "acquire", caller: None };
         printer.print(&Report { time_ns: 1, body }).expect("no error");
     }
     print(&mut printer, 2);
