@@ -5,6 +5,7 @@ mod claim;
 mod disk;
 mod entry;
 mod failures;
+mod faults;
 mod insert;
 mod known;
 mod memory;

@@ -7,13 +7,12 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use nix::errno::Errno;
-use rusqlite::ErrorCode;
 
 use super::{
     claim::Whereabouts,
     disk::{Log, Storage},
     entry::{Entry, Input},
+    faults::{is_io, may_pass, reason},
     recorder::{Message, Moment, Options, RunStart, Shared},
     say::say,
     target::{Now, Target, lost_entry},
@@ -383,33 +382,4 @@ impl Writer {
     fn say(&self, what: &str) {
         say(&self.options.path, what);
     }
-}
-
-fn is_io(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull)
-    )
-}
-
-/// What the kernel said, and for a limit, which one.
-fn reason(errno: Errno) -> String {
-    match errno {
-        Errno::EFBIG => format!("{errno}: the limit of the file size, RLIMIT_FSIZE, is reached"),
-        errno => errno.to_string(),
-    }
-}
-
-/// Whether it may go on when somebody has made room, or freed memory.
-fn may_pass(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::OutOfMemory
-        )
-    )
 }
