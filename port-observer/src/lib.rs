@@ -18,5 +18,6 @@ pub mod process;
 pub mod queued_writer;
 pub mod recording;
 pub mod report;
+pub mod sandbox;
 pub mod sink;
 pub mod source;

@@ -101,6 +101,11 @@ impl Observer {
         Ok(observer)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+
     /// The first line.
     pub fn first_line(&self) -> Start {
         let state = self.shared.lock();

@@ -60,6 +60,9 @@ pub struct Cli {
         help_heading = "Global options"
     )]
     pub color: Color,
+    /// Keep all privileges and system calls; without it, a command gives up what it does not need
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_sandbox: bool,
 }
 
 /// The commands.

@@ -14,6 +14,7 @@ use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
 use crate::queued_writer::QueuedWriter;
+use crate::sandbox::{Sandbox, Task, capabilities::as_caller};
 use crate::sink::unbuffered_output;
 
 /// Bytes that wait for a reader before it is not checked again until they are read.
@@ -23,7 +24,9 @@ const QUEUE_BYTES: usize = 64 << 10;
 ///
 /// # Errors
 /// When the answer can't be written.
-pub fn run(config: &CheckConfig) -> Result<ExitCode> {
+pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
+    let namespaces = config.all_netns || !config.netns.is_empty();
+    sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
     match config.interval {
         None => {
             let (status, line) = answer(config)?;
@@ -53,8 +56,7 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
     const CANT_WRITE: &str = "can't write to standard output";
     let mut signals = EndSignals::catch()?;
-    let mut out = QueuedWriter::start(unbuffered_output().context(CANT_WRITE)?)
-        .context("can't start the thread that writes to standard output")?;
+    let mut out = QueuedWriter::new(unbuffered_output().context(CANT_WRITE)?);
     let mut due = tokio::time::interval(every);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Whether there is something of which it is not known whether it could be written.
@@ -102,7 +104,7 @@ fn look(config: &CheckConfig) -> Result<(Status, String)> {
 
 /// The last answer if it is young enough, else a new one; with its age.
 fn kept(config: &CheckConfig, max_age: Duration) -> Result<(Status, String)> {
-    let place = asked(config).and_then(Place::find);
+    let place = asked(config).and_then(|asked| as_caller(|| Place::find(asked)));
     let last = place.as_ref().map(|place| place.last(max_age));
     if let Ok(Ok(Some(Kept { status, line, age }))) = last {
         return Ok((status, with_age(config.format, &line, age)?));

@@ -10,6 +10,7 @@ use crate::{
         Diagnosis, json,
         text::{self, Layout},
     },
+    sandbox::{Sandbox, Task},
 };
 
 /// Wider lines are hard to read.
@@ -19,7 +20,8 @@ const WIDTH: usize = 80;
 ///
 /// # Errors
 /// When no backend works, or the output can't be written.
-pub fn run(config: DoctorConfig) -> Result<()> {
+pub fn run(config: DoctorConfig, sandbox: Sandbox) -> Result<()> {
+    sandbox.enter(&Task::Diagnose);
     let diagnosis = Diagnosis::make()?;
     let text = match config.output.format {
         Format::Json => format!("{}\n", json::render(&diagnosis).context("can't write JSON")?),

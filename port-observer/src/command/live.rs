@@ -16,6 +16,7 @@ use crate::{
     queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
+    sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
     sink::{self, Sink},
 };
 
@@ -26,15 +27,19 @@ const BATCH: usize = 8192;
 ///
 /// # Errors
 /// When no backend can be used, or the output can't be written.
-pub fn run(config: LiveConfig) -> Result<()> {
-    observe(config, None)
+pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<()> {
+    observe(config, None, sandbox)
 }
 
 /// The same, and records it; without `--json` prints nothing.
 ///
 /// # Errors
 /// The same, or when it can't be recorded.
-pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>) -> Result<()> {
+pub(super) fn observe(
+    config: LiveConfig,
+    recording: Option<recording::Options>,
+    sandbox: Sandbox,
+) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -46,7 +51,8 @@ pub(super) fn observe(config: LiveConfig, recording: Option<recording::Options>)
             } else {
                 sink::standard_output(config.lines.output, netns::own_inode().ok())?
             };
-            let observed = live(config, recording, is_silent, sink, queue.clone()).await;
+            let output = (sink, queue.clone());
+            let observed = live(config, recording, is_silent, output, sandbox).await;
             observed.and(output::finish(queue).await)
         })
 }
@@ -55,11 +61,13 @@ async fn live(
     config: LiveConfig,
     recording: Option<recording::Options>,
     is_silent: bool,
-    sink: Box<dyn Sink>,
-    queue: Option<QueuedWriter>,
+    (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),
+    sandbox: Sandbox,
 ) -> Result<()> {
     let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(&config)?;
+    let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: false });
+    sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
     stream.drop_when_full(queue);
@@ -71,7 +79,7 @@ async fn live(
             let path = recording.path.display();
             logging::write(&format!("recording into {path}; Ctrl-C ends it\n"));
         }
-        stream.record_into(Recorder::open(recording, sticky)?);
+        stream.record_into(as_caller(|| Recorder::open(recording, sticky))?);
     }
     stream.end_after(config.duration);
     let watched = watch(&mut observer, &mut stream, &mut signals).await;

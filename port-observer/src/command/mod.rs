@@ -22,6 +22,7 @@ use crate::check::Status;
 use crate::cli::{Cli, Command};
 use crate::config::{CheckConfig, DoctorConfig, LiveConfig, RecordConfig, SnapshotConfig};
 use crate::kernel::netns;
+use crate::sandbox::Sandbox;
 
 /// Runs what the command line asks for, to the exit code.
 ///
@@ -29,17 +30,20 @@ use crate::kernel::netns;
 /// The command failed. An error with an `io::Error` of kind `BrokenPipe` in its chain says that
 /// the reader of the output has left.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let sandbox = if cli.no_sandbox { Sandbox::Off } else { Sandbox::On };
     match cli.command {
-        Command::Live(args) => live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?),
-        Command::Top(args) => top::run(*args, cli.color),
-        Command::Snapshot(args) => {
-            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?)
+        Command::Live(args) => {
+            live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?, sandbox)
         }
-        Command::Check(args) => return check::run(&CheckConfig::resolve(args)),
-        Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?),
-        Command::Replay(args) => replay::run(*args, cli.color),
-        Command::Report(args) => report::run(&args, cli.color),
-        Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color)),
+        Command::Top(args) => top::run(*args, cli.color, sandbox),
+        Command::Snapshot(args) => {
+            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?, sandbox)
+        }
+        Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
+        Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?, sandbox),
+        Command::Replay(args) => replay::run(*args, cli.color, sandbox),
+        Command::Report(args) => report::run(&args, cli.color, sandbox),
+        Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),
     }?;
     Ok(ExitCode::SUCCESS)
 }

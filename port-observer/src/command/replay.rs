@@ -18,6 +18,7 @@ use crate::{
     kernel::netns,
     queued_writer::QueuedWriter,
     recording::{Moment, Reader},
+    sandbox::{Sandbox, Task},
     sink::{self, Sink},
 };
 
@@ -29,7 +30,8 @@ const OUT_OF_ORDER_NS: i64 = 2_000_000_000;
 ///
 /// # Errors
 /// When it can't be read, or the output can't be written; also if only some of it could be read.
-pub fn run(args: ReplayArgs, color: Color) -> Result<()> {
+pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
+    sandbox.enter(&Task::Replay { recording: &args.file, page: None });
     let reader = Reader::open(&args.file)?;
     let config = ReplayConfig::resolve(args, color, &|name| reader.netns(name))?;
     tokio::runtime::Builder::new_current_thread()

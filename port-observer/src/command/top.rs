@@ -21,6 +21,7 @@ use crate::{
     cli::{Color, TopArgs},
     config::TopConfig,
     recording::Reader,
+    sandbox::{Sandbox, Task},
     sink::top::{
         self, Feed, Screen,
         state::{Action, State},
@@ -32,7 +33,7 @@ use crate::{
 /// # Errors
 /// When there is no terminal, no backend can be used, the recording can't be read, or the screen
 /// can't be drawn.
-pub fn run(args: TopArgs, color: Color) -> Result<()> {
+pub fn run(args: TopArgs, color: Color, sandbox: Sandbox) -> Result<()> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         let instead = match &args.replay {
             None => {
@@ -57,9 +58,10 @@ pub fn run(args: TopArgs, color: Color) -> Result<()> {
     match &args.replay {
         None => {
             let config = TopConfig::resolve(args, color, &netns_inode)?;
-            runtime.block_on(live::show(&config))
+            runtime.block_on(live::show(&config, sandbox))
         }
         Some(path) => {
+            sandbox.enter(&Task::Replay { recording: path, page: None });
             let reader = Reader::open(path)?;
             let config = TopConfig::resolve(args, color, &|name| reader.netns(name))?;
             runtime.block_on(replay::show(reader, &config))

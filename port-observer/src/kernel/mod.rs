@@ -1,6 +1,7 @@
 //! What is read from the kernel outside of the event stream: types, symbols, socket diagnostics,
 //! sysctls, namespaces, clocks.
 
+pub mod bpf;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;

@@ -16,7 +16,7 @@ pub use iterators::{Iterators, Prepared};
 pub use misses::Misses;
 pub use observed::Observed;
 pub use open_files::for_each_socket;
-pub use privileges::{Capability, Privileges};
+pub use privileges::{Capability, Privileges, charges_memlock};
 pub use refused::{Hint, Refused, Step, hint, lacks, perf_closed};
 pub use table::{Backend, Hook, Need, Probe, probes};
 pub use verdict::Verdict;

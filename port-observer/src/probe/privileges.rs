@@ -163,7 +163,7 @@ fn memlock() -> Option<u64> {
 
 /// Programs and maps counted as locked memory until 5.11 (`bpf_map_charge_init`, since then the
 /// memory cgroup's). No try tells the two apart.
-fn charges_memlock() -> bool {
+pub fn charges_memlock() -> bool {
     let release = nix::sys::utsname::uname();
     release.is_ok_and(|name| is_before_5_11(&name.release().to_string_lossy()))
 }

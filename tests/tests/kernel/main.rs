@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod output;
 mod poll;
+mod privileges;
 mod process;
 mod time_wait;
 mod top;

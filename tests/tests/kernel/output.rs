@@ -36,14 +36,18 @@ impl Unread {
     fn start(command: &str, inode: u32, more: &[&str]) -> Option<Self> {
         let program = system::program().expect("the program");
         let mut all = Command::new(program);
-        all.args([command, "--json", "--no-existing", "--buffer-size", "64MiB"]);
+        all.args([command, "--json", "--buffer-size", "64MiB"]);
         all.args(["--netns", &inode.to_string(), "--backend", Backend::chosen().name()]);
         all.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child: Child = system::spawn(&mut all).expect("start the observer");
         let output = child.stdout.take().expect("a pipe");
         let errors = read(child.stderr.take().expect("a pipe"));
-        let mut unread =
-            Self { child: Guarded(child), output: BufReader::new(output), errors, said: String::new() };
+        let mut unread = Self {
+            child: Guarded(child),
+            output: BufReader::new(output),
+            errors,
+            said: String::new(),
+        };
         let mut line = String::new();
         unread.output.read_line(&mut line).expect("its first line");
         if line.is_empty() {
@@ -168,9 +172,8 @@ fn lines_beyond_what_waits_for_the_reader_are_lost_and_counted() {
         let Unread { child, output, .. } = &mut observer;
         let pid = Pid::from_raw(child.0.id().cast_signed());
         let reader = thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                output.lines().map(|line| line.expect("text")).collect::<Vec<String>>()
-            });
+            let reader = scope
+                .spawn(|| output.lines().map(|line| line.expect("text")).collect::<Vec<String>>());
             // What is taken now is written after what was lost.
             thread::sleep(Duration::from_secs(3));
             touch(10);

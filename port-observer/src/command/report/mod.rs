@@ -15,6 +15,7 @@ use crate::{
     config::{Format, Output},
     forensics::{self, Collector},
     recording::Reader,
+    sandbox::{Sandbox, Task},
 };
 use page::Page;
 use reading::Reading;
@@ -30,7 +31,8 @@ const WIDTH: usize = 100;
 ///
 /// # Errors
 /// When it can't be read, or the output can't be written; also if only some of it could be read.
-pub fn run(args: &ReportArgs, color: Color) -> Result<()> {
+pub fn run(args: &ReportArgs, color: Color, sandbox: Sandbox) -> Result<()> {
+    sandbox.enter(&Task::Replay { recording: &args.file, page: args.html.as_deref() });
     let mut reader = Reader::open(&args.file)?;
     let output = Output::resolve(args.json, color);
     if let Some(at) = args.at {

@@ -12,7 +12,12 @@ use super::{
     Top,
     signals::Signals,
 };
-use crate::{config::TopConfig, sink::top::Feed, sink::top::state::Action};
+use crate::{
+    config::TopConfig,
+    sandbox::{Sandbox, Task},
+    sink::top::Feed,
+    sink::top::state::Action,
+};
 
 /// How many events are taken in before anything else is looked at.
 const BATCH: usize = 8192;
@@ -20,12 +25,13 @@ const BATCH: usize = 8192;
 const URGENT: Duration = Duration::from_millis(250);
 
 /// Shows it until told to stop.
-pub(super) async fn show(config: &TopConfig) -> Result<()> {
+pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
     let mut signals = Signals::catch()?;
     let mut observer = Observer::start(&config.live).context(
         "top can't observe the kernel so; `port-observer top --backend poll` and `port-observer \
          snapshot` need no privileges",
     )?;
+    sandbox.enter(&Task::Follow { backend: observer.backend(), recording: None });
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let feed = Feed::default();
     let lines = &config.live.lines;

@@ -68,7 +68,7 @@ impl Screen {
     /// When standard input or output is none, or does not do as it is told.
     pub fn open(look: Look) -> io::Result<Self> {
         give_back_on_panic();
-        let out = QueuedWriter::start(unbuffered_output()?)?;
+        let out = QueuedWriter::new(unbuffered_output()?);
         take(&out)?;
         // From here on dropping gives it back.
         let terminal = Terminal::new(CrosstermBackend::new(Sixteen::new(out.clone())));

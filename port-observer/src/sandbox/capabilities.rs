@@ -1,0 +1,259 @@
+//! Which capabilities (capabilities(7)) a task keeps, and giving up the others.
+
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use anyhow::{Context as _, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::getuid;
+
+use super::{Recording, Task};
+use crate::{
+    kernel::bpf,
+    probe::{Backend, charges_memlock},
+};
+
+/// A capability that a task keeps, if the process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which.
+    pub capability: Capability,
+    /// What it is kept for.
+    pub reason: &'static str,
+}
+
+const PROCESSES: [Kept; 2] = [
+    Kept {
+        capability: Capability::CAP_SYS_PTRACE,
+        reason: "executables, sockets and network namespaces of other users' processes",
+    },
+    Kept {
+        capability: Capability::CAP_DAC_READ_SEARCH,
+        reason: "/proc/PID/fd of other users' processes",
+    },
+];
+const NAMESPACES: Kept = Kept {
+    capability: Capability::CAP_SYS_ADMIN,
+    reason: "enter other network namespaces (setns), to list their sockets and read their settings",
+};
+const BPF_CALLS: Kept = Kept {
+    capability: Capability::CAP_BPF,
+    reason: "look up maps and open iterators: this kernel keeps all of bpf() for it while \
+             kernel.unprivileged_bpf_disabled is set (before Linux 5.19)",
+};
+const ITERATOR: [Kept; 2] = [
+    Kept { capability: Capability::CAP_BPF, reason: "load the iterator over open files" },
+    Kept { capability: Capability::CAP_PERFMON, reason: "let the iterator read kernel memory" },
+];
+const MEMLOCK: Kept = Kept {
+    capability: Capability::CAP_SYS_RESOURCE,
+    reason: "raise RLIMIT_MEMLOCK (before Linux 5.11)",
+};
+const NET_ADMIN: Kept = Kept {
+    capability: Capability::CAP_NET_ADMIN,
+    reason: "cgroup programs of the tracepoint backend",
+};
+const READ_FILES: Kept = Kept {
+    capability: Capability::CAP_DAC_READ_SEARCH,
+    reason: "root reads a file that another user's permissions close to it",
+};
+const WRITE_FILES: Kept = Kept {
+    capability: Capability::CAP_DAC_OVERRIDE,
+    reason: "root writes in a directory that another user's permissions close to it",
+};
+const GROUP: Kept =
+    Kept { capability: Capability::CAP_CHOWN, reason: "give the recording's files to its group" };
+
+/// What a task keeps on this kernel, for the files that it names. What depends on the kernel or on a
+/// file's permissions is tried, without capabilities.
+pub fn needed(task: &Task<'_>) -> Vec<Kept> {
+    let mut kept = Vec::new();
+    match *task {
+        Task::Follow { backend, recording } => {
+            if backend != Backend::Poll && does_bpf_need_capability() {
+                kept.push(BPF_CALLS);
+            }
+            kept.extend(PROCESSES);
+            kept.push(NAMESPACES);
+            if let Some(Recording { path, has_group }) = recording {
+                kept.extend(needs_write(path).then_some(WRITE_FILES));
+                kept.extend((has_group && is_root()).then_some(GROUP));
+            }
+        }
+        Task::List { namespaces, .. } => {
+            kept.extend(ITERATOR);
+            kept.extend(charges_memlock().then_some(MEMLOCK));
+            kept.extend(PROCESSES);
+            kept.extend((namespaces || lacks_iterator_capabilities()).then_some(NAMESPACES));
+        }
+        Task::Replay { recording, page } => {
+            kept.extend(needs_read(recording).then_some(READ_FILES));
+            kept.extend(page.is_some_and(needs_write).then_some(WRITE_FILES));
+        }
+        Task::Diagnose => {
+            kept.extend(ITERATOR);
+            kept.push(NET_ADMIN);
+            kept.extend(PROCESSES);
+            kept.push(NAMESPACES);
+            kept.extend(charges_memlock().then_some(MEMLOCK));
+        }
+    }
+    kept
+}
+
+/// The process has all that loads an iterator only by `CAP_SYS_ADMIN`, which stands in for it.
+fn lacks_iterator_capabilities() -> bool {
+    ITERATOR
+        .iter()
+        .any(|one| !caps::has_cap(None, CapSet::Effective, one.capability).unwrap_or(false))
+}
+
+/// Clears the ambient, bounding and inheritable sets, and keeps of the others what is named. Of the
+/// calling thread, and those that it starts.
+///
+/// # Errors
+/// What the kernel refuses. Everything else is done all the same.
+pub fn keep_only(kept: &[Kept]) -> Result<()> {
+    let ambient = caps::clear(None, CapSet::Ambient).context("can't clear the ambient set");
+    // Takes CAP_SETPCAP, which goes below.
+    let bounding = clear_bounding().context("can't clear the bounding set");
+    let inheritable =
+        caps::clear(None, CapSet::Inheritable).context("can't clear the inheritable set");
+    let effective = caps::read(None, CapSet::Effective).context("can't read the effective set");
+    let reduced = effective.and_then(|effective| {
+        let wanted: CapsHashSet = kept.iter().map(|one| one.capability).collect();
+        let left: CapsHashSet = effective.intersection(&wanted).copied().collect();
+        caps::set(None, CapSet::Effective, &left).context("can't reduce the effective set")?;
+        caps::set(None, CapSet::Permitted, &left).context("can't reduce the permitted set")
+    });
+    reduced.and(inheritable).and(ambient).and(bounding)
+}
+
+/// By number, for the kernel may have some that the `caps` crate does not know.
+fn clear_bounding() -> io::Result<()> {
+    // Without the capability nothing could come of the set either: no_new_privs is set.
+    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        return Ok(());
+    }
+    for number in 0..u64::from(u64::BITS) {
+        // SAFETY: takes numbers only.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } != 0 {
+            let error = io::Error::last_os_error();
+            // One past the last that this kernel has.
+            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+        }
+    }
+    Ok(())
+}
+
+/// Runs a closure with the rights of the user who started the program, for files that this user
+/// names: capabilities that the program's file has (`setcap`) open nothing for whoever may run it.
+/// Threads that the closure starts go on without them. Root's own rights stay.
+pub fn as_caller<T>(f: impl FnOnce() -> T) -> T {
+    if is_root() { f() } else { without_capabilities(f) }
+}
+
+/// Runs a closure with an empty effective set, on this thread and those that it starts.
+fn without_capabilities<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(Option<CapsHashSet>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let Some(effective) = &self.0 else { return };
+            if let Err(error) = caps::set(None, CapSet::Effective, effective) {
+                log::warn!("can't take the capabilities back: {error}");
+            }
+        }
+    }
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let is_cleared = !effective.is_empty() && caps::clear(None, CapSet::Effective).is_ok();
+    let _restore = Restore(is_cleared.then_some(effective));
+    f()
+}
+
+/// The user who started the program is root of its user namespace.
+fn is_root() -> bool {
+    getuid().is_root()
+}
+
+/// Before Linux 5.19 `kernel.unprivileged_bpf_disabled` closes every command of bpf(), since then only
+/// those that make something (commit c8644cd0efe7).
+pub fn does_bpf_need_capability() -> bool {
+    without_capabilities(bpf::is_denied)
+}
+
+/// Root has to overrule permissions to read the file.
+fn needs_read(path: &Path) -> bool {
+    if !is_root() {
+        return false;
+    }
+    without_capabilities(|| {
+        // A pipe would wait for its other end.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        options.open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
+}
+
+/// Root has to overrule permissions to write the file or to make it in its directory.
+fn needs_write(path: &Path) -> bool {
+    if !is_root() {
+        return false;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let is_open = |path: &Path, mode| faccess(path, mode).is_ok();
+    without_capabilities(|| {
+        let is_writable = match faccess(path, libc::W_OK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            result => result.is_ok(),
+        };
+        !is_writable || !is_open(parent.unwrap_or(Path::new(".")), libc::W_OK | libc::X_OK)
+    })
+}
+
+/// faccessat2 by the effective ids and capabilities. That of the C libraries assumes that the
+/// effective rights are the real ones where the ids are the same.
+fn faccess(path: &Path, mode: i32) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a string that ends with a null byte and lives through the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn files_of_others_are_tried_with_the_own_rights_alone() {
+        if !is_root() || caps::read(None, CapSet::Effective).unwrap().is_empty() {
+            println!("skipped: not root with capabilities");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("own");
+        fs::write(&own, "").unwrap();
+        assert!(!needs_read(&own) && !needs_write(&own));
+        assert!(!needs_write(&directory.path().join("new")));
+        let other = directory.path().join("other");
+        fs::create_dir(&other).unwrap();
+        let secret = other.join("secret");
+        fs::write(&secret, "").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        for path in [&secret, &other] {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        assert!(needs_read(&secret) && needs_write(&secret) && needs_write(&other.join("new")));
+        let before = caps::read(None, CapSet::Effective).unwrap();
+        assert_eq!(as_caller(|| caps::read(None, CapSet::Effective).unwrap()), before);
+        let inside = without_capabilities(|| {
+            let read = || caps::read(None, CapSet::Effective).unwrap().len();
+            (read(), std::thread::spawn(read).join().unwrap())
+        });
+        assert_eq!(inside, (0, 0));
+        assert_eq!(caps::read(None, CapSet::Effective).unwrap(), before);
+    }
+}
