@@ -3,7 +3,10 @@
 use std::{
     io::{self, Write},
     os::fd::AsFd as _,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use env_logger::{Builder, Env, Target, WriteStyle};
@@ -53,25 +56,61 @@ pub fn start(level: Option<LogLevel>, color: Color) {
 
 /// Writes to standard error, after what was logged.
 pub fn write(text: &str) {
-    if let Some(queue) = queue() {
-        let _ = queue.clone().write_all(text.as_bytes());
+    put(text.as_bytes());
+}
+
+/// From now on a thread of its own writes. Not earlier than the process has given up the privileges that
+/// it does not need: a thread that runs then keeps them.
+pub fn use_thread() {
+    if !IS_THREADED.swap(true, Ordering::AcqRel) {
+        let held = std::mem::take(&mut *HELD.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = queue().clone().write_all(&held);
     }
 }
 
 /// Waits until all is written that was logged, unless nobody reads it.
 pub fn finish() {
-    let dropped = Lines::dropped();
-    if let Some(Some(queue)) = QUEUE.get() {
-        Lines::write_dropped(queue, dropped);
-        queue.wait_blocking();
-    }
+    use_thread();
+    Lines::write_dropped();
+    queue().wait_blocking();
 }
 
-static QUEUE: OnceLock<Option<QueuedWriter>> = OnceLock::new();
+static IS_THREADED: AtomicBool = AtomicBool::new(false);
+/// What could not be written before there was a thread.
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static QUEUE: OnceLock<QueuedWriter> = OnceLock::new();
 
-/// Made when something is logged: most commands log nothing. Without a thread there is no log.
-fn queue() -> Option<&'static QueuedWriter> {
-    QUEUE.get_or_init(|| QueuedWriter::start(StandardError).ok()).as_ref()
+fn queue() -> &'static QueuedWriter {
+    QUEUE.get_or_init(|| QueuedWriter::new(StandardError))
+}
+
+fn put(bytes: &[u8]) {
+    if IS_THREADED.load(Ordering::Acquire) {
+        // Without a thread there is no log.
+        let _ = queue().clone().write_all(bytes);
+        return;
+    }
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut rest = bytes;
+    while !rest.is_empty() && held.is_empty() && has_room() {
+        let piece = &rest[..rest.len().min(ATOMIC_BYTES)];
+        match StandardError.write(piece) {
+            Ok(length @ 1..) => rest = &rest[length..],
+            // Closed, or its reader has left.
+            Ok(_) | Err(_) => return,
+        }
+    }
+    held.extend_from_slice(rest);
+}
+
+/// So much of a pipe is written at once or not at all (pipe(7)), and is free in one that can be written.
+const ATOMIC_BYTES: usize = libc::PIPE_BUF;
+
+/// Whether writing [`ATOMIC_BYTES`] to standard error does not wait for its reader.
+fn has_room() -> bool {
+    let mut poll = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one valid pollfd, no waiting.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
 }
 
 /// Descriptor 2, whatever it is then: `top` puts a file in its place for a while. Not
@@ -95,26 +134,27 @@ struct Lines;
 static DROPPED: Mutex<u64> = Mutex::new(0);
 
 impl Lines {
-    fn dropped() -> u64 {
-        std::mem::take(&mut *DROPPED.lock().unwrap_or_else(PoisonError::into_inner))
+    fn write_dropped() {
+        let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut *dropped) {
+            0 => {}
+            count => write(&format!("{count} lines of the log are missing here: nobody read it\n")),
+        }
     }
 
-    fn write_dropped(queue: &QueuedWriter, dropped: u64) {
-        if dropped > 0 {
-            let text = format!("{dropped} lines of the log are missing here: nobody read it\n");
-            let _ = queue.clone().write_all(text.as_bytes());
-        }
+    fn is_full() -> bool {
+        let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).len();
+        held + queue().pending_bytes() >= QUEUE_BYTES
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let Some(queue) = queue() else { return Ok(line.len()) };
-        if queue.pending_bytes() >= QUEUE_BYTES {
+        if Self::is_full() {
             *DROPPED.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         } else {
-            Self::write_dropped(queue, Self::dropped());
-            let _ = queue.clone().write_all(line);
+            Self::write_dropped();
+            put(line);
         }
         Ok(line.len())
     }

@@ -29,18 +29,16 @@ const LEAST_BYTES: usize = 64 << 10;
 ///
 /// Nothing limits the queue here: [`QueuedWriter::pending_bytes`] says how long it is. Dropping it waits
 /// for nothing; see [`QueuedWriter::finish`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct QueuedWriter {
     shared: Arc<Shared>,
 }
 
 impl QueuedWriter {
-    /// Starts the thread that writes to `out`, which buffers nothing.
-    ///
-    /// # Errors
-    /// When the kernel refuses the thread.
-    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        Ok(Self { shared: Shared::start(Box::new(out))? })
+    /// A queue in front of `out`, which buffers nothing. Its thread starts at the first write: threads
+    /// that run before the process gives up its privileges would keep them (capabilities(7)).
+    pub fn new(out: impl Write + Send + 'static) -> Self {
+        Self { shared: Arc::new(Shared::new(Box::new(out))) }
     }
 
     /// Bytes that were taken in and are not written yet.
@@ -107,7 +105,7 @@ impl QueuedWriter {
 
 impl Write for QueuedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.shared.push(bytes)?;
+        Shared::push(&self.shared, bytes)?;
         Ok(bytes.len())
     }
 

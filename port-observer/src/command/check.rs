@@ -56,8 +56,7 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
     const CANT_WRITE: &str = "can't write to standard output";
     let mut signals = EndSignals::catch()?;
-    let mut out = QueuedWriter::start(unbuffered_output().context(CANT_WRITE)?)
-        .context("can't start the thread that writes to standard output")?;
+    let mut out = QueuedWriter::new(unbuffered_output().context(CANT_WRITE)?);
     let mut due = tokio::time::interval(every);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Whether there is something of which it is not known whether it could be written.

@@ -51,7 +51,8 @@ pub(super) fn observe(
             } else {
                 sink::standard_output(config.lines.output, netns::own_inode().ok())?
             };
-            let observed = live(config, recording, sandbox, is_silent, sink, queue.clone()).await;
+            let output = (sink, queue.clone());
+            let observed = live(config, recording, is_silent, output, sandbox).await;
             observed.and(output::finish(queue).await)
         })
 }
@@ -59,14 +60,13 @@ pub(super) fn observe(
 async fn live(
     config: LiveConfig,
     recording: Option<recording::Options>,
-    sandbox: Sandbox,
     is_silent: bool,
-    sink: Box<dyn Sink>,
-    queue: Option<QueuedWriter>,
+    (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),
+    sandbox: Sandbox,
 ) -> Result<()> {
     let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(&config)?;
-    let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: false });
+    let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;

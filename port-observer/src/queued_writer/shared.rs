@@ -29,7 +29,6 @@ const INTERRUPT: Signal = Signal::SIGURG;
 const INTERRUPTS: u32 = 40;
 const INTERRUPT_EVERY: Duration = Duration::from_millis(5);
 
-#[derive(Debug)]
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     /// The thread has something to do.
@@ -41,8 +40,9 @@ pub(super) struct Shared {
     thread: OnceLock<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Queue {
+    /// What is written to, until the thread has it.
+    out: Option<Box<dyn Write + Send>>,
     chunks: VecDeque<Vec<u8>>,
     spare: Vec<Vec<u8>>,
     last_progress: Instant,
@@ -77,9 +77,9 @@ impl From<Failure> for io::Error {
 }
 
 impl Shared {
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
-        catch_interrupts()?;
+    pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
         let queue = Queue {
+            out: Some(out),
             chunks: VecDeque::new(),
             spare: Vec::new(),
             last_progress: Instant::now(),
@@ -88,20 +88,19 @@ impl Shared {
             cut_off: 0,
             failure: None,
         };
-        let shared = Arc::new(Self {
+        Self {
             queue: Mutex::new(queue),
             filled: Condvar::new(),
             ended: Condvar::new(),
             pending: AtomicUsize::new(0),
             progress: Notify::new(),
             thread: OnceLock::new(),
-        });
-        let of_thread = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("output".to_owned())
-            .spawn(move || of_thread.write_all(out))?;
-        let _ = shared.thread.set(thread);
-        Ok(shared)
+        }
+    }
+
+    fn start(of_thread: Arc<Self>, out: Box<dyn Write + Send>) -> io::Result<JoinHandle<()>> {
+        catch_interrupts()?;
+        thread::Builder::new().name("output".to_owned()).spawn(move || of_thread.write_all(out))
     }
 
     pub(super) fn pending_bytes(&self) -> usize {
@@ -122,18 +121,24 @@ impl Shared {
         self.lock().failure.map(io::Error::from)
     }
 
-    pub(super) fn push(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn push(shared: &Arc<Self>, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut queue = self.lock();
+        let mut queue = shared.lock();
+        if let Some(out) = queue.out.take() {
+            match Self::start(Arc::clone(shared), out) {
+                Ok(thread) => drop(shared.thread.set(thread)),
+                Err(error) => queue.failure = Some(Failure::from(&error)),
+            }
+        }
         if let Some(failure) = queue.failure {
             return Err(failure.into());
         }
         if queue.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if self.pending.fetch_add(bytes.len(), Ordering::AcqRel) == 0 {
+        if shared.pending.fetch_add(bytes.len(), Ordering::AcqRel) == 0 {
             queue.last_progress = Instant::now();
         }
         match queue.chunks.back_mut() {
@@ -143,7 +148,7 @@ impl Shared {
                 let mut chunk = chunk.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
                 chunk.extend_from_slice(bytes);
                 queue.chunks.push_back(chunk);
-                self.filled.notify_one();
+                shared.filled.notify_one();
             }
         }
         Ok(())
@@ -153,6 +158,9 @@ impl Shared {
     pub(super) fn drop_rest(&self) -> u64 {
         let mut queue = self.lock();
         queue.is_closed = true;
+        if queue.out.is_some() {
+            return 0;
+        }
         let dropped: u64 = queue.chunks.drain(..).map(|chunk| lines(&chunk)).sum();
         self.filled.notify_one();
         for _ in 0..INTERRUPTS {

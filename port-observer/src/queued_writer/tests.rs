@@ -9,7 +9,7 @@ use super::*;
 
 fn piped() -> (QueuedWriter, PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
-    (QueuedWriter::start(File::from(OwnedFd::from(writer))).expect("a thread"), reader)
+    (QueuedWriter::new(File::from(OwnedFd::from(writer))), reader)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -131,9 +131,17 @@ fn a_reader_that_leaves_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn nothing_that_was_not_written_is_waited_for() {
+    let (writer, _reader) = piped();
+    let began = Instant::now();
+    assert_eq!(writer.finish_blocking().expect("no error"), 0);
+    assert!(began.elapsed() < LAST_TRY, "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_full_device_is_an_error_also_when_it_shows_at_the_end_only() {
     let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
-    let mut writer = QueuedWriter::start(full).expect("a thread");
+    let mut writer = QueuedWriter::new(full);
     writer.write_all(b"one\n").expect("it is queued");
     let error = writer.finish_blocking().expect_err("there is no room");
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));

@@ -19,7 +19,7 @@ mod support;
 use std::path::Path;
 
 pub use self::support::Support;
-use crate::probe::Backend;
+use crate::{logging, probe::Backend};
 
 /// Whether commands confine themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,16 +69,17 @@ pub struct Recording<'a> {
 }
 
 impl Sandbox {
-    /// Confines the process to a task. What can't be applied is logged, and is no error: observing an
+    /// Confines the process to a task; threads may start from then on. What can't be applied is logged, and is no error: observing an
     /// incident matters more.
     pub fn enter(self, task: &Task<'_>) {
         if self == Self::Off {
             log::info!("not confined (--no-sandbox)");
-            return;
+        } else {
+            for problem in confine(task) {
+                log::info!("not fully confined: {problem}");
+            }
         }
-        for problem in confine(task) {
-            log::info!("not fully confined: {problem}");
-        }
+        logging::use_thread();
     }
 }
 

@@ -67,7 +67,7 @@ impl Sink for Nowhere {
 /// named in the table, as the one that most lines are about.
 ///
 /// # Errors
-/// Standard output is closed, or the kernel refuses the thread that writes the queue.
+/// Standard output is closed.
 pub fn standard_output(
     output: Output,
     home_netns: Option<u32>,
@@ -77,7 +77,7 @@ pub fn standard_output(
     if file.metadata()?.is_file() {
         return Ok((sink_on(file, is_terminal, output, home_netns), None));
     }
-    let queue = QueuedWriter::start(file)?;
+    let queue = QueuedWriter::new(file);
     Ok((sink_on(queue.clone(), is_terminal, output, home_netns), Some(queue)))
 }
 

@@ -36,7 +36,7 @@ impl Unread {
     fn start(command: &str, inode: u32, more: &[&str]) -> Option<Self> {
         let program = system::program().expect("the program");
         let mut all = Command::new(program);
-        all.args([command, "--json", "--no-existing", "--buffer-size", "64MiB"]);
+        all.args([command, "--json", "--buffer-size", "64MiB"]);
         all.args(["--netns", &inode.to_string(), "--backend", Backend::chosen().name()]);
         all.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child: Child = system::spawn(&mut all).expect("start the observer");

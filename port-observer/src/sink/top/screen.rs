@@ -38,7 +38,8 @@ use crate::{logging, queued_writer::QueuedWriter, sink::unbuffered_output};
 
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Sixteen<QueuedWriter>>>,
+    /// Never dropped: that tells standard error of a terminal that is gone, and panics if it is the same.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Sixteen<QueuedWriter>>>>,
     /// What the terminal is written through: one that was stopped (Ctrl-S) holds nothing else up.
     out: QueuedWriter,
     /// A picture was left out, for the terminal had not taken the one before it.
@@ -68,11 +69,11 @@ impl Screen {
     /// When standard input or output is none, or does not do as it is told.
     pub fn open(look: Look) -> io::Result<Self> {
         give_back_on_panic();
-        let out = QueuedWriter::start(unbuffered_output()?)?;
+        let out = QueuedWriter::new(unbuffered_output()?);
         take(&out)?;
         // From here on dropping gives it back.
         let terminal = Terminal::new(CrosstermBackend::new(Sixteen::new(out.clone())));
-        let terminal = terminal.inspect_err(|_| give_back())?;
+        let terminal = ManuallyDrop::new(terminal.inspect_err(|_| give_back())?);
         let input = ManuallyDrop::new(EventStream::new());
         Ok(Self { terminal, out, is_due: false, input, look, places: Places::default() })
     }
@@ -86,11 +87,7 @@ impl Screen {
         if self.is_due {
             return Ok(());
         }
-        self.draw_now(state).map_err(|error| match error.raw_os_error() {
-            // tty_write() of a terminal that was hung up.
-            Some(libc::EIO) => io::ErrorKind::BrokenPipe.into(),
-            _ => error,
-        })
+        self.draw_now(state).map_err(gone)
     }
 
     fn draw_now(&mut self, state: &mut State) -> io::Result<()> {
@@ -124,12 +121,11 @@ impl Screen {
     /// Takes it again.
     ///
     /// # Errors
-    /// As [`Screen::open`].
+    /// As [`Screen::open`]; `BrokenPipe` when the terminal is gone. The kernel sends SIGCONT after SIGHUP.
     pub fn take_again(&mut self) -> io::Result<()> {
         // Somebody may have set it otherwise, without our knowing.
         give_back();
-        take(&self.out)?;
-        self.forget()
+        take(&self.out).and_then(|()| self.forget()).map_err(gone)
     }
 
     /// The next key; `None`: something that only needs a new picture, such as another size.
@@ -164,6 +160,14 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
+    }
+}
+
+/// `BrokenPipe` for what tty_write() and tty_ioctl() say of a terminal that was hung up.
+fn gone(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EIO) => io::ErrorKind::BrokenPipe.into(),
+        _ => error,
     }
 }
 

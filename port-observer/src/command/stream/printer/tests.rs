@@ -17,7 +17,7 @@ use crate::{
 /// A printer into a pipe, with room for so many bytes.
 fn printer(limit: usize, count: Option<u64>) -> (Printer, QueuedWriter, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let queue = QueuedWriter::start(File::from(OwnedFd::from(writer))).expect("a thread");
+    let queue = QueuedWriter::new(File::from(OwnedFd::from(writer)));
     let output = Output { format: Format::Json, color: false };
     let lines =
         Lines { count: count.and_then(std::num::NonZero::new), ..Lines::everything(output) };
