@@ -66,7 +66,8 @@ async fn live(
 ) -> Result<()> {
     let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(&config)?;
-    let beside = recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
+    let beside =
+        recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
     let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;

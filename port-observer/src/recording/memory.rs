@@ -22,12 +22,17 @@ pub(super) fn is_used_up_by_a_moment() -> bool {
     resident() > WHILE_READING
 }
 
+static STATM: OnceLock<Option<File>> = OnceLock::new();
+
+/// Opens what tells how much memory the process takes, before a sandbox forbids it.
+pub fn open_gauge() {
+    STATM.get_or_init(|| File::open("/proc/self/statm").ok());
+}
+
 /// What of the process is in memory, in bytes.
 fn resident() -> u64 {
-    // Opened once, for a sandbox may forbid it later.
-    static STATM: OnceLock<Option<File>> = OnceLock::new();
-    let statm = STATM.get_or_init(|| File::open("/proc/self/statm").ok());
-    statm.as_ref().and_then(read).unwrap_or_else(peak)
+    open_gauge();
+    STATM.get().and_then(Option::as_ref).and_then(read).unwrap_or_else(peak)
 }
 
 /// The second number of `/proc/self/statm`, which is in pages (`proc_pid_statm`, fs/proc/array.c).
@@ -40,7 +45,8 @@ fn read(statm: &File) -> Option<u64> {
     Some(pages.saturating_mul(page.unsigned_abs()))
 }
 
-/// The most that ever was, where /proc is not there.
+/// The most that ever was, where /proc is not there. Of who started the process too: the kernel hands it
+/// on (`setmax_mm_hiwater_rss`, `exec_mmap`, fs/exec.c).
 fn peak() -> u64 {
     let kilobytes = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
     u64::try_from(kilobytes).unwrap_or(0).saturating_mul(1024)

@@ -69,8 +69,8 @@ pub struct Recording<'a> {
 }
 
 impl Sandbox {
-    /// Confines the process to a task; threads may start from then on. What can't be applied is logged, and is no error: observing an
-    /// incident matters more.
+    /// Confines the process to a task; threads may start from then on. What can't be applied is logged,
+    /// and is no error: observing an incident matters more.
     pub fn enter(self, task: &Task<'_>) {
         if self == Self::Off {
             log::info!("not confined (--no-sandbox)");
@@ -96,6 +96,7 @@ fn confine(task: &Task<'_>) -> Vec<String> {
     note("no_new_privs", nix::sys::prctl::set_no_new_privs().map_err(Into::into));
     note("not dumpable", nix::sys::prctl::set_dumpable(false).map_err(Into::into));
     if let Task::Replay { recording, page } = task {
+        crate::recording::open_memory_gauge();
         note("Landlock", landlock::restrict(recording, *page));
     }
     // Last: the list has none of the calls before.

@@ -57,7 +57,8 @@ fn whole(path: &Path) -> (Vec<u64>, u64) {
     assert!(matches!(items.first(), Some(Item::Begins { .. })), "{:?}", items.first());
     for command in ["replay", "report"] {
         let output = run(&[command, path.to_str().unwrap(), "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{command}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {errors}");
     }
     let mut lost = 0;
     let numbers = entries(&items).into_iter().filter_map(|entry| match entry.event()? {

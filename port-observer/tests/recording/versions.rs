@@ -1,6 +1,6 @@
 //! Recordings of older versions of the schema.
 
-use port_observer::recording::Input;
+use port_observer::{event::Repeated, recording::Input};
 use rusqlite::Connection;
 
 use super::*;

@@ -22,7 +22,12 @@ use port_observer::sink::top::{
 fn on_the_screen() {
     let look = Look { color: true, unicode: true, time_zone: TimeZone::UTC };
     let mut screen = Screen::open(look).unwrap();
-    screen.draw(&mut State::new(View::Processes, None)).unwrap();
+    let mut state = State::new(View::Processes, None);
+    // A picture waits until the terminal has taken what came before.
+    for _ in 0..20 {
+        screen.draw(&mut state).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
     eprintln!("a warning meanwhile");
     panic!("what went wrong");
 }
