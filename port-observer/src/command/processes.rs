@@ -42,7 +42,7 @@ pub struct Processes {
 
 enum Source {
     /// Of a running kernel.
-    Table(ProcessTable),
+    Table(Box<ProcessTable>),
     /// Of a recording.
     Recorded {
         /// Who called in the event that is applied next.
@@ -59,7 +59,7 @@ impl Processes {
         if let Err(error) = table.seed() {
             log::warn!("processes that run already are looked up one by one: {error}");
         }
-        Self { source: Source::Table(table), remembers: false, last: None }
+        Self { source: Source::Table(Box::new(table)), remembers: false, last: None }
     }
 
     /// Those that [`Processes::set_current`] names.

@@ -11,12 +11,16 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
+use super::mounts;
+
 /// Where the calling thread's namespace shows.
 const OWN: &str = "/proc/thread-self/ns/net";
 /// Where `ip netns` keeps names. `/var/run` is the same directory on most systems.
 const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// A path can vanish with its process: a few are kept, not all.
 const MAX_PATHS: usize = 4;
+/// More names tell no more.
+const MAX_NAMES: usize = 8;
 
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,8 +151,8 @@ pub fn list() -> anyhow::Result<Listing> {
             }
         }
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for (inode, path) in mounts.lines().filter_map(parse_mount) {
+    let mounts = mounts::lines(Path::new("/proc/self/mountinfo")).into_iter().flatten();
+    for (inode, path) in mounts.filter_map(|line| parse_mount(&line)) {
         // Bind mounts that are listed by their name already need no second one.
         let named = NAMED.iter().any(|directory| path.starts_with(directory));
         let name = (!named).then(|| path.to_string_lossy().into_owned());
@@ -221,7 +225,9 @@ impl Found {
         if entry.paths.len() < MAX_PATHS && !entry.paths.contains(&path) {
             entry.paths.push(path);
         }
-        if let Some(name) = name.filter(|name| !entry.names.contains(name)) {
+        if entry.names.len() < MAX_NAMES
+            && let Some(name) = name.filter(|name| !entry.names.contains(name))
+        {
             entry.names.push(name);
         }
     }
