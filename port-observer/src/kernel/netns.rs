@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
+use super::mounts;
 use crate::sandbox::capabilities::as_caller_of_files;
 
 /// Where the calling thread's namespace shows.
@@ -19,6 +20,8 @@ const OWN: &str = "/proc/thread-self/ns/net";
 const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// A path can vanish with its process: a few are kept, not all.
 const MAX_PATHS: usize = 4;
+/// More names tell no more.
+const MAX_NAMES: usize = 8;
 
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,8 +154,8 @@ pub fn list() -> anyhow::Result<Listing> {
             }
         }
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for (inode, path) in mounts.lines().filter_map(parse_mount) {
+    let mounts = mounts::lines(Path::new("/proc/self/mountinfo")).into_iter().flatten();
+    for (inode, path) in mounts.filter_map(|line| parse_mount(&line)) {
         // Bind mounts that are listed by their name already need no second one.
         let named = NAMED.iter().any(|directory| path.starts_with(directory));
         let name = (!named).then(|| path.to_string_lossy().into_owned());
@@ -227,7 +230,9 @@ impl Found {
         if entry.paths.len() < MAX_PATHS && !entry.paths.contains(&path) {
             entry.paths.push(path);
         }
-        if let Some(name) = name.filter(|name| !entry.names.contains(name)) {
+        if entry.names.len() < MAX_NAMES
+            && let Some(name) = name.filter(|name| !entry.names.contains(name))
+        {
             entry.names.push(name);
         }
     }

@@ -109,8 +109,7 @@ impl Known {
                 process.uid,
                 signed(process.start_time_ns),
                 cgroup,
-                // No text of a process is cut.
-                None::<u8>,
+                Some(process.cut.bits()).filter(|bits| *bits != 0),
             ])?;
         self.processes.insert(key, (Arc::clone(process), id), process.bytes());
         Ok((Some(id), Some(*tid)))

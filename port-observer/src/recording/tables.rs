@@ -15,7 +15,7 @@ use crate::{
     event::{LossPlace, NamespaceSettings, Protocol},
     ports::{PortRange, Ports, ReservedPorts},
     probe::Backend,
-    process::{Process, container::container},
+    process::{Cut, Process, container::container},
     report::{EphemeralRange, Start},
 };
 
@@ -96,6 +96,7 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
                 start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
                 container: cgroup.and_then(container).map(Into::into),
                 cgroup: cgroup.map(Into::into),
+                cut: Cut::from_bits(row.get::<_, Option<i64>>(7)?.unwrap_or(0)),
                 ..Process::default()
             })
         })

@@ -32,12 +32,17 @@ const FIND_COST: u32 = 4;
 const MEET: Duration = Duration::from_millis(10);
 /// How many files of a namespace's settings stay open.
 const FILES_EACH: usize = 4;
+/// The same where only some are observed: another namespace may be given the number of one that is
+/// gone, and its events are not asked for.
+const MEET_ONLY: Duration = Duration::from_millis(1);
 
 /// The namespaces that are known, with their settings.
 #[derive(Debug)]
 pub struct Settings {
     /// Only these; empty: all.
     only: Vec<u32>,
+    /// Of these, those that are gone. What has the number of one now is another namespace.
+    ended: HashSet<u32>,
     /// No other than that of this thread may be looked into.
     own_only: bool,
     known: HashMap<u32, Watched>,
@@ -66,6 +71,7 @@ impl Settings {
         descriptors::raise();
         Self {
             only,
+            ended: HashSet::new(),
             own_only,
             known: HashMap::new(),
             unfound: HashMap::new(),
@@ -91,14 +97,12 @@ impl Settings {
     pub fn meet(&mut self, netns: u32, thread: Option<u32>) -> Vec<Event> {
         let mut events = Vec::new();
         let now = Instant::now();
+        let meet = if self.only.is_empty() { MEET } else { MEET_ONLY };
         match self.known.get_mut(&netns) {
-            Some(watched) if watched.looked + MEET > now => return events,
+            Some(watched) if watched.looked + meet > now => return events,
             Some(watched) => match watched.look() {
                 // Its number is that of another by now.
-                Ok(Look::Gone) => {
-                    self.known.remove(&netns);
-                    events.push(Event::NamespaceGone(netns));
-                }
+                Ok(Look::Gone) => self.gone(netns, &mut events),
                 Ok(Look::Changed) => {
                     events.push(Event::Namespace(Box::new(watched.settings.clone())));
                     return events;
@@ -106,6 +110,9 @@ impl Settings {
                 Ok(Look::Same) | Err(_) => return events,
             },
             None => {}
+        }
+        if self.has_ended(netns) {
+            return events;
         }
         let is_due = self.unfound.get(&netns).is_none_or(|until| *until <= now);
         // A thread may be in a namespace where no process is.
@@ -123,6 +130,13 @@ impl Settings {
             self.unfound.insert(netns, now + UNFOUND);
         }
         events
+    }
+
+    /// Whether this number is of a namespace that was to be observed and is gone: an event that has it
+    /// is of another namespace, which was not asked for. A namespace keeps its number until after its
+    /// settings are gone (`cleanup_net`, net/core/net_namespace.c), which [`Settings::meet`] looks at.
+    pub fn has_ended(&self, netns: u32) -> bool {
+        self.ended.contains(&netns)
     }
 
     /// What is new since the last call, if it is time to look.
@@ -158,11 +172,14 @@ impl Settings {
             return Ok(vec![Namespace::own()?]);
         }
         let mut namespaces = netns::list()?.namespaces;
-        namespaces.retain(|one| self.only.is_empty() || self.only.contains(&one.inode));
+        namespaces.retain(|one| {
+            self.only.is_empty() || (self.only.contains(&one.inode) && !self.has_ended(one.inode))
+        });
         Ok(namespaces)
     }
 
     fn read(&mut self, events: &mut Vec<Event>) {
+        let mut gone = Vec::new();
         self.known.retain(|&netns, watched| match watched.look() {
             Ok(Look::Same) => true,
             Ok(Look::Changed) => {
@@ -170,14 +187,28 @@ impl Settings {
                 true
             }
             Ok(Look::Gone) => {
-                events.push(Event::NamespaceGone(netns));
-                false
+                gone.push(netns);
+                true
             }
             Err(error) => {
                 log::debug!("the settings of namespace {netns} stay as they were: {error:#}");
                 true
             }
         });
+        gone.into_iter().for_each(|netns| self.gone(netns, events));
+    }
+
+    fn gone(&mut self, netns: u32, events: &mut Vec<Event>) {
+        let Some(watched) = self.known.remove(&netns) else { return };
+        events.push(Event::NamespaceGone(netns));
+        if self.only.contains(&netns) && self.ended.insert(netns) {
+            let names = watched.settings.names.join(", ");
+            let names = if names.is_empty() { names } else { format!(" ({names:?})") };
+            log::warn!(
+                "the network namespace {netns}{names} is gone: nothing more is seen of it; a new one, \
+                 of the same name or number, is another: observe it by starting anew"
+            );
+        }
     }
 
     fn list(&mut self, events: &mut Vec<Event>) {
@@ -195,6 +226,9 @@ impl Settings {
 
     /// A namespace that is there.
     fn add(&mut self, namespace: Namespace, events: &mut Vec<Event>) {
+        if self.has_ended(namespace.inode) {
+            return;
+        }
         if let Some(watched) = self.known.get_mut(&namespace.inode) {
             if watched.settings.names != namespace.names {
                 watched.settings.names.clone_from(&namespace.names);
@@ -281,73 +315,4 @@ impl Watched {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::kernel::testing::in_fresh_namespace;
-
-    const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-
-    fn told(events: Vec<Event>, netns: u32) -> Vec<Event> {
-        let about = |event: &Event| match event {
-            Event::Namespace(settings) => settings.netns == netns,
-            Event::NamespaceGone(gone) => *gone == netns,
-            _ => false,
-        };
-        events.into_iter().filter(about).collect()
-    }
-
-    fn capacity(events: &[Event]) -> u32 {
-        let [Event::Namespace(settings)] = events else { panic!("{events:?}") };
-        settings.ports.capacity()
-    }
-
-    /// Calls `poll` until it tells something of the namespace.
-    fn next(settings: &mut Settings, netns: u32) -> Vec<Event> {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            let events = told(settings.poll(), netns);
-            if !events.is_empty() || Instant::now() > end {
-                return events;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_told_once_then_its_changes_then_its_end() {
-        let own = Namespace::own().unwrap().inode;
-        let mut settings = Settings::new(Vec::new(), false);
-        let followed = in_fresh_namespace(|| {
-            let netns = Namespace::own().unwrap().inode;
-            if netns == own || fs::write(RANGE, "40000 40099").is_err() {
-                return None;
-            }
-            // SAFETY: takes nothing.
-            let thread = u32::try_from(unsafe { libc::gettid() }).unwrap();
-            assert_eq!(capacity(&told(settings.meet(netns, Some(thread)), netns)), 100);
-            assert_eq!(told(settings.meet(netns, Some(thread)), netns), []);
-            fs::write(RANGE, "40000 40009").unwrap();
-            assert_eq!(capacity(&next(&mut settings, netns)), 10);
-            Some(netns)
-        });
-        let Some(netns) = followed else {
-            println!("skipped: no privilege to make a network namespace and set it up");
-            return;
-        };
-        assert_eq!(next(&mut settings, netns), [Event::NamespaceGone(netns)]);
-    }
-
-    #[test]
-    fn a_namespace_that_is_not_found_is_remembered_as_one_that_may_be_there() {
-        let mut settings = Settings::new(Vec::new(), true);
-        // The second is not even looked for, so soon after the first.
-        for netns in [1, 2] {
-            assert_eq!(told(settings.meet(netns, None), netns), []);
-        }
-        settings.poll();
-        let inodes: Vec<u32> = settings.inodes().collect();
-        assert!(inodes.contains(&1) && inodes.contains(&2), "{inodes:?}");
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use port_observer::event::{
     Endpoint, Event, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId, Via,
 };
 use port_observer::ledger::Checkpoint;
-use port_observer::process::Process;
+use port_observer::process::{Cut, Process};
 use port_observer::recording::{Entry, Item, Options, Reader, Recorder};
 use port_observer::report::{Caller, EphemeralRange, Start};
 
@@ -101,6 +101,7 @@ fn caller() -> Caller {
         cgroup: Some("/system.slice/web.service".into()),
         container: port_observer::process::container::container("/system.slice/web.service")
             .map(Into::into),
+        cut: Cut { command_line: true, cgroup: true, ..Cut::default() },
         ..Process::default()
     };
     Caller { process: Arc::new(process), tid: 43 }

@@ -55,7 +55,7 @@ impl Intake {
     pub(super) fn pass(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
         let Self { ring, settings, completion, observed, attached_ns, has_new_ports, .. } = self;
         let mut result = Ok(());
-        let mut last = 0;
+        let (mut last, mut is_anothers) = (0, false);
         let count = ring.drain(limit, |mut event| {
             let is_early = matches!(&event, Event::Socket(one) if one.time_ns < *attached_ns);
             if is_early || result.is_err() {
@@ -66,7 +66,11 @@ impl Intake {
             {
                 last = socket.flow.netns;
                 let told = settings.meet(last, socket.kind.task().map(|task| task.tid));
+                is_anothers = settings.has_ended(last);
                 result = tell_settings(told, observed, has_new_ports, stream);
+            }
+            if is_anothers && matches!(event, Event::Socket(_)) {
+                return;
             }
             if let Some(completion) = completion {
                 completion.pass(&mut event);

@@ -57,6 +57,9 @@ impl Polling {
             if let Event::Socket(socket) = &event {
                 let told = self.settings.meet(socket.flow.netns, None);
                 told.into_iter().try_for_each(|event| stream.event(event))?;
+                if self.settings.has_ended(socket.flow.netns) {
+                    continue;
+                }
             }
             stream.event(event)?;
         }

@@ -12,7 +12,7 @@ use std::{
 
 use self::walk::Walk;
 use super::Container;
-use super::bounds::{Counted, PATH_BYTES, Total, beginning};
+use super::bounds::{Counted, PATH_BYTES, Total};
 use super::container::container;
 use crate::{
     cache::Cache,
@@ -29,10 +29,6 @@ const REMEMBERED_BYTES: usize = 2 << 20;
 const COST: u32 = 50;
 /// and so much at once.
 const BURST: Duration = Duration::from_millis(20);
-/// How long the identifier and the name of a container may be: a cgroup's name has at most `NAME_MAX`
-/// bytes, but replacing what is no UTF-8 can make it longer.
-const NAME_BYTES: usize = 255;
-
 /// The cgroups of the unified hierarchy.
 #[derive(Debug)]
 pub(super) struct Cgroups {
@@ -158,26 +154,26 @@ impl Cgroups {
         place
     }
 
+    /// The whole path if there is room for it, else its last component if there is for that.
     fn place(&self, path: &str, is_cut: bool) -> Place {
-        let mut room = self.total.allowance();
-        let mut is_cut = is_cut;
-        let mut cut = |text: String, limit: usize| {
-            let (text, is_longer) = beginning(text.into(), limit);
-            is_cut |= is_longer;
-            text
-        };
-        let container = container(path).map(|found| Container {
-            id: cut(found.id, NAME_BYTES),
-            name: found.name.map(|name| cut(name, NAME_BYTES)),
-            runtime: found.runtime,
-        });
-        let bytes = container.as_ref().map_or(0, Container::bytes);
-        let container = container.filter(|_| bytes <= room);
-        room -= container.as_ref().map_or(0, |_| bytes);
-        let kept = cut(path.to_owned(), room.min(PATH_BYTES));
-        is_cut |= container.is_none() && bytes > 0;
-        let weight = self.total.count(kept.len() + container.as_ref().map_or(0, |_| bytes));
-        Place { path: kept.into(), container: container.map(Arc::new), is_cut, weight }
+        let room = self.total.allowance();
+        let last = path.rsplit('/').next().unwrap_or_default();
+        for text in [path, last] {
+            let container = container(text);
+            let bytes = text.len() + container.as_ref().map_or(0, Container::bytes);
+            if text.len() <= PATH_BYTES && bytes <= room {
+                let is_cut = is_cut || text.len() < path.len();
+                let weight = self.total.count(bytes);
+                return Place {
+                    path: text.into(),
+                    container: container.map(Arc::new),
+                    is_cut,
+                    weight,
+                };
+            }
+        }
+        let weight = self.total.count(0);
+        Place { path: "".into(), container: None, is_cut: true, weight }
     }
 }
 
