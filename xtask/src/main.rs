@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod command;
 mod ebpf;
+mod fuzz;
 mod kills;
 mod native;
 mod results;
@@ -35,6 +36,8 @@ enum Task {
     Bench(bench::Args),
     /// Build the eBPF object that is committed beside the program
     Ebpf(ebpf::Args),
+    /// Feed arbitrary input to everything that reads what others wrote
+    Fuzz(fuzz::Args),
     /// Kill a recorder under load, again and again, and look at what it leaves
     Kills(kills::Args),
     /// Install what the other tasks need (Debian)
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Bench(args) => bench::run(&args),
         Task::Ebpf(args) => ebpf::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Kills(args) => kills::run(&args),
         Task::Setup => setup::run_setup(),
         Task::Soak(args) => soak::run(&args),

@@ -1,0 +1,105 @@
+//! The way of an event, from bytes to lines, fed with any bytes.
+
+use std::{io, sync::Arc};
+
+use jiff::tz::TimeZone;
+use port_observer::{
+    decode::decode,
+    event::{Exec, Fork, Task},
+    ledger::{self, Ledger, Totals, Who},
+    process::Process,
+    report::{Body, Report},
+    sink::{
+        Sink,
+        json::Json,
+        table::{Options, Screen, Table},
+    },
+};
+use port_observer_ebpf::{CallRecord, ExecRecord, ForkRecord, Kind, SocketRecord};
+
+/// Knows what the events say, and asks nobody.
+#[derive(Default)]
+struct Told(Process);
+
+impl Who for Told {
+    fn resolve(&mut self, task: &Task) -> Arc<Process> {
+        let Task { pid, ref name, uid, start_time_ns, .. } = *task;
+        let (name, uid) = (name.clone(), Some(uid));
+        Arc::new(Process { pid, name, uid, start_time_ns, ..self.0.clone() })
+    }
+
+    fn exec(&mut self, exec: &Exec) {
+        self.0.executable = Some(exec.executable.as_str().into());
+        self.0.command_line = exec.command_line.clone().into();
+    }
+
+    fn fork(&mut self, _: &Fork) {}
+}
+
+/// Everything that the ledger can be asked for, and a limit that is soon reached.
+const ACCOUNTED: ledger::Options = ledger::Options {
+    sticky: true,
+    warning: 80.0,
+    critical: 90.0,
+    max_holdings: 4,
+    spaces: true,
+    holders: 2,
+};
+
+/// How long a record is that begins with this byte.
+fn length(kind: u8) -> usize {
+    match Kind::ALL.into_iter().find(|&known| known as u8 == kind) {
+        None => 1,
+        Some(Kind::Acquire | Kind::Exhausted | Kind::Conflict | Kind::Accept | Kind::Existing) => {
+            size_of::<CallRecord>()
+        }
+        Some(
+            Kind::Inherit
+            | Kind::TimeWait
+            | Kind::Release
+            | Kind::State
+            | Kind::Listen
+            | Kind::FinReceived
+            | Kind::Rehash,
+        ) => size_of::<SocketRecord>(),
+        Some(Kind::Exec) => size_of::<ExecRecord>(),
+        Some(Kind::Fork) => size_of::<ForkRecord>(),
+    }
+}
+
+fn count(reports: &[Report], matches: fn(&Body) -> bool) -> u64 {
+    reports.iter().filter(|report| matches(&report.body)).count() as u64
+}
+
+/// Takes any bytes.
+pub fn run(bytes: &[u8]) {
+    // One record of any length, then as many as there are of their right length.
+    let _ = decode(bytes).map_err(|error| error.to_string());
+    let mut ledger = Ledger::new(Told::default(), ACCOUNTED);
+    let mut reports = Vec::new();
+    let mut rest = bytes;
+    while let Some(&kind) = rest.first() {
+        let (record, others) = rest.split_at(length(kind).min(rest.len()));
+        if let Ok(event) = decode(record) {
+            ledger.apply(0, event, &mut reports);
+        }
+        rest = others;
+    }
+    let Totals { acquired, released, exhausted, .. } = ledger.totals();
+    assert_eq!(acquired, count(&reports, |body| matches!(body, Body::Acquire { .. })));
+    assert_eq!(released, count(&reports, |body| matches!(body, Body::Release { .. })));
+    assert_eq!(exhausted, count(&reports, |body| matches!(body, Body::Exhausted { .. })));
+    let options = Options {
+        color: true,
+        screen: Screen::Fixed { columns: 80, rows: 24 },
+        time_zone: TimeZone::UTC,
+        home_netns: None,
+    };
+    let mut sinks: [Box<dyn Sink>; 2] =
+        [Box::new(Json::new(io::sink())), Box::new(Table::new(io::sink(), options))];
+    for sink in &mut sinks {
+        for report in &reports {
+            sink.report(report).expect("a sink into nothing takes everything");
+        }
+    }
+}
