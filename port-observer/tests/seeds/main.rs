@@ -16,11 +16,11 @@ const LONGEST: Duration = Duration::from_secs(20);
 fn run_all(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let mut count = 0;
-    for seed in std::fs::read_dir(&seeds).unwrap() {
-        let seed = seed.unwrap().path();
+    for seed in std::fs::read_dir(&seeds).expect("a folder of seeds") {
+        let seed = seed.expect("a seed").path();
         println!("{}", seed.display());
         let began = Instant::now();
-        run(&std::fs::read(&seed).unwrap());
+        run(&std::fs::read(&seed).expect("a seed that can be read"));
         assert!(began.elapsed() < LONGEST, "{} takes {:?}", seed.display(), began.elapsed());
         count += 1;
     }

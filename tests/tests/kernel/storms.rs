@@ -5,145 +5,136 @@ use std::time::{Duration, Instant};
 
 use tests::child::Traffic;
 use tests::lines::{Body, Conflict, Exhausted, Line};
-use tests::net::{SERVER, ephemeral_range, once_in_namespace};
-use tests::observer::{Ended, Observer};
+use tests::net::{Net, SERVER, ephemeral_range, once_in_namespace, scenario};
+use tests::observer::Observer;
 use tests::socket::{Held, local, tcp, udp};
+use tests::system::patience;
 
 /// So many equal failures of one process in a second have a line each at least.
 const EACH: usize = 100;
 /// So many failures of one process in a second have a line each at most; in the first, twice as many.
 const DIFFERING: usize = 500;
 
-fn conflicts(ended: &Ended) -> Vec<&Conflict> {
-    ended
-        .lines
+fn conflicts(lines: &[Line]) -> Vec<&Conflict> {
+    lines
         .iter()
         .filter_map(|line| if let Body::Conflict(it) = &line.body { Some(it) } else { None })
         .collect()
 }
 
-fn exhausted(ended: &Ended) -> Vec<&Exhausted> {
-    ended
-        .lines
+fn exhausted(lines: &[Line]) -> Vec<&Exhausted> {
+    lines
         .iter()
         .filter_map(|line| if let Body::Exhausted(it) = &line.body { Some(it) } else { None })
         .collect()
 }
 
-/// How many calls a line stands for.
-fn calls(repeated: Option<u64>) -> u64 {
-    1 + repeated.unwrap_or(0)
-}
-
-fn lost(ended: &Ended) -> u64 {
-    match ended.lines.last().map(|line| &line.body) {
-        Some(Body::Stop(stop)) => stop.lost,
-        other => panic!("not a stop line: {other:?}"),
+/// How many calls a line says failed; 0 if it is of another type.
+fn failed(line: &Line) -> u64 {
+    match &line.body {
+        Body::Conflict(line) => 1 + line.repeated.unwrap_or(0),
+        Body::Exhausted(line) => 1 + line.repeated.unwrap_or(0),
+        _ => 0,
     }
 }
 
-/// Runs something beside an observer of a namespace of its own; also how many seconds it took.
-fn observed(arguments: &[&str], run: impl FnOnce() + Send) -> Option<(Ended, usize)> {
-    once_in_namespace(|inode| {
-        ephemeral_range(40_000, 40_009);
-        let inode = inode.to_string();
-        let observer = Observer::own(&[&["--netns", &inode], arguments].concat())?;
-        let began = Instant::now();
-        run();
-        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap_or(usize::MAX) + 2;
-        Some((observer.interrupted_within(Duration::from_secs(60)), seconds))
-    })
+/// Runs something that makes so many calls fail; the lines that say so, and how many seconds it took.
+/// What is counted together comes up to a second later.
+fn failing(net: &Net, count: u64, run: impl FnOnce()) -> (Vec<Line>, usize) {
+    net.forget();
+    let began = Instant::now();
+    run();
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap_or(usize::MAX) + 2;
+    let mut lines = Vec::new();
+    let total = |lines: &[Line]| lines.iter().map(failed).sum::<u64>();
+    while total(&lines) < count && began.elapsed() < 2 * patience() {
+        std::thread::sleep(Duration::from_millis(250));
+        lines.extend(net.mark());
+    }
+    assert_eq!(total(&lines), count, "{:?}", lines.last());
+    (lines, seconds)
 }
 
 #[test]
 fn a_bind_that_fails_in_a_loop_is_counted_exactly_in_few_lines() {
     let count = 20_000;
-    let Some((ended, seconds)) = observed(&[], || {
-        let _server = tcp().bind(SERVER).listen();
-        for _ in 0..count {
-            tcp().try_bind(SERVER).expect_err("the port is taken");
-        }
-    }) else {
-        return;
-    };
-    let lines = conflicts(&ended);
-    let told: u64 = lines.iter().map(|line| calls(line.repeated)).sum();
-    assert_eq!((told, lost(&ended)), (count, 0));
-    assert!(lines.len() <= 2 * EACH * seconds, "{} lines in {seconds} s", lines.len());
-    assert!(
-        lines.iter().all(|line| line.local.as_ref().map(|at| at.socket_addr()) == Some(SERVER))
-    );
-    assert!(
-        lines[..EACH].iter().all(|line| line.repeated.is_none()),
-        "each of the first has a line"
-    );
+    scenario(|net| {
+        let _server = net.server();
+        let (lines, seconds) = failing(net, count, || {
+            for _ in 0..count {
+                tcp().try_bind(SERVER).expect_err("the port is taken");
+            }
+        });
+        let lines = conflicts(&lines);
+        assert!(lines.len() <= 2 * EACH * seconds, "{} lines in {seconds} s", lines.len());
+        let local = |line: &&Conflict| line.local.as_ref().map(|at| at.socket_addr());
+        assert!(lines.iter().all(|line| local(line) == Some(SERVER)));
+        assert!(
+            lines[..EACH].iter().all(|line| line.repeated.is_none()),
+            "the first have a line each"
+        );
+    });
 }
 
 #[test]
 fn a_connect_that_fails_in_a_loop_is_counted_exactly() {
     let count = 5_000;
-    let Some((ended, seconds)) = observed(&[], || {
-        let _server = tcp().bind(SERVER).listen();
+    scenario(|net| {
+        ephemeral_range(40_000, 40_009);
+        let _server = net.server();
         let _held: Vec<Held> = (0..10).map(|_| tcp().connect(SERVER)).collect();
-        for _ in 0..count {
-            tcp().try_connect(SERVER).expect_err("no port is left");
-        }
-    }) else {
-        return;
-    };
-    let lines = exhausted(&ended);
-    let told: u64 = lines.iter().map(|line| calls(line.repeated)).sum();
-    assert_eq!((told, lost(&ended)), (count, 0));
-    assert!(lines.len() <= 2 * EACH * seconds, "{} lines in {seconds} s", lines.len());
-    let total = match ended.lines.last().map(|line| &line.body) {
-        Some(Body::Stop(stop)) => stop.exhausted,
-        other => panic!("not a stop line: {other:?}"),
-    };
-    assert_eq!(total, count);
-    let is_full = |line: &&Exhausted| line.space.as_ref().is_none_or(|space| space.headroom == 0);
-    assert!(lines.iter().all(is_full));
+        let (lines, seconds) = failing(net, count, || {
+            for _ in 0..count {
+                tcp().try_connect(SERVER).expect_err("no port is left");
+            }
+        });
+        let lines = exhausted(&lines);
+        assert!(lines.len() <= 2 * EACH * seconds, "{} lines in {seconds} s", lines.len());
+        let is_full =
+            |line: &&Exhausted| line.space.as_ref().is_none_or(|space| space.headroom == 0);
+        assert!(lines.iter().all(is_full));
+    });
 }
 
 #[test]
 fn fewer_than_a_hundred_equal_failures_have_a_line_each() {
-    let Some((ended, _)) = observed(&[], || {
-        let _server = tcp().bind(SERVER).listen();
-        for _ in 0..EACH - 1 {
-            tcp().try_bind(SERVER).expect_err("the port is taken");
-        }
-    }) else {
-        return;
-    };
-    let lines = conflicts(&ended);
-    assert_eq!(lines.len(), EACH - 1);
-    assert!(lines.iter().all(|line| line.repeated.is_none()));
+    scenario(|net| {
+        let _server = net.server();
+        let (lines, _) = failing(net, EACH as u64 - 1, || {
+            for _ in 0..EACH - 1 {
+                tcp().try_bind(SERVER).expect_err("the port is taken");
+            }
+        });
+        assert!(conflicts(&lines).iter().all(|line| line.repeated.is_none()));
+    });
 }
 
 #[test]
 fn failures_that_differ_in_their_ports_are_counted_together() {
     let (ports, rounds) = (200_u16, 40);
-    let run = || {
+    scenario(|net| {
         let held: Vec<Held> = (5_000..5_000 + ports).map(|port| tcp().bind(local(port))).collect();
-        for _ in 0..rounds {
-            for at in &held {
-                tcp().try_bind(local(at.port())).expect_err("the port is taken");
+        let (lines, seconds) = failing(net, u64::from(ports) * rounds, || {
+            for _ in 0..rounds {
+                for at in &held {
+                    tcp().try_bind(local(at.port())).expect_err("the port is taken");
+                }
             }
-        }
-    };
-    let Some((ended, seconds)) = observed(&[], run) else { return };
-    let lines = conflicts(&ended);
-    let told: u64 = lines.iter().map(|line| calls(line.repeated)).sum();
-    assert_eq!((told, lost(&ended)), (u64::from(ports) * rounds, 0));
-    assert!(lines.len() <= DIFFERING * (seconds + 2), "{} lines in {seconds} s", lines.len());
-    // What does not hold for all of them is not said.
-    assert!(lines.iter().all(|line| line.local.is_some() || line.repeated.is_some()));
+        });
+        let lines = conflicts(&lines);
+        assert!(lines.len() <= DIFFERING * (seconds + 2), "{} lines in {seconds} s", lines.len());
+        // What does not hold for all of them is not said.
+        assert!(lines.iter().all(|line| line.local.is_some() || line.repeated.is_some()));
+    });
 }
 
 #[test]
 fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
     let calm = 40;
     // Small, so that it is full at once.
-    let Some((ended, _)) = observed(&["--buffer-size", "1MiB"], || {
+    let Some(ended) = once_in_namespace(|inode| {
+        let inode = inode.to_string();
+        let observer = Observer::own(&["--netns", &inode, "--buffer-size", "1MiB"])?;
         let _server = udp().bind(SERVER);
         let mut loops: Vec<Traffic> = (0..2).map(|_| Traffic::start(&["flood-udp"])).collect();
         for _ in 0..calm {
@@ -152,6 +143,7 @@ fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
         }
         loops.iter_mut().for_each(Traffic::go_on);
         loops.iter_mut().for_each(|one| assert!(one.wait().success()));
+        Some(observer.interrupted_within(Duration::from_secs(60)))
     }) else {
         return;
     };
@@ -176,8 +168,8 @@ fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
 
 #[test]
 fn a_bind_without_a_family_that_fails_is_a_conflict_like_others() {
-    let Some((ended, _)) = observed(&[], || {
-        let _server = tcp().bind(SERVER).listen();
+    scenario(|net| {
+        let _server = net.server();
         let socket = tcp();
         let address = libc::sockaddr_in {
             sin_family: libc::AF_UNSPEC as u16,
@@ -194,23 +186,21 @@ fn a_bind_without_a_family_that_fails_is_a_conflict_like_others() {
             )
         };
         assert_eq!(result, -1);
-    }) else {
-        return;
-    };
-    let lines = conflicts(&ended);
-    let [line] = lines[..] else { panic!("{lines:?}") };
-    let local = line.local.as_ref().expect("what was asked for").socket_addr();
-    assert_eq!(local.to_string(), format!("0.0.0.0:{}", SERVER.port()));
-    assert_eq!(lost(&ended), 0);
+        let lines = net.mark();
+        let lines = conflicts(&lines);
+        let [line] = lines[..] else { panic!("{lines:?}") };
+        let local = line.local.as_ref().expect("what was asked for").socket_addr();
+        assert_eq!(local.to_string(), format!("0.0.0.0:{}", SERVER.port()));
+    });
 }
 
 #[test]
 fn an_address_that_another_thread_changes_is_told_as_the_kernel_took_it() {
     use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-    let refused = AtomicU16::new(0);
-    let Some((ended, _)) = observed(&[], || {
-        let _server = tcp().bind(SERVER).listen();
+    scenario(|net| {
+        let refused = AtomicU16::new(0);
+        let _server = net.server();
         let done = AtomicBool::new(false);
         let mut address = libc::sockaddr_in {
             sin_family: libc::AF_INET as u16,
@@ -242,14 +232,13 @@ fn an_address_that_another_thread_changes_is_told_as_the_kernel_took_it() {
             }
             done.store(true, Ordering::Relaxed);
         });
-    }) else {
-        return;
-    };
-    let lines = conflicts(&ended);
-    assert_eq!(lines.len(), usize::from(refused.into_inner()));
-    for line in lines {
-        // Nobody has the other port.
-        let local = line.local.as_ref().expect("what was asked for").socket_addr();
-        assert_eq!(local, SERVER);
-    }
+        let lines = net.mark();
+        let lines = conflicts(&lines);
+        assert_eq!(lines.len(), usize::from(refused.into_inner()));
+        for line in lines {
+            // Nobody has the other port.
+            let local = line.local.as_ref().expect("what was asked for").socket_addr();
+            assert_eq!(local, SERVER);
+        }
+    });
 }
