@@ -178,7 +178,7 @@ unsafe fn claim(
     let slot = COUNTED.get_ptr_mut(index)?;
     // SAFETY: a map value that nobody else uses.
     unsafe {
-        (*slot).submitted = time_ns / SECOND_NS << 32;
+        (*slot).submitted = (time_ns / SECOND_NS) << 32;
         (*slot).counting = counting as u64;
         fill(&raw mut (*slot).record);
         (&raw mut (*slot).key).write_volatile(key);

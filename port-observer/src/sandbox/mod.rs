@@ -3,8 +3,8 @@
 //! Each command enters the sandbox once, with what it is about to do as data ([`Task`]). From then on
 //! the process has only the capabilities that the task needs ([`capabilities`]), can gain none
 //! (no_new_privs, empty bounding, inheritable and ambient sets), can be neither traced nor dumped by
-//! its user, and can call only the system calls of the task ([`seccomp`]). A task that looks at no
-//! other process is also confined to its own files ([`landlock`]); Landlock would take
+//! its user, and can call only the system calls of the task (`seccomp.rs`). A task that looks at no
+//! other process is also confined to its own files (`landlock.rs`); Landlock would take
 //! `/proc/PID/exe` and `/proc/PID/ns` away from the others (hook_ptrace_access_check,
 //! security/landlock/task.c).
 //!
