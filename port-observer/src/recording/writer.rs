@@ -175,7 +175,9 @@ impl Writer {
                 if target.due().is_some_and(|due| Instant::now() >= due) {
                     target.commit()?;
                 }
-                if self.retained.elapsed() >= RETRY || self.is_busy() {
+                // Deleting is a transaction of its own: what is written but not due has its turn first.
+                let is_committed = target.due().is_none();
+                if is_committed && (self.retained.elapsed() >= RETRY || self.is_busy()) {
                     self.retain()
                 } else {
                     Ok(())
