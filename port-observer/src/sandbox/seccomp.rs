@@ -51,8 +51,11 @@ impl Needs {
     }
 }
 
+/// For whom, and which calls.
+type Group = (fn(&Needs) -> bool, &'static [Call]);
+
 /// Which calls, for whom.
-const TABLE: [(fn(&Needs) -> bool, &[Call]); 6] = [
+const TABLE: [Group; 6] = [
     (|_| true, BASE),
     (|needs| !needs.writes, OPEN_TO_READ),
     (|needs| needs.writes, OPEN),
@@ -153,7 +156,9 @@ fn rules(call: &Call, needs: &Needs) -> Result<Vec<SeccompRule>> {
             };
             alternatives = alternatives
                 .iter()
-                .flat_map(|so_far| either.iter().map(|one| [&so_far[..], &[one.clone()]].concat()))
+                .flat_map(|so_far| {
+                    either.iter().map(|one| [&so_far[..], std::slice::from_ref(one)].concat())
+                })
                 .collect();
         }
         for conditions in alternatives {
