@@ -13,8 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, pipe};
+use nix::unistd::{Gid, Pid, Uid, pipe, setgid, setgroups, setuid};
 use tests::child::{Guarded, Traffic};
 use tests::lines::Body;
 use tests::net::{SERVER, in_namespace};
@@ -309,7 +310,20 @@ fn with_file_capabilities(directory: &Directory, capabilities: u64) -> Option<Pa
 /// Runs the copy as nobody.
 fn as_nobody(program: &Path, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(program);
-    command.args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/");
+    command.args(arguments).current_dir("/");
+    // Before Linux 5.11 programs and maps count as locked memory, which nobody may have little of.
+    let counts = memlock() != 0;
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            if counts {
+                setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+            }
+            setgroups(&[])?;
+            setgid(Gid::from_raw(NOBODY))?;
+            Ok(setuid(Uid::from_raw(NOBODY))?)
+        });
+    }
     tests::system::output(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
