@@ -17,7 +17,7 @@ const INSTRUMENTED: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// What a target may take of memory, in MiB: reading a recording has 256.
 const MEMORY: &str = "768";
 /// How long one input may take, in seconds.
-const LONGEST: &str = "10";
+const LONGEST: &str = "30";
 /// How many bytes an input has at most.
 const LENGTH: &str = "65536";
 
@@ -27,6 +27,9 @@ pub struct Args {
     /// For how long each target runs; they run side by side
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
+    /// Begin with this number instead of a random one: what is tried is then the same each time
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
     /// Only this target
     #[arg(long)]
     target: Option<String>,
@@ -43,7 +46,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if names.is_empty() {
         bail!("there is no such target; there are {}", targets()?.join(", "));
     }
-    // An earlier failure leaves inputs behind that are no failures of this run.
     let found = workspace().join("target/fuzz/found");
     let executables = match compile() {
         Ok(executables) => executables,
@@ -57,7 +59,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let executable = executables.iter().find(|(known, _)| *known == name);
         let (_, executable) = executable.with_context(|| format!("{name} was not built"))?;
         let log = workspace().join(format!("target/fuzz/{name}.log"));
-        running.push((start(&name, executable, &found, &log, args.seconds)?, name, log));
+        running.push((start(&name, executable, &found, &log, args)?, name, log));
     }
     let mut good = true;
     for (mut child, name, log) in running {
@@ -105,7 +107,7 @@ fn compile() -> Result<Vec<(String, PathBuf)>> {
     Ok(executables.into_iter().map(|one| (one.name, one.path)).collect())
 }
 
-fn start(name: &str, executable: &Path, found: &Path, log: &Path, seconds: u32) -> Result<Child> {
+fn start(name: &str, executable: &Path, found: &Path, log: &Path, args: &Args) -> Result<Child> {
     make_directory(found)?;
     let corpus = workspace().join(format!("target/fuzz/corpus-{name}"));
     make_directory(&corpus)?;
@@ -113,7 +115,8 @@ fn start(name: &str, executable: &Path, found: &Path, log: &Path, seconds: u32) 
     // setpriv ends it with this program, however that ends.
     crate::command::command("setpriv", ["--pdeathsig", "TERM"])
         .arg(executable)
-        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_total_time={}", args.seconds))
+        .args(args.seed.map(|seed| format!("-seed={seed}")))
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .arg(format!("-timeout={LONGEST}"))
         .arg(format!("-max_len={LENGTH}"))
