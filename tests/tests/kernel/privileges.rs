@@ -101,6 +101,11 @@ fn wait_confined(pid: u32) {
     until("the process is confined", || threads(pid).iter().any(|status| status["Seccomp"] == "2"));
 }
 
+/// The backend is known to load, or it is tried.
+fn can_observe() -> bool {
+    must_load() || Observer::shared().is_some()
+}
+
 fn start(arguments: &[&str], output: impl Into<Stdio>) -> Guarded {
     let mut command = Command::new(program().expect("the program"));
     command.args(arguments).stdin(Stdio::null()).stdout(output);
@@ -175,7 +180,7 @@ fn live_keeps_what_it_needs_and_sees_all_that_it_saw() {
 
 #[test]
 fn record_and_all_its_threads_keep_what_they_need() {
-    if Observer::shared().is_none() {
+    if !can_observe() {
         return;
     }
     let directory = Directory::make();
@@ -197,7 +202,7 @@ fn record_and_all_its_threads_keep_what_they_need() {
 
 #[test]
 fn a_recording_goes_where_only_roots_rights_lead() {
-    if Observer::shared().is_none() {
+    if !can_observe() {
         return;
     }
     let directory = Directory::make();
@@ -329,7 +334,7 @@ fn as_nobody(program: &Path, arguments: &[&str]) -> std::process::Output {
 
 #[test]
 fn capabilities_of_the_file_open_no_file_that_its_user_may_not() {
-    if Observer::shared().is_none() {
+    if !can_observe() {
         return;
     }
     let directory = Directory::make();
