@@ -9,13 +9,15 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Make dozens of namespaces and observers of their own, which slow down what others wait for.
     Group { prefix: "ledger::", threads: 6 },
     // Attach an observer each, which on an emulated processor takes half a minute.
     Group { prefix: "privileges::", threads: 1 },
+    // Stall observers of their own until their queues are full.
+    Group { prefix: "output::", threads: 1 },
     Group { prefix: "", threads: 16 },
 ];
 
@@ -48,7 +50,18 @@ pub fn sittings(filter: &[String], tests: &BTreeSet<String>) -> Vec<Vec<String>>
 /// Whether a test runs with one backend of a kernel and not again with the next: it looks at what the
 /// ledger makes of events, whose exactness the truth test shows with each.
 pub fn is_enough_once(test: &str) -> bool {
-    test.starts_with("ledger::") && !test.starts_with("ledger::truth::")
+    (test.starts_with("ledger::") && !test.starts_with("ledger::truth::"))
+        || test.starts_with("privileges::commands_that_look_once")
+}
+
+/// Whether a test is about the kernel too, so that it runs on each, and not about the program alone. Of
+/// the privileges, what an observer keeps and what one look keeps show what the kernel asks for.
+pub fn is_of_the_kernel(test: &str) -> bool {
+    let (live, once) = ("live_keeps_what_it_needs", "commands_that_look_once");
+    match test.strip_prefix("privileges::") {
+        Some(name) => name.starts_with(live) || name.starts_with(once),
+        None => !test.starts_with("output::"),
+    }
 }
 
 fn arguments<'a>(threads: u32, which: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -75,7 +88,7 @@ mod tests {
     fn tests_of_the_ledger_run_after_the_others() {
         let names = ["bind::a", "ledger::b", "ledger::truth::c"];
         let [others, ledger, truth] = &of(&[], &names)[..] else { panic!() };
-        let skipped = ["ledger::truth::", "ledger::", "privileges::"];
+        let skipped = ["ledger::truth::", "ledger::", "privileges::", "output::"];
         let skipped = skipped.into_iter().flat_map(|prefix| ["--skip", prefix]);
         ends_with(others, &["--test-threads=16"].into_iter().chain(skipped).collect::<Vec<_>>());
         ends_with(ledger, &["--test-threads=6", "--exact", "ledger::b"]);
@@ -85,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_runs_in_both() {
         let [others, ledger] = &of(&["ab"], &["bind::ab", "ledger::ab"])[..] else { panic!() };
-        ends_with(others, &["--skip", "privileges::", "ab"]);
+        ends_with(others, &["--skip", "output::", "ab"]);
         ends_with(ledger, &["--exact", "ledger::ab"]);
     }
 

@@ -8,7 +8,7 @@ use tests::lines::{Body, Conflict, Exhausted, Line};
 use tests::net::{Net, SERVER, ephemeral_range, once_in_namespace, scenario};
 use tests::observer::Observer;
 use tests::socket::{Held, local, tcp, udp};
-use tests::system::patience;
+use tests::system::{in_virtual_machine, patience};
 
 /// So many equal failures of one process in a second have a line each at least.
 const EACH: usize = 100;
@@ -128,6 +128,15 @@ fn failures_that_differ_in_their_ports_are_counted_together() {
     });
 }
 
+/// How many acquires the kernel skipped the programs for.
+fn skipped(lines: &[Line]) -> usize {
+    let counts = lines.iter().filter_map(|line| match &line.body {
+        Body::Lost(lost) if lost.place == "kernel_program" => usize::try_from(lost.count).ok(),
+        _ => None,
+    });
+    counts.sum()
+}
+
 #[test]
 fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
     let calm = 40;
@@ -154,7 +163,14 @@ fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
         }
         _ => false,
     };
-    assert_eq!(ended.lines.iter().filter(seen).count(), calm);
+    let seen = ended.lines.iter().filter(seen).count();
+    if in_virtual_machine() {
+        // On an emulated processor a program is now and then interrupted by itself, and then the
+        // kernel skips it: that is counted.
+        assert!(seen <= calm && calm - seen <= skipped(&ended.lines), "{seen} of {calm}");
+    } else {
+        assert_eq!(seen, calm);
+    }
     // What was lost says whose it was.
     for line in &ended.lines {
         if let Body::Lost(lost) = &line.body

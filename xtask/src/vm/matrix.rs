@@ -14,7 +14,7 @@ use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{is_enough_once, sittings};
+use crate::sitting::{is_enough_once, is_of_the_kernel, sittings};
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -45,6 +45,15 @@ pub fn run(args: &Args) -> Result<Vec<Run>> {
 /// first has shown.
 fn per_backend(args: &Args, tests: BTreeSet<String>) -> Vec<(Backend, BTreeSet<String>)> {
     let [first, others @ ..] = &args.backend[..] else { return Vec::new() };
+    let (mut tests, count) = (tests.clone(), tests.len());
+    if args.filter.is_empty() {
+        tests.retain(|test| is_of_the_kernel(test));
+        println!(
+            "skipped {} tests of the program alone, run on this machine: cargo xtask vm --filter \
+             privileges",
+            count - tests.len()
+        );
+    }
     let mut rest = tests.clone();
     if args.filter.is_empty() && !others.is_empty() {
         rest.retain(|test| !is_enough_once(test));
