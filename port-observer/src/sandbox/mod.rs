@@ -19,7 +19,7 @@ mod support;
 use std::path::Path;
 
 pub use self::support::Support;
-use crate::{logging, probe::Backend};
+use crate::{kernel::diag, logging, probe::Backend};
 
 /// Whether commands confine themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,10 @@ fn confine(task: &Task<'_>) -> Vec<String> {
             problems.push(format!("{what}: {error:#}"));
         }
     };
+    if let Task::List { .. } | Task::Diagnose = task {
+        // Tries with a socket of the internet, on some kernels.
+        diag::lists_bound_sockets();
+    }
     note("threads that run already keep their capabilities", is_single_threaded());
     note("capabilities", capabilities::keep_only(&capabilities::needed(task)));
     note("no_new_privs", nix::sys::prctl::set_no_new_privs().map_err(Into::into));

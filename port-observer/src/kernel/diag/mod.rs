@@ -12,6 +12,7 @@ mod wire;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
@@ -158,13 +159,17 @@ pub fn dump(request: &Request) -> anyhow::Result<Dump> {
 /// Whether this kernel lists TCP sockets that are only bound. From Linux 6.8 on it does
 /// (`inet_diag_dump_icsk`); of older kernels, to which distributions may have brought it, one is
 /// tried: a socket is bound to a free port of 127.0.0.1 for a moment and looked for, which goes over
-/// all sockets. `None` when there was no port to try with or no answer.
+/// all sockets. Tried once, by whoever asks first: the sandbox allows no such socket later. `None` when
+/// there was no port to try with or no answer.
 pub fn lists_bound_sockets() -> Option<bool> {
-    let release = uname().ok().and_then(|name| version(name.release().to_str()?));
-    if release.is_some_and(|release| release >= (6, 8)) {
-        return Some(true);
-    }
-    lists_one_that_is_bound()
+    static ANSWER: OnceLock<Option<bool>> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let release = uname().ok().and_then(|name| version(name.release().to_str()?));
+        if release.is_some_and(|release| release >= (6, 8)) {
+            return Some(true);
+        }
+        lists_one_that_is_bound()
+    })
 }
 
 /// `6.1.0-13-amd64`: (6, 1).
