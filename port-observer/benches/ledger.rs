@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Fills a ledger; returns it and the bytes that it takes.
-fn filled(destinations: u32) -> (Ledger<Fifty>, usize) {
+fn filled(destinations: u32) -> (Ledger, usize) {
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut ledger = ledger();
     let mut out: Vec<Report> = Vec::new();
@@ -81,10 +81,11 @@ fn ns_per_event() -> f64 {
             tell(entry(ended), ended, Kind::Release { reason: Reason::TimeWaitExpired });
         }
     }
-    let count = events.len();
+    let (count, fifty) = (events.len(), Fifty::new());
     let began = Instant::now();
     for event in events {
-        ledger.apply(0, event, &mut out);
+        let caller = fifty.caller(&event);
+        ledger.apply(0, event, caller, &mut out);
         black_box(&out);
         out.clear();
     }

@@ -17,9 +17,9 @@ use port_observer::{
         Endpoint, Event, Flow, Kind, Protocol, Reason, Reuse, Sharing, SocketEvent, SocketId, Via,
     },
     ledger::Checkpoint,
-    process::Process,
+    process::{Caller, Process},
     recording::{Entry, Options, Recorder},
-    report::{Caller, Start},
+    report::Start,
 };
 
 /// Events a second of the paced part, and for how long.

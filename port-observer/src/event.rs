@@ -84,6 +84,23 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The thread that called, or that the event is about, where it is known.
+    pub fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Socket(event) => event.kind.task(),
+            Self::Existing(existing) => existing.task.as_ref(),
+            Self::Lost { task, .. } => task.as_ref(),
+            Self::Exec(_)
+            | Self::Fork(_)
+            | Self::ScanBegins
+            | Self::ScanEnded { .. }
+            | Self::Namespace(_)
+            | Self::NamespaceGone(_) => None,
+        }
+    }
+}
+
 /// Where events were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LossPlace {

@@ -6,11 +6,9 @@ mod event_type;
 mod space;
 mod summary;
 
-use std::sync::Arc;
-
 use crate::{
     event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via},
-    process::Process,
+    process::Caller,
 };
 pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use event_type::EventType;
@@ -26,15 +24,6 @@ pub struct Report {
     pub time_ns: u64,
     /// What happened.
     pub body: Body,
-}
-
-/// The thread and process that made a call.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The process, shared by all its events.
-    pub process: Arc<Process>,
-    /// The thread.
-    pub tid: u32,
 }
 
 /// What every line about a port has.

@@ -7,12 +7,12 @@ use std::{
 
 use port_observer::{
     event::{
-        Endpoint, Event, Exec, Flow, Fork, Kind, NamespaceSettings, Protocol, Sharing, SocketEvent,
-        SocketId, Task, Via,
+        Endpoint, Event, Flow, Kind, NamespaceSettings, Protocol, Sharing, SocketEvent, SocketId,
+        Task, Via,
     },
-    ledger::{Ledger, Options, Who},
+    ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
-    process::Process,
+    process::{Caller, Process},
     report::Report,
 };
 
@@ -22,24 +22,27 @@ const PROCESSES: u32 = 50;
 /// How many connections there are.
 pub const HOLDINGS: u32 = 100_000;
 
-/// Knows fifty processes.
+/// Fifty processes.
 pub struct Fifty(Vec<Arc<Process>>);
 
-impl Who for Fifty {
-    fn resolve(&mut self, task: &Task) -> Arc<Process> {
-        Arc::clone(&self.0[task.pid as usize % self.0.len()])
+impl Fifty {
+    /// All of them.
+    pub fn new() -> Self {
+        let process = |pid| Process { pid, name: format!("server-{pid}"), ..Process::default() };
+        Self((0..PROCESSES).map(|pid| Arc::new(process(pid))).collect())
     }
 
-    fn exec(&mut self, _: &Exec) {}
-
-    fn fork(&mut self, _: &Fork) {}
+    /// Who called.
+    pub fn caller(&self, event: &Event) -> Option<Caller> {
+        let task = event.task()?;
+        let process = Arc::clone(&self.0[task.pid as usize % self.0.len()]);
+        Some(Caller { process, tid: task.tid })
+    }
 }
 
 /// An empty ledger, of a range of nearly all ports.
-pub fn ledger() -> Ledger<Fifty> {
-    let process = |pid| Process { pid, name: format!("server-{pid}"), ..Process::default() };
-    let who = Fifty((0..PROCESSES).map(|pid| Arc::new(process(pid))).collect());
-    let mut ledger = Ledger::new(who, Options::default());
+pub fn ledger() -> Ledger {
+    let mut ledger = Ledger::new(Options::default());
     let settings = NamespaceSettings {
         netns: NETNS,
         names: Vec::new(),
@@ -50,7 +53,7 @@ pub fn ledger() -> Ledger<Fifty> {
         tw_reuse: 2,
         tw_reuse_delay_ms: 1000,
     };
-    ledger.apply(0, Event::Namespace(Box::new(settings)), &mut Vec::new());
+    ledger.apply(0, Event::Namespace(Box::new(settings)), None, &mut Vec::new());
     ledger
 }
 
@@ -93,15 +96,18 @@ pub fn connect(index: u32) -> Kind {
 /// Connects so many times, a microsecond apart; what the ledger says to it is in `out` for `each`,
 /// which empties it.
 pub fn fill(
-    ledger: &mut Ledger<Fifty>,
+    ledger: &mut Ledger,
     destinations: u32,
     each: &mut dyn FnMut(&mut Vec<Report>),
     out: &mut Vec<Report>,
 ) {
+    let fifty = Fifty::new();
     for index in 0..HOLDINGS {
         let time_ns = u64::from(index) * 1_000;
         let id = u64::from(index) + 1;
-        ledger.apply(0, event(time_ns, id, flow(index, destinations), connect(index)), out);
+        let event = event(time_ns, id, flow(index, destinations), connect(index));
+        let caller = fifty.caller(&event);
+        ledger.apply(0, event, caller, out);
         each(out);
     }
 }

@@ -5,14 +5,12 @@ use std::{io::IsTerminal as _, pin::pin, time::Duration};
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{
-    end_signals::EndSignals, observer::Observer, output, processes::Processes, stream::Stream,
-    time::Time,
-};
+use super::{end_signals::EndSignals, observer::Observer, output, stream::Stream, time::Time};
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
     notice,
+    process::ProcessTable,
     queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
@@ -69,7 +67,7 @@ async fn live(
     let beside =
         recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
-    let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
+    let (who, sticky) = (ProcessTable::seeded(), observer.is_blocking_sticky());
     let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
     stream.drop_when_full(queue);
     if is_silent {

@@ -6,7 +6,6 @@ mod end_signals;
 pub mod live;
 mod observer;
 mod output;
-mod processes;
 pub mod record;
 mod recorded;
 pub mod replay;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{processes::Processes, stream::Stream, time::Time};
+use super::{stream::Stream, time::Time};
 use crate::{
     config::Lines,
     event::{Event, Kind},
@@ -101,12 +101,7 @@ impl Recorded {
                 self.run = Some((time_ns, time_ns));
                 self.current = Some((*run).clone());
                 self.set_time(time_ns, stream);
-                stream.begin_again(
-                    &self.config,
-                    run.is_sticky,
-                    Processes::recorded(),
-                    run.offset_ns,
-                )?;
+                stream.begin_again(&self.config, run.is_sticky, run.offset_ns)?;
                 stream.start(run.start)
             }
             Item::Holds { time_ns, checkpoint } => {
@@ -130,9 +125,10 @@ impl Recorded {
                     }
                     _ => {}
                 }
-                stream.ledger().who().set_current(entry.process());
                 match entry.event() {
-                    Some(event) if self.is_wanted(&event) => stream.event(event),
+                    Some(event) if self.is_wanted(&event) => {
+                        stream.event_of(event, entry.caller().cloned())
+                    }
                     _ => Ok(()),
                 }
             }

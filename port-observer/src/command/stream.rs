@@ -12,11 +12,12 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use self::printer::Printer;
-use super::{processes::Processes, time::Time};
+use super::time::Time;
 use crate::{
     config::{Format, Lines},
     event::Event,
-    ledger::{self, Checkpoint, Ledger, Who as _},
+    ledger::{self, Checkpoint, Ledger},
+    process::{Caller, ProcessTable},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
     report::{Body, Report, Start},
@@ -25,7 +26,9 @@ use crate::{
 
 /// Events in, lines out.
 pub struct Stream {
-    ledger: Ledger<Processes>,
+    ledger: Ledger,
+    /// Who calls; empty where the source says so itself.
+    who: ProcessTable,
     printer: Printer,
     time: Time,
     /// Realtime less boottime, as the printer has it.
@@ -74,7 +77,7 @@ impl Stream {
     pub fn new(
         config: &Lines,
         sticky: bool,
-        who: Processes,
+        who: ProcessTable,
         time: Time,
         sink: Box<dyn Sink>,
     ) -> Result<Self> {
@@ -87,7 +90,8 @@ impl Stream {
             Summaries { every_ns, next_ns: now_ns.saturating_add(every_ns) }
         };
         Ok(Self {
-            ledger: Ledger::new(who, options(config, sticky)),
+            ledger: Ledger::new(options(config, sticky)),
+            who,
             printer,
             time,
             offset_ns,
@@ -135,7 +139,6 @@ impl Stream {
 
     /// Hands from now on what the ledger takes in to a recorder too.
     pub fn record_into(&mut self, recorder: Recorder) {
-        self.ledger.who().remember();
         self.recorder = Some(recorder);
     }
 
@@ -163,10 +166,9 @@ impl Stream {
         &mut self,
         config: &Lines,
         sticky: bool,
-        who: Processes,
         first_offset_ns: i64,
     ) -> Result<()> {
-        self.ledger = Ledger::new(who, options(config, sticky));
+        self.ledger = Ledger::new(options(config, sticky));
         self.offset_ns = self.time.offset_ns()?;
         self.printer.begin(first_offset_ns);
         self.printer.set_offset(self.offset_ns);
@@ -177,7 +179,7 @@ impl Stream {
     }
 
     /// The ledger.
-    pub fn ledger(&mut self) -> &mut Ledger<Processes> {
+    pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
     }
 
@@ -218,29 +220,33 @@ impl Stream {
         self.flush()
     }
 
-    /// Takes in one event and writes what it means.
+    /// Takes in one event of this host and writes what it means.
     ///
     /// # Errors
     /// When the output can't be written.
     pub fn event(&mut self, event: Event) -> Result<()> {
-        if matches!(event, Event::Lost { .. }) {
-            self.ledger.who().events_lost();
-        }
+        let caller = self.who.caller(&event);
+        self.event_of(event, caller)
+    }
+
+    /// Takes in one event whose caller is known, and writes what it means.
+    ///
+    /// # Errors
+    /// When the output can't be written.
+    pub fn event_of(&mut self, event: Event, caller: Option<Caller>) -> Result<()> {
         let has_time = matches!(
             event,
             Event::Socket(_) | Event::Existing(_) | Event::Exec(_) | Event::Fork(_)
         );
         let now_ns = if has_time { 0 } else { self.time.now_ns()? };
         let mut reports = std::mem::take(&mut self.reports);
-        let entry = self.recorder.as_ref().and_then(|_| {
-            self.ledger.who().expect(&event);
-            Entry::of(now_ns, &event)
-        });
-        self.ledger.apply(now_ns, event, &mut reports);
+        let entry = self.recorder.as_ref().and_then(|_| Entry::of(now_ns, &event));
+        let entry = entry.map(|entry| (entry, caller.clone()));
+        self.ledger.apply(now_ns, event, caller, &mut reports);
         if let Some(recorder) = &mut self.recorder
-            && let Some(mut entry) = entry
+            && let Some((mut entry, caller)) = entry
         {
-            entry.set_caller(self.ledger.who().take_last(), &reports);
+            entry.set_caller(caller, &reports);
             recorder.push(entry);
         }
         self.print_all(reports)

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use super::{Destination, EventType, Filter, Port, PortRange, Process, Protocol, Report};
 use crate::event::Endpoint;
 use crate::event::{LossPlace, Reason, TcpState, Via};
+use crate::process::Caller;
 use crate::process::Container;
-use crate::report::{Body, Caller, Level, Space, SpaceKind, Stop};
+use crate::report::{Body, Level, Space, SpaceKind, Stop};
 
 fn process() -> Process {
     Process {

@@ -6,9 +6,10 @@ use super::*;
 use crate::{
     event::{Endpoint, Protocol},
     ledger::Census,
+    process::Caller,
     report::{
-        Body, Caller, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind,
-        Story, Summary,
+        Body, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind, Story,
+        Summary,
     },
     sink::Sink as _,
 };

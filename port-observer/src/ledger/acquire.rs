@@ -1,11 +1,12 @@
 //! What a port that a call has got changes in the ledger.
 
 use super::{
-    Holding, Holds, Ledger, Role, SpaceKey, Who, holding::Shares, lists::NONE, place::Place, port,
+    Holding, Holds, Ledger, Role, SpaceKey, holding::Shares, lists::NONE, place::Place, port,
     socket::Known,
 };
 use crate::{
-    event::{Flow, Protocol, Reason, Sharing, Task, Via},
+    event::{Flow, Protocol, Reason, Sharing, Via},
+    process::Caller,
     report::{Body, Report},
 };
 
@@ -14,11 +15,11 @@ pub(super) struct Call {
     pub(super) via: Via,
     pub(super) requested_port: Option<u16>,
     pub(super) search_ns: Option<u64>,
-    pub(super) task: Option<Task>,
+    pub(super) caller: Option<Caller>,
     pub(super) sharing: Sharing,
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// A call has taken a port, or given the socket a destination.
     pub(super) fn acquired(
         &mut self,
@@ -33,7 +34,7 @@ impl<W: Who> Ledger<W> {
             let taken_over = self.holdings.remove(index);
             self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
         }
-        let caller = call.task.map(|task| self.caller(&task));
+        let caller = call.caller;
         if let Some(index) = known {
             let known = self.holdings.get_mut(index);
             let is_new = self.scan.is_new(known);

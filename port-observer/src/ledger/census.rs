@@ -1,6 +1,6 @@
 //! Who keeps the ports of many spaces at one moment, found in one pass.
 
-use super::{Ledger, SpaceKey, Who};
+use super::{Ledger, SpaceKey};
 use crate::report::{Holder, Space};
 
 /// A space, and all who keep its ports, largest first.
@@ -12,7 +12,7 @@ pub struct Census {
     pub holders: Vec<Holder>,
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// Of the `top` fullest spaces, and of those in `also`. Spaces of namespaces whose settings are not
     /// known are left out.
     pub fn census(&mut self, now_ns: u64, top: usize, also: &[SpaceKey]) -> Vec<Census> {

@@ -2,10 +2,11 @@
 
 use foldhash::{HashSet, HashSetExt as _};
 
-use super::{Holding, Holdings, Holds, Ledger, Role, Who, holding::Shares, port};
+use super::{Holding, Holdings, Holds, Ledger, Role, holding::Shares, port};
 use crate::{
     event::{Flow, NamespaceSettings, Protocol, Reason, Reuse, Sharing, SocketId, TcpState},
-    report::{self, Body, Caller, Port, Report},
+    process::Caller,
+    report::{self, Body, Port, Report},
 };
 
 /// A holding, with all that is known of it.
@@ -123,7 +124,7 @@ impl Holdings {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// From now on these are the holdings. Says what is new and what is gone, in between having
     /// been lost or not being known.
     pub fn restore(&mut self, now_ns: u64, mut checkpoint: Checkpoint, out: &mut Vec<Report>) {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     event::{Flow, Protocol, Reuse, Sharing, SocketId, TIME_WAIT_NS},
-    process::Process,
-    report::{Caller, SpaceKind},
+    process::{Caller, Process},
+    report::SpaceKind,
 };
 
 /// How late its timer may be, at least: it fires in steps of up to 1.7 s.

@@ -21,12 +21,10 @@ mod summary;
 mod threshold;
 mod untold;
 
-use std::sync::Arc;
-
 use crate::{
-    event::{Event, Exec, Flow, Fork, LossPlace, Reason, Task},
-    process::Process,
-    report::{Body, Caller, Port, Report, Stop},
+    event::{Event, Flow, LossPlace, Reason},
+    process::Caller,
+    report::{Body, Port, Report, Stop},
 };
 pub use census::Census;
 pub use checkpoint::{Checkpoint, Held};
@@ -34,18 +32,6 @@ pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
 pub use spaces::SpaceKey;
-
-/// Who a task is. The ledger asks; somebody who may look into /proc answers.
-pub trait Who {
-    /// The process of a task, with all that is known of it.
-    fn resolve(&mut self, task: &Task) -> Arc<Process>;
-    /// A process began a program.
-    fn exec(&mut self, exec: &Exec);
-    /// A process was born.
-    fn fork(&mut self, fork: &Fork);
-    /// Events were lost: what is known may be outdated.
-    fn events_lost(&mut self) {}
-}
 
 /// What the ledger is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,8 +66,8 @@ impl Default for Options {
 }
 
 /// The state of all ports that were seen taken.
-pub struct Ledger<W> {
-    who: W,
+#[derive(Debug)]
+pub struct Ledger {
     options: Options,
     holdings: Holdings,
     totals: Totals,
@@ -116,11 +102,10 @@ impl Totals {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// An empty ledger.
-    pub fn new(who: W, options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self {
-            who,
             options,
             holdings: Holdings::new(options.max_holdings, options.sticky),
             totals: Totals::default(),
@@ -143,11 +128,6 @@ impl<W: Who> Ledger<W> {
         self.unseen_ends
     }
 
-    /// Who is who.
-    pub fn who(&mut self) -> &mut W {
-        &mut self.who
-    }
-
     /// The holdings, for comparison with the kernel's own list.
     pub fn holdings(&self) -> &Holdings {
         &self.holdings
@@ -159,28 +139,33 @@ impl<W: Who> Ledger<W> {
     }
 
     /// Takes in one event and hands out what it means, in order. `now_ns` (`CLOCK_BOOTTIME`) is the
-    /// time of events that have none of their own.
-    pub fn apply(&mut self, now_ns: u64, event: Event, out: &mut Vec<Report>) {
+    /// time of events that have none of their own. `caller`: the process of the event's task.
+    pub fn apply(
+        &mut self,
+        now_ns: u64,
+        event: Event,
+        caller: Option<Caller>,
+        out: &mut Vec<Report>,
+    ) {
         match event {
             Event::Socket(event) => {
                 self.began_ns.get_or_insert(event.time_ns);
                 self.holdings.advance(event.time_ns);
-                self.socket(event, out);
+                self.socket(event, caller, out);
             }
-            Event::Exec(exec) => self.who.exec(&exec),
-            Event::Fork(fork) => self.who.fork(&fork),
+            // Who a caller is was found out before.
+            Event::Exec(_) | Event::Fork(_) => {}
             Event::ScanBegins => self.scan.begin(),
             Event::Existing(existing) => {
                 self.began_ns.get_or_insert(existing.time_ns);
                 self.holdings.advance(existing.time_ns);
-                self.existing(*existing, out);
+                self.existing(*existing, caller, out);
             }
             Event::ScanEnded { skipped } => self.scan_ended(now_ns, &skipped, out),
             Event::Namespace(settings) => self.holdings.set_namespace(*settings),
             Event::NamespaceGone(netns) => self.holdings.forget_namespace(netns),
-            Event::Lost { count, place, kind, task } => {
+            Event::Lost { count, place, kind, task: _ } => {
                 self.totals.lost = self.totals.lost.saturating_add(count);
-                let caller = task.map(|task| self.caller(&task));
                 let body = Body::Lost { count, place, kind, caller };
                 out.push(Report { time_ns: now_ns, body });
             }
@@ -221,10 +206,6 @@ impl<W: Who> Ledger<W> {
             out.push(Report { time_ns, body: release(time_ns, holding, reason) });
         }
         self.check_after_release(time_ns, holding, out);
-    }
-
-    fn caller(&mut self, task: &Task) -> Caller {
-        Caller { process: self.who.resolve(task), tid: task.tid }
     }
 }
 

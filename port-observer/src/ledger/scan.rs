@@ -6,9 +6,10 @@
 
 use foldhash::HashSet;
 
-use super::{Holding, Holds, Ledger, Role, Who, place::Place, port, untold::Untold};
+use super::{Holding, Holds, Ledger, Role, place::Place, port, untold::Untold};
 use crate::{
     event::{Existing, Flow, Protocol, Reason, SocketId, TcpState},
+    process::Caller,
     report::{Body, Report},
 };
 
@@ -79,14 +80,19 @@ impl Scan {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// Whether what was held before is in, as far as it can be listed: until then, counts are too low.
     pub fn knows_all(&self) -> bool {
         self.scan.has_ended
     }
 
     /// A port that a scan found held.
-    pub(super) fn existing(&mut self, found: Existing, out: &mut Vec<Report>) {
+    pub(super) fn existing(
+        &mut self,
+        found: Existing,
+        caller: Option<Caller>,
+        out: &mut Vec<Report>,
+    ) {
         if found.state == TcpState::LISTEN {
             self.scan.listening.insert((found.flow.netns, found.flow.local.port));
         }
@@ -97,7 +103,7 @@ impl<W: Who> Ledger<W> {
         };
         match known {
             Some(index) if self.holdings.get(index).place.is_at(&found.flow) => {
-                self.refresh(index, found);
+                self.refresh(index, found, caller);
                 return;
             }
             // Its address was another socket's when the list was read.
@@ -128,7 +134,7 @@ impl<W: Who> Ledger<W> {
         if self.is_accepted(&holding) {
             holding.role = Role::Child;
         }
-        holding.set_caller(found.task.as_ref().map(|task| self.caller(task)));
+        holding.set_caller(caller);
         if let Some(reuse) = found.reuse {
             holding.reuse = reuse;
             holding.began_ns = found.time_ns;
@@ -189,16 +195,12 @@ impl<W: Who> Ledger<W> {
     }
 
     /// What a scan shows of a holding that is known.
-    fn refresh(&mut self, index: u32, found: Existing) {
+    fn refresh(&mut self, index: u32, found: Existing, caller: Option<Caller>) {
         let number = self.scan.number;
-        let caller = match &found.task {
-            Some(task) if self.holdings.get(index).process().is_none() => Some(self.caller(task)),
-            _ => None,
-        };
         let sticky = self.options.sticky;
         let holding = self.holdings.get_mut(index);
         holding.seen = number;
-        if caller.is_some() {
+        if caller.is_some() && holding.process().is_none() {
             holding.set_caller(caller);
         }
         if let Some(reuse) = found.reuse {

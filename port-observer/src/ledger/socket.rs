@@ -1,19 +1,25 @@
 //! What an event of a socket changes in the ledger, and what is told of it.
 
 use super::{
-    Holding, Holds, Ledger, Role, SpaceKey, Who, acquire::Call, holding::Shares, lists::Index,
-    place, place::Place, port,
+    Holding, Holds, Ledger, Role, SpaceKey, acquire::Call, holding::Shares, lists::Index, place,
+    place::Place, port,
 };
 use crate::{
-    event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task},
+    event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId},
+    process::Caller,
     report::{Body, Port, Report},
 };
 
 /// A socket, and its holding if it has one.
 pub(super) type Known = (SocketId, Option<Index>);
 
-impl<W: Who> Ledger<W> {
-    pub(super) fn socket(&mut self, event: SocketEvent, out: &mut Vec<Report>) {
+impl Ledger {
+    pub(super) fn socket(
+        &mut self,
+        event: SocketEvent,
+        caller: Option<Caller>,
+        out: &mut Vec<Report>,
+    ) {
         let SocketEvent { time_ns, socket, flow, kind } = event;
         let mut known = self.holdings.find(socket);
         known = self.settle((socket, known), &flow, &kind, out);
@@ -24,14 +30,14 @@ impl<W: Who> Ledger<W> {
             known = self.holdings.find(socket);
         }
         match kind {
-            Kind::Acquire { via, requested_port, search_ns, task, sharing } => {
-                let call = Call { via, requested_port, search_ns, task, sharing };
+            Kind::Acquire { via, requested_port, search_ns, task: _, sharing } => {
+                let call = Call { via, requested_port, search_ns, caller, sharing };
                 self.acquired(time_ns, (socket, known), flow, call, out);
             }
-            Kind::Exhausted { via, errno, search_ns, task, repeated } => {
+            Kind::Exhausted { via, errno, search_ns, task: _, repeated } => {
                 let count = repeated.calls.saturating_add(1);
                 self.totals.exhausted = self.totals.exhausted.saturating_add(count);
-                let port = self.asked(&flow, task.as_ref(), repeated);
+                let port = asked(&flow, caller, repeated);
                 let story = match repeated {
                     Repeated { differing: true, .. } => None,
                     Repeated { calls: 0, .. } => self.story(via, &flow),
@@ -47,8 +53,8 @@ impl<W: Who> Ledger<W> {
                     self.check(time_ns, key, out);
                 }
             }
-            Kind::Conflict { via, errno, task, repeated } => {
-                let port = self.asked(&flow, task.as_ref(), repeated);
+            Kind::Conflict { via, errno, task: _, repeated } => {
+                let port = asked(&flow, caller, repeated);
                 let holders =
                     if repeated.differing { Vec::new() } else { self.in_the_way(via, &flow) };
                 let count = repeated.calls.saturating_add(1);
@@ -60,9 +66,8 @@ impl<W: Who> Ledger<W> {
             Kind::Inherit { listener, sharing } => {
                 self.inherited(time_ns, (socket, known), flow, listener, sharing);
             }
-            Kind::Accept { task } => {
+            Kind::Accept { task: _ } => {
                 if let Some(index) = known {
-                    let caller = Some(self.caller(&task));
                     self.holdings.get_mut(index).set_caller(caller);
                 }
             }
@@ -103,7 +108,7 @@ impl<W: Who> Ledger<W> {
                     _ => true,
                 };
                 if is_news && (known.is_some() || !matches!(*kind, Kind::Release { .. })) {
-                    self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, out);
+                    self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, caller, out);
                 }
             }
             Kind::State { old, new } => {
@@ -112,15 +117,6 @@ impl<W: Who> Ledger<W> {
                 out.push(Report { time_ns, body: Body::State { port, old, new } });
             }
         }
-    }
-
-    /// What a call that failed asked for.
-    fn asked(&mut self, flow: &Flow, task: Option<&Task>, repeated: Repeated) -> Port {
-        let mut port = place(flow, task.map(|task| self.caller(task)));
-        if repeated.differing {
-            (port.local, port.remote) = (None, None);
-        }
-        port
     }
 
     /// The end of a holding was not told: another socket has its address.
@@ -260,4 +256,13 @@ impl<W: Who> Ledger<W> {
         let port = place(flow, None);
         out.push(Report { time_ns, body: Body::Release { port, reason, held_ns: None } });
     }
+}
+
+/// What a call that failed asked for.
+fn asked(flow: &Flow, caller: Option<Caller>, repeated: Repeated) -> Port {
+    let mut port = place(flow, caller);
+    if repeated.differing {
+        (port.local, port.remote) = (None, None);
+    }
+    port
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{Holding, Holdings, Holds, Ledger, SpaceKey, Who, lists::NONE, rules::overlaps};
+use super::{Holding, Holdings, Holds, Ledger, SpaceKey, lists::NONE, rules::overlaps};
 use crate::{
     event::{Flow, Via},
     process::Process,
@@ -126,7 +126,7 @@ impl Holdings {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// The story of a call that found no port.
     pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
         self.story_of(SpaceKey::asked(via, flow)?)

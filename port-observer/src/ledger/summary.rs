@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::{Holding, Holdings, Holds, Ledger, Who, spaces::State};
+use super::{Holding, Holdings, Holds, Ledger, spaces::State};
 use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
@@ -80,7 +80,7 @@ impl Failures {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// The state of everything: the `top` fullest spaces and largest processes of those that are
     /// wanted.
     pub fn summary(

@@ -4,10 +4,15 @@ mod scans;
 mod spaces;
 mod time_wait;
 
+use std::sync::Arc;
+
 use super::*;
-use crate::event::{
-    Endpoint, Kind, LossPlace, Protocol, Repeated, Reuse, Sharing, SocketEvent, SocketId, TcpState,
-    Via,
+use crate::{
+    event::{
+        Endpoint, Kind, LossPlace, Protocol, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task,
+        TcpState, Via,
+    },
+    process::Process,
 };
 
 const NETNS: u32 = 7;
@@ -16,29 +21,16 @@ const SOCKET: SocketId = SocketId(0xffff_8880_0000_1000);
 const ENTRY: SocketId = SocketId(0xffff_8880_0000_2000);
 const OTHER: SocketId = SocketId(0xffff_8880_0000_3000);
 
-/// Names a task by what the task itself says.
-#[derive(Default)]
-struct Named {
-    told: Vec<String>,
-}
-
-impl Who for Named {
-    fn resolve(&mut self, task: &Task) -> Arc<Process> {
-        Arc::new(Process { pid: task.pid, name: task.name.clone(), ..Process::default() })
-    }
-
-    fn exec(&mut self, exec: &Exec) {
-        self.told.push(format!("exec {}", exec.executable));
-    }
-
-    fn fork(&mut self, fork: &Fork) {
-        self.told.push(format!("fork {}", fork.child_pid));
-    }
+/// Named by what the task itself says.
+fn caller(event: &Event) -> Option<Caller> {
+    let task = event.task()?;
+    let process = Process { pid: task.pid, name: task.name.clone(), ..Process::default() };
+    Some(Caller { process: Arc::new(process), tid: task.tid })
 }
 
 /// A ledger whose reports are read as lines.
 struct Book {
-    ledger: Ledger<Named>,
+    ledger: Ledger,
     now_ns: u64,
 }
 
@@ -48,12 +40,13 @@ impl Book {
     }
 
     fn with(options: Options) -> Self {
-        Self { ledger: Ledger::new(Named::default(), options), now_ns: 0 }
+        Self { ledger: Ledger::new(options), now_ns: 0 }
     }
 
     fn apply(&mut self, event: Event) -> Vec<String> {
         let mut out = Vec::new();
-        self.ledger.apply(self.now_ns, event, &mut out);
+        let caller = caller(&event);
+        self.ledger.apply(self.now_ns, event, caller, &mut out);
         assert!(out.iter().all(|report| report.time_ns == self.now_ns));
         out.iter().map(|report| line(&report.body)).collect()
     }
@@ -169,7 +162,9 @@ fn an_acquire_carries_what_the_call_told() {
         task: Some(Task { pid: 5, tid: 6, ..task("web") }),
     };
     let event = SocketEvent { time_ns: 3, socket: SOCKET, flow: bound(8080), kind };
-    book.ledger.apply(9, Event::Socket(event), &mut out);
+    let event = Event::Socket(event);
+    let caller = caller(&event);
+    book.ledger.apply(9, event, caller, &mut out);
     let [Report { time_ns: 3, body: Body::Acquire { port, via, requested_port, search_ns, .. } }] =
         &out[..]
     else {
@@ -284,7 +279,9 @@ fn a_failure_that_stands_for_others_counts_as_many() {
     let mut out = Vec::new();
     let kind = exhausted(Repeated { calls: 4, differing: true });
     let event = SocketEvent { time_ns: 9, socket: SOCKET, flow: to_web(0), kind };
-    book.ledger.apply(9, Event::Socket(event), &mut out);
+    let event = Event::Socket(event);
+    let caller = caller(&event);
+    book.ledger.apply(9, event, caller, &mut out);
     let Body::Exhausted { port, repeated: 4, story: None, .. } = &out[0].body else {
         panic!("{out:?}")
     };
@@ -312,25 +309,6 @@ fn what_was_lost_is_said_at_the_time_of_its_discovery_and_counted() {
     assert_eq!(book.apply(lost(3)), ["lost 3"]);
     book.apply(lost(4));
     assert_eq!(book.ledger.totals().lost, 7);
-}
-
-#[test]
-fn programs_and_births_are_passed_on() {
-    let mut book = Book::new();
-    let exec = Exec {
-        task: task("sh"),
-        executable: "/bin/sh".to_owned(),
-        command_line: Vec::new(),
-        cgroup_name: String::new(),
-        is_executable_cut: false,
-        is_command_line_cut: false,
-        is_cgroup_name_cut: false,
-    };
-    let fork =
-        Fork { child_pid: 9, child_start_time_ns: 0, parent_pid: 1, parent_start_time_ns: 0 };
-    assert_eq!(book.apply(Event::Exec(Box::new(exec))), NO_LINES);
-    assert_eq!(book.apply(Event::Fork(fork)), NO_LINES);
-    assert_eq!(book.ledger.who().told, ["exec /bin/sh", "fork 9"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! When a space crosses a threshold.
 
-use super::{Holding, Ledger, SpaceKey, Who, lists::Index};
+use super::{Holding, Ledger, SpaceKey, lists::Index};
 use crate::report::{Body, Level, Report, SpaceKind, used_percent};
 
 /// How far below a threshold the use must fall before that is told, in percent of the capacity.
@@ -8,7 +8,7 @@ const HYSTERESIS: f64 = 5.0;
 /// How far apart looks at a space for bind() are, each of which goes over all its ports.
 const BIND_STEP_NS: u64 = 50_000_000;
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// Tells if a space has crossed a threshold.
     pub(super) fn check(&mut self, time_ns: u64, key: SpaceKey, out: &mut Vec<Report>) {
         let found = self.holdings.spaces.find(&key);

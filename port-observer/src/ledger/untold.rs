@@ -5,7 +5,7 @@
 
 use foldhash::HashMap;
 
-use super::{Ledger, Who, lists::Index, port, socket::Known};
+use super::{Ledger, lists::Index, port, socket::Known};
 use crate::{
     event::{Flow, Kind, SocketId, TcpState, Via},
     report::{Body, Report},
@@ -34,7 +34,7 @@ impl Untold {
     }
 }
 
-impl<W: Who> Ledger<W> {
+impl Ledger {
     /// What this event makes of a socket that is not told yet; whether it is still known.
     pub(super) fn settle(
         &mut self,

@@ -41,6 +41,15 @@ pub struct Process {
     pub weight: Weight,
 }
 
+/// The thread and process that made a call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The process, shared by all its events.
+    pub process: Arc<Process>,
+    /// The thread.
+    pub tid: u32,
+}
+
 impl Process {
     /// About how much memory it takes, in bytes.
     pub fn bytes(&self) -> usize {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::Process;
 use super::bounds::{Cut, Total, Weight};
 use super::cgroup::{Cgroups, Place};
 use super::proc_fs::{ProcFs, same_start, ticks};
 use super::program::{Knowledge, Program};
-use crate::event::{Exec, Fork, Task};
+use super::{Caller, Process};
+use crate::event::{Event, Exec, Fork, Task};
 
 /// How many processes may be added before those that are gone are looked for and dropped.
 const SWEEP_EVERY: usize = 16_384;
@@ -77,6 +77,33 @@ impl ProcessTable {
             total,
             epoch: 0,
         }
+    }
+
+    /// That of this host, with all that run now. What can't be listed is looked up one by one.
+    pub fn seeded() -> Self {
+        let mut table = Self::default();
+        if let Err(error) = table.seed() {
+            log::warn!("processes that run already are looked up one by one: {error}");
+        }
+        table
+    }
+
+    /// Who called in an event. Takes in what the event says of processes, so all events come here,
+    /// in their order.
+    pub fn caller(&mut self, event: &Event) -> Option<Caller> {
+        match event {
+            Event::Exec(exec) => self.exec(exec),
+            Event::Fork(fork) => self.fork(fork),
+            Event::Lost { .. } => self.events_lost(),
+            Event::Socket(_)
+            | Event::Existing(_)
+            | Event::ScanBegins
+            | Event::ScanEnded { .. }
+            | Event::Namespace(_)
+            | Event::NamespaceGone(_) => {}
+        }
+        let task = event.task()?;
+        Some(Caller { process: self.resolve(task), tid: task.tid })
     }
 
     /// Takes in the processes that run now, so that they are known when they end. Begin it after the

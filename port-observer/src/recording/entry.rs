@@ -1,12 +1,10 @@
 //! What the ledger takes in, flat: as it is recorded.
 
-use std::sync::Arc;
-
 use super::row::{Row, RowType, Whose};
 use crate::{
     event::{Event, Fork, LossPlace, NamespaceSettings},
-    process::Process,
-    report::{Body, Caller, Report},
+    process::Caller,
+    report::{Body, Report},
 };
 
 /// One thing that the ledger takes in.
@@ -115,11 +113,11 @@ impl Entry {
         })
     }
 
-    /// Who called.
-    pub fn process(&self) -> Option<&Arc<Process>> {
+    /// Who called; of a release or TIME_WAIT, whose port it is.
+    pub fn caller(&self) -> Option<&Caller> {
         match &self.input {
             Input::Socket(Row { caller, .. }) | Input::Lost { caller, .. } => {
-                caller.as_ref().map(|Whose(caller)| &caller.process)
+                caller.as_ref().map(|Whose(caller)| caller)
             }
             _ => None,
         }

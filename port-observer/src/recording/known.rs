@@ -5,7 +5,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result, params};
 
 use super::{numbers::signed, path::Path};
-use crate::{cache::Cache, event::Flow, process::Process, report::Caller};
+use crate::{
+    cache::Cache,
+    event::Flow,
+    process::{Caller, Process},
+};
 
 /// How many bytes of the values of each table are remembered. What was forgotten is written again.
 const REMEMBERED_BYTES: usize = 8 << 20;

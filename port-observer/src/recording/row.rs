@@ -5,8 +5,7 @@ use crate::{
         Event, Existing, Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task,
         TcpState, Via,
     },
-    process::Process,
-    report::Caller,
+    process::{Caller, Process},
 };
 
 /// The types of [`Row`]s, by the number that a recording has.

@@ -16,8 +16,7 @@ use super::{
 use crate::{
     event::{NamespaceSettings, Reuse, Sharing, SocketId, TcpState},
     ledger::{Checkpoint, Held, Role},
-    process::Process,
-    report::Caller,
+    process::{Caller, Process},
 };
 
 /// How many rows of each table that others refer to are remembered.

@@ -20,9 +20,9 @@ use port_observer::event::{
     Endpoint, Event, Flow, Kind, Protocol, Reason, Sharing, SocketEvent, SocketId, Via,
 };
 use port_observer::ledger::Checkpoint;
-use port_observer::process::{Cut, Process};
+use port_observer::process::{Caller, Cut, Process};
 use port_observer::recording::{Entry, Item, Options, Reader, Recorder};
-use port_observer::report::{Caller, EphemeralRange, Start};
+use port_observer::report::{EphemeralRange, Start};
 
 const SECOND: u64 = 1_000_000_000;
 

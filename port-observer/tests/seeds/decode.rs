@@ -5,9 +5,9 @@ use std::{io, sync::Arc};
 use jiff::tz::TimeZone;
 use port_observer::{
     decode::decode,
-    event::{Exec, Fork, Task},
-    ledger::{self, Ledger, Totals, Who},
-    process::Process,
+    event::{Event, Task},
+    ledger::{self, Ledger, Totals},
+    process::{Caller, Process},
     report::{Body, Report},
     sink::{
         Sink,
@@ -21,19 +21,17 @@ use port_observer_ebpf::{CallRecord, ExecRecord, ForkRecord, Kind, SocketRecord}
 #[derive(Default)]
 struct Told(Process);
 
-impl Who for Told {
-    fn resolve(&mut self, task: &Task) -> Arc<Process> {
-        let Task { pid, ref name, uid, start_time_ns, .. } = *task;
+impl Told {
+    fn caller(&mut self, event: &Event) -> Option<Caller> {
+        if let Event::Exec(exec) = event {
+            self.0.executable = Some(exec.executable.as_str().into());
+            self.0.command_line = exec.command_line.clone().into();
+        }
+        let Task { pid, tid, ref name, uid, start_time_ns, .. } = *event.task()?;
         let (name, uid) = (name.clone(), Some(uid));
-        Arc::new(Process { pid, name, uid, start_time_ns, ..self.0.clone() })
+        let process = Arc::new(Process { pid, name, uid, start_time_ns, ..self.0.clone() });
+        Some(Caller { process, tid })
     }
-
-    fn exec(&mut self, exec: &Exec) {
-        self.0.executable = Some(exec.executable.as_str().into());
-        self.0.command_line = exec.command_line.clone().into();
-    }
-
-    fn fork(&mut self, _: &Fork) {}
 }
 
 /// Everything that the ledger can be asked for, and a limit that is soon reached.
@@ -75,13 +73,14 @@ fn count(reports: &[Report], matches: fn(&Body) -> bool) -> u64 {
 pub fn run(bytes: &[u8]) {
     // One record of any length, then as many as there are of their right length.
     let _ = decode(bytes).map_err(|error| error.to_string());
-    let mut ledger = Ledger::new(Told::default(), ACCOUNTED);
+    let (mut told, mut ledger) = (Told::default(), Ledger::new(ACCOUNTED));
     let mut reports = Vec::new();
     let mut rest = bytes;
     while let Some(&kind) = rest.first() {
         let (record, others) = rest.split_at(length(kind).min(rest.len()));
         if let Ok(event) = decode(record) {
-            ledger.apply(0, event, &mut reports);
+            let caller = told.caller(&event);
+            ledger.apply(0, event, caller, &mut reports);
         }
         rest = others;
     }

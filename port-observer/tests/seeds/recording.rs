@@ -1,13 +1,11 @@
 //! The way of a recording, from a file to a report and a page, fed with any file.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, io, path::Path};
 
 use port_observer::{
     cli::{Cli, Color, Command},
     command::report,
-    event::{Exec, Fork, Task},
-    ledger::{self, Ledger, Who},
-    process::Process,
+    ledger::{self, Ledger},
     recording::{Item, Reader},
     sandbox::Sandbox,
     sink::{Sink as _, json::Json},
@@ -48,22 +46,22 @@ fn replay(path: &Path) {
     let _ = (reader.len(), reader.netns("blue").map_err(|error| error.to_string()));
     let _ = reader.span_ns();
     let options = ledger::Options { spaces: true, ..ledger::Options::default() };
-    let mut ledger = Ledger::new(Callers::default(), options);
+    let mut ledger = Ledger::new(options);
     let (mut items, mut reports, mut json) = (Vec::new(), Vec::new(), Json::new(io::sink()));
     while reader.next(&mut items).is_ok() && !items.is_empty() {
         for item in items.drain(..) {
             match item {
                 Item::Begins { run, .. } => {
                     let options = ledger::Options { sticky: run.is_sticky, ..options };
-                    ledger = Ledger::new(Callers::default(), options);
+                    ledger = Ledger::new(options);
                 }
                 Item::Holds { time_ns, checkpoint } => {
                     ledger.restore(time_ns, *checkpoint, &mut reports);
                 }
                 Item::Entry(entry) => {
-                    ledger.who().0 = entry.process().cloned();
                     if let Some(event) = entry.event() {
-                        ledger.apply(entry.time_ns, event, &mut reports);
+                        let caller = entry.caller().cloned();
+                        ledger.apply(entry.time_ns, event, caller, &mut reports);
                     }
                     ledger.tick(entry.time_ns, &mut reports);
                 }
@@ -75,21 +73,6 @@ fn replay(path: &Path) {
         }
     }
     let _ = reader.take_damage().map(|error| format!("{error:#}"));
-}
-
-/// Who called in the event that is applied next.
-#[derive(Default)]
-struct Callers(Option<Arc<Process>>);
-
-impl Who for Callers {
-    fn resolve(&mut self, task: &Task) -> Arc<Process> {
-        let unknown = || Arc::new(Process { pid: task.pid, ..Process::default() });
-        self.0.clone().unwrap_or_else(unknown)
-    }
-
-    fn exec(&mut self, _: &Exec) {}
-
-    fn fork(&mut self, _: &Fork) {}
 }
 
 /// A directory in memory that goes when this is dropped.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use port_observer::event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via};
-use port_observer::process::{Container, Process};
-use port_observer::report::{Body, Caller, EphemeralRange, Port, Report, Start, Stop};
+use port_observer::process::{Caller, Container, Process};
+use port_observer::report::{Body, EphemeralRange, Port, Report, Start, Stop};
 
 /// Realtime less boottime: boot was at 2026-01-02T03:04:05Z.
 pub const OFFSET_NS: i64 = 1_767_323_045_000_000_000;

@@ -14,9 +14,9 @@ use port_observer::{
     },
     ledger::Checkpoint,
     ports::{PortRange, Ports, ReservedPorts},
-    process::Process,
+    process::{Caller, Process},
     recording::{Entry, Options, Recorder},
-    report::{Caller, EphemeralRange, Start},
+    report::{EphemeralRange, Start},
 };
 
 const SECOND: u64 = 1_000_000_000;

@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use port_observer::{
     event::{
-        Endpoint, Event, Exec, Flow, Fork, Kind, LossPlace, NamespaceSettings, Protocol, Reason,
-        Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, Via,
+        Endpoint, Event, Flow, Kind, LossPlace, NamespaceSettings, Protocol, Reason, Repeated,
+        Reuse, Sharing, SocketEvent, SocketId, Task, Via,
     },
-    ledger::{Ledger, Options, Who},
+    ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
-    process::{Container, Process},
+    process::{Caller, Container, Process},
     report::{Body, Report, Start},
     sink::{
         Sink as _,
@@ -30,7 +30,7 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Default)]
 struct Names(HashMap<u32, Arc<Process>>);
 
-impl Who for Names {
+impl Names {
     fn resolve(&mut self, task: &Task) -> Arc<Process> {
         let new = || {
             Arc::new(Process {
@@ -52,15 +52,12 @@ impl Who for Names {
         };
         Arc::clone(self.0.entry(task.pid).or_insert_with(new))
     }
-
-    fn exec(&mut self, _exec: &Exec) {}
-
-    fn fork(&mut self, _fork: &Fork) {}
 }
 
 /// A host and the screen that shows it.
 pub struct Host {
-    ledger: Ledger<Names>,
+    ledger: Ledger,
+    names: Names,
     feed: Feed,
     pub state: State,
     now_ns: u64,
@@ -71,7 +68,8 @@ impl Host {
     /// With a range of 100 ports, nobody on them.
     pub fn new(view: View) -> Self {
         let mut host = Self {
-            ledger: Ledger::new(Names::default(), Options::default()),
+            ledger: Ledger::new(Options::default()),
+            names: Names::default(),
             feed: Feed::default(),
             state: State::new(view, None),
             now_ns: 10 * SECOND,
@@ -120,7 +118,9 @@ impl Host {
 
     fn apply(&mut self, event: Event) {
         let mut reports = Vec::new();
-        self.ledger.apply(self.now_ns, event, &mut reports);
+        let resolve = |task: &Task| Caller { process: self.names.resolve(task), tid: task.tid };
+        let caller = event.task().map(resolve);
+        self.ledger.apply(self.now_ns, event, caller, &mut reports);
         self.take(&reports);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ledger::{Ledger, Who};
+use crate::ledger::Ledger;
 
 /// How often TIME_WAIT entries are looked through.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ impl Unseen {
 
     /// How many ends of sockets and of TIME_WAIT showed since the last call that nobody told of.
     /// A TIME_WAIT that is overdue counts each time, until a scan has ended it.
-    pub(super) fn count<W: Who>(&mut self, ledger: &Ledger<W>, now: Instant, now_ns: u64) -> u64 {
+    pub(super) fn count(&mut self, ledger: &Ledger, now: Instant, now_ns: u64) -> u64 {
         let ends = ledger.unseen_ends();
         let count = ends - std::mem::replace(&mut self.ends, ends);
         if now.duration_since(self.swept) < SWEEP {
@@ -36,38 +36,25 @@ impl Unseen {
 mod tests {
     use super::*;
     use crate::{
-        event::{
-            Endpoint, Event, Exec, Flow, Fork, Kind, Protocol, Reuse, SocketEvent, SocketId, Task,
-        },
+        event::{Endpoint, Event, Flow, Kind, Protocol, Reuse, SocketEvent, SocketId},
         ledger::Options,
-        process::Process,
     };
 
     const SECOND: u64 = 1_000_000_000;
 
-    struct Nobody;
-
-    impl Who for Nobody {
-        fn resolve(&mut self, _: &Task) -> std::sync::Arc<Process> {
-            std::sync::Arc::default()
-        }
-        fn exec(&mut self, _: &Exec) {}
-        fn fork(&mut self, _: &Fork) {}
-    }
-
-    fn time_wait(ledger: &mut Ledger<Nobody>, port: u16, fin_wait2: bool) {
+    fn time_wait(ledger: &mut Ledger, port: u16, fin_wait2: bool) {
         let local = Endpoint::new("10.0.0.1".parse().unwrap(), port);
         let remote = Some(Endpoint::new("10.0.0.9".parse().unwrap(), 80));
         let flow = Flow { netns: 1, protocol: Protocol::Tcp, local, remote };
         let reuse = Reuse { fin_wait2, timestamps: true };
         let kind = Kind::TimeWait { successor: Some(SocketId(port.into())), done: true, reuse };
         let event = SocketEvent { time_ns: SECOND, socket: SocketId(1), flow, kind };
-        ledger.apply(SECOND, Event::Socket(event), &mut Vec::new());
+        ledger.apply(SECOND, Event::Socket(event), None, &mut Vec::new());
     }
 
     #[test]
     fn a_time_wait_that_should_have_ended_is_counted_at_the_next_sweep() {
-        let mut ledger = Ledger::new(Nobody, Options::default());
+        let mut ledger = Ledger::new(Options::default());
         time_wait(&mut ledger, 40000, false);
         time_wait(&mut ledger, 40001, true);
         let began = Instant::now();

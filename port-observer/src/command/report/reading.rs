@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::Result;
 
-use super::super::{processes::Processes, recorded::Recorded, stream::Stream, time::Time};
+use super::super::{recorded::Recorded, stream::Stream, time::Time};
 use crate::{
     config::{Lines, Output},
     forensics::{self, Collector},
+    process::ProcessTable,
     recording::{Reader, Run},
     sink::Sink,
 };
@@ -75,7 +76,7 @@ impl Reading {
     /// Reads nothing yet.
     pub(super) fn begin(reader: Reader, lines: Lines, sink: Box<dyn Sink>) -> Result<Self> {
         let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
-        let mut stream = Stream::new(&lines, false, Processes::recorded(), time, sink)?;
+        let mut stream = Stream::new(&lines, false, ProcessTable::default(), time, sink)?;
         stream.is_silent();
         let progress = Progress::of(&reader)?;
         Ok(Self { source: Recorded::new(reader, lines), stream, progress, looks: None })

@@ -11,7 +11,7 @@ use crate::{
         netns::{self, Namespace},
     },
     ledger::{self, Ledger},
-    process::{ProcFs, ProcessTable},
+    process::ProcessTable,
     report::{Holding, Port, Snapshot},
     source::{
         poll::{Limits, OTHERS_ARE_HIDDEN, Poll, Scope},
@@ -35,14 +35,15 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
         max_holdings: MAX_HOLDINGS,
         ..ledger::Options::default()
     };
-    let mut ledger = Ledger::new(ProcessTable::new(ProcFs::default()), options);
+    let mut ledger = Ledger::new(options);
+    let mut processes = ProcessTable::default();
     // Nobody waits for a line of each.
     let mut lines = Vec::new();
     let mut unset = Vec::new();
     for namespace in &namespaces {
         match settings::read(namespace) {
             Ok(Some(settings)) => {
-                ledger.apply(time_ns, Event::Namespace(Box::new(settings)), &mut lines);
+                ledger.apply(time_ns, Event::Namespace(Box::new(settings)), None, &mut lines);
             }
             Ok(None) => unset.push((namespace.inode, "it has ended".to_owned())),
             Err(error) => unset.push((namespace.inode, format!("{error:#}"))),
@@ -60,12 +61,14 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
             .map(|(netns, why)| format!("the settings of the network namespace {netns}: {why}")),
     );
     missing.extend(limits(poll.limits(), &existing, config));
-    ledger.apply(time_ns, Event::ScanBegins, &mut lines);
+    ledger.apply(time_ns, Event::ScanBegins, None, &mut lines);
     for one in existing {
-        ledger.apply(time_ns, Event::Existing(Box::new(one)), &mut lines);
+        let event = Event::Existing(Box::new(one));
+        let caller = processes.caller(&event);
+        ledger.apply(time_ns, event, caller, &mut lines);
         lines.clear();
     }
-    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, &mut lines);
+    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, None, &mut lines);
     Ok(Snapshot {
         time_ns,
         host: name.nodename().to_string_lossy().into_owned(),
@@ -117,7 +120,7 @@ fn limits(limits: &Limits, existing: &[Existing], config: &SnapshotConfig) -> Ve
 
 /// One by one, in order; those of the ports that are asked for.
 fn holdings(
-    ledger: &Ledger<ProcessTable>,
+    ledger: &Ledger,
     poll: &Poll,
     sockets: &[SocketId],
     config: &SnapshotConfig,

@@ -6,14 +6,13 @@ use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::{
-    super::{
-        live::first_line, observer::Observer, processes::Processes, stream::Stream, time::Time,
-    },
+    super::{live::first_line, observer::Observer, stream::Stream, time::Time},
     Top,
     signals::Signals,
 };
 use crate::{
     config::TopConfig,
+    process::ProcessTable,
     sandbox::{Sandbox, Task},
     sink::top::Feed,
     sink::top::state::Action,
@@ -32,7 +31,7 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
          snapshot` need no privileges",
     )?;
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: None });
-    let (who, sticky) = (Processes::seeded(), observer.is_blocking_sticky());
+    let (who, sticky) = (ProcessTable::seeded(), observer.is_blocking_sticky());
     let feed = Feed::default();
     let lines = &config.live.lines;
     let mut stream = Stream::new(lines, sticky, who, Time::Kernel, Box::new(feed.clone()))?;

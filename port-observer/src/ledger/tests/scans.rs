@@ -135,7 +135,8 @@ fn what_a_later_scan_has_found_is_told_at_its_end_or_before_its_release() {
     let mut out = Vec::new();
     let (time_ns, socket, flow) = (LATER, SOCKET, to_web(40000));
     let event = Event::Socket(SocketEvent { time_ns, socket, flow, kind: CLOSED });
-    book.ledger.apply(LATER, event, &mut out);
+    let caller = caller(&event);
+    book.ledger.apply(LATER, event, caller, &mut out);
     let said: Vec<String> = out.iter().map(|report| line(&report.body)).collect();
     assert_eq!(said, ["existing 40000>10.0.0.9:80 old", "release closed 40000>10.0.0.9:80 old"]);
     let said = book.scan_ends();

@@ -114,7 +114,7 @@ proptest! {
         sticky: bool,
     ) {
         let options = Options { sticky, ..Options::default() };
-        let ledger = Ledger::new(Named::default(), options);
+        let ledger = Ledger::new(options);
         let mut book = Book { ledger, now_ns: 0 };
         book.apply(settings(40000, 40011, 40003, 2));
         let mut next = 0x1000;
@@ -289,7 +289,9 @@ fn thresholds_are_told_once_up_and_once_down() {
         let flow = to_web(40000 + index);
         let socket = SocketId(u64::from(index) + 1);
         let event = SocketEvent { time_ns: book.now_ns, socket, flow, kind };
-        book.ledger.apply(book.now_ns, Event::Socket(event), &mut out);
+        let event = Event::Socket(event);
+        let caller = caller(&event);
+        book.ledger.apply(book.now_ns, event, caller, &mut out);
     };
     (0..100).for_each(|index| tell(&mut book, index, connect("curl")));
     (0..100).for_each(|index| tell(&mut book, index, CLOSED));
@@ -327,7 +329,9 @@ fn an_exhausted_call_has_the_whole_story() {
         repeated: Repeated::default(),
     };
     let event = SocketEvent { time_ns: 99, socket: OTHER, flow: to_web(0), kind };
-    book.ledger.apply(99, Event::Socket(event), &mut out);
+    let event = Event::Socket(event);
+    let caller = caller(&event);
+    book.ledger.apply(99, event, caller, &mut out);
     let Body::Exhausted { story: Some(story), .. } = &out[0].body else { panic!("{out:?}") };
     assert_eq!((story.space.headroom, story.space.capacity), (0, 10));
     let holders: Vec<_> = story
@@ -351,7 +355,9 @@ fn a_conflict_names_who_has_the_port() {
     let kind =
         Kind::Conflict { via: Via::Bind, errno: 98, task: None, repeated: Repeated::default() };
     let event = SocketEvent { time_ns: 99, socket: OTHER, flow: bound(8080), kind };
-    book.ledger.apply(99, Event::Socket(event), &mut out);
+    let event = Event::Socket(event);
+    let caller = caller(&event);
+    book.ledger.apply(99, event, caller, &mut out);
     let Body::Conflict { holders, .. } = &out[0].body else { panic!("{out:?}") };
     assert_eq!(holders[0].process.as_ref().unwrap().name, "web");
     assert_eq!((holders.len(), holders[0].bound), (1, 1));

@@ -6,7 +6,8 @@ use nix::errno::Errno;
 
 use super::figures::{holder_name, outlook, percent};
 use crate::event::{LossPlace, Protocol, Reason, TcpState, Via};
-use crate::report::{Body, Caller, Holder, Level, Port, Space, Start, Stop};
+use crate::process::Caller;
+use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
 use crate::sink::escape::escape;
 
 /// Namespaces whose range the banner shows.

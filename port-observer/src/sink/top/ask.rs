@@ -8,7 +8,7 @@ use super::state::{
 };
 use crate::{
     forensics,
-    ledger::{Held, Ledger, SpaceKey, Who},
+    ledger::{Held, Ledger, SpaceKey},
     ports::Ports,
     process::Process,
     report::{NamespaceUse, ProcessUse, Space, SpaceKind, TcpUse},
@@ -22,8 +22,8 @@ const PROCESSES: usize = 1_000;
 const PORTS: usize = 1_000;
 
 /// Makes a picture of now; what is not asked for stays as it was in the last one.
-pub fn picture<W: Who>(
-    ledger: &mut Ledger<W>,
+pub fn picture(
+    ledger: &mut Ledger,
     activity: &Activity,
     now_ns: u64,
     question: &Question,
@@ -63,8 +63,8 @@ pub fn picture<W: Who>(
 }
 
 /// Looks closely at what is asked for; nothing: it is not there any more.
-pub fn detail<W: Who>(
-    ledger: &mut Ledger<W>,
+pub fn detail(
+    ledger: &mut Ledger,
     activity: &Activity,
     now_ns: u64,
     question: &Question,
@@ -76,15 +76,15 @@ pub fn detail<W: Who>(
     ask.detail(question.close?)
 }
 
-struct Ask<'a, W> {
-    ledger: &'a mut Ledger<W>,
+struct Ask<'a> {
+    ledger: &'a mut Ledger,
     activity: &'a Activity,
     now: u64,
     question: &'a Question,
     namespaces: &'a [NamespaceUse],
 }
 
-impl<W: Who> Ask<'_, W> {
+impl Ask<'_> {
     fn is_there(&self, netns: u32) -> bool {
         self.question.netns.is_none_or(|wanted| wanted == netns)
     }
