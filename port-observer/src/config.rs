@@ -23,6 +23,7 @@ use crate::filter::Filter;
 use crate::ledger;
 use crate::probe::Backend;
 use crate::report::EventType;
+use crate::source::{self, Looks};
 
 /// What lines are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,17 @@ pub struct DoctorConfig {
 }
 
 impl LiveConfig {
+    /// What is observed, and how.
+    pub fn observed(&self) -> source::Options {
+        let filter = &self.lines.filter;
+        source::Options {
+            backend: self.backend,
+            looks: Looks { netns: filter.netns.clone(), protocols: filter.protocols.clone() },
+            buffer_size: self.buffer_size,
+            states: self.states,
+        }
+    }
+
     /// Resolves the arguments. `netns` gives the inode number of the network namespace that a name
     /// or path stands for.
     ///

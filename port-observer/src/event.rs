@@ -1,12 +1,14 @@
 //! What a source tells: one call, state change or process at a time, as the kernel saw it. Pure data.
 
 mod address;
+mod listing;
 mod process;
 mod socket;
 mod tcp_state;
 
 use crate::ports::Ports;
 pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
+pub use listing::{Ask, ListedSocket, Listing};
 pub use process::{Exec, Fork, Task};
 pub use socket::{Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
 pub use tcp_state::{TIME_WAIT_NS, TcpState};
@@ -67,6 +69,8 @@ pub enum Event {
         /// Inode numbers of the namespaces that could not be looked into.
         skipped: Vec<u32>,
     },
+    /// A look at some of the kernel's lists. The ledger concludes from it what happened.
+    Listing(Box<Listing>),
     /// The settings of a namespace: when it is first seen, and when they change.
     Namespace(Box<NamespaceSettings>),
     /// A namespace is gone.
@@ -95,6 +99,7 @@ impl Event {
             | Self::Fork(_)
             | Self::ScanBegins
             | Self::ScanEnded { .. }
+            | Self::Listing(_)
             | Self::Namespace(_)
             | Self::NamespaceGone(_) => None,
         }

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod logging;
 pub mod notice;
 pub mod own_file;
+pub mod pipeline;
 pub mod ports;
 pub mod probe;
 pub mod process;

@@ -56,6 +56,13 @@ pub fn is_enough_once(test: &str) -> bool {
         || test.starts_with("privileges::commands_that_look_once")
 }
 
+/// Whether a test runs on the oldest and the newest kernel and not on those between: it attaches
+/// observers of its own, each of which takes an emulated processor half a minute, and what it tests
+/// differs between kernels no more than those two do.
+pub fn is_enough_at_the_ends(test: &str) -> bool {
+    is_enough_once(test) || test.starts_with("storms::") || test.starts_with("privileges::")
+}
+
 /// Whether a test is about the kernel too, so that it runs on each, and not about the program alone. Of
 /// the privileges, what an observer keeps and what one look keeps show what the kernel asks for.
 pub fn is_of_the_kernel(test: &str) -> bool {

@@ -5,17 +5,18 @@ use std::{io::IsTerminal as _, pin::pin, time::Duration};
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{end_signals::EndSignals, observer::Observer, output, stream::Stream, time::Time};
+use super::{end_signals::EndSignals, output};
 use crate::{
     config::{Format, LiveConfig},
     kernel::netns,
     notice,
-    process::ProcessTable,
+    pipeline::Stream,
     queued_writer::QueuedWriter,
     recording::{self, Recorder},
     report::Start,
     sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
     sink::{self, Sink},
+    source::{Observer, Source as _},
 };
 
 /// How many events are taken in before signals and timers are looked at.
@@ -63,12 +64,11 @@ async fn live(
     sandbox: Sandbox,
 ) -> Result<()> {
     let mut signals = EndSignals::catch()?;
-    let mut observer = Observer::start(&config)?;
+    let mut observer = Observer::start(config.observed())?;
     let beside =
         recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
-    let (who, sticky) = (ProcessTable::seeded(), observer.is_blocking_sticky());
-    let mut stream = Stream::new(&config.lines, sticky, who, Time::Kernel, sink)?;
+    let mut stream = Stream::of_host(&config.lines, &observer, sink)?;
     stream.drop_when_full(queue);
     if is_silent {
         stream.is_silent();
@@ -78,12 +78,12 @@ async fn live(
             let path = recording.path.display();
             notice::say(format_args!("recording into {path}; Ctrl-C ends it"));
         }
-        stream.record_into(as_caller(|| Recorder::open(recording, sticky))?);
+        stream.record_into(as_caller(|| Recorder::open(recording, observer.is_blocking_sticky()))?);
     }
     stream.end_after(config.duration);
     let watched = watch(&mut observer, &mut stream, &mut signals).await;
     let observed = stream.observed();
-    let finished = observer.finish(&mut stream);
+    let finished = stream.take_rest(observer);
     let stopped = stream.stop(observed);
     // What was recorded is to be safe, whatever became of the lines.
     let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
@@ -100,11 +100,10 @@ async fn watch(
     signals: &mut EndSignals,
 ) -> Result<()> {
     stream.start(first_line(observer)?)?;
-    observer.begin(stream)?;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stream.is_done() {
-        observer.drain(BATCH, stream)?;
+        stream.take_in(observer, BATCH)?;
         stream.flush()?;
         if stream.is_done() {
             break;
@@ -114,11 +113,8 @@ async fn watch(
         let left = left.min(stream.until_summary().unwrap_or(Duration::MAX));
         let mut end = pin!(tokio::time::sleep(left.min(Duration::from_secs(86400))));
         tokio::select! {
-            ready = observer.wait() => ready?,
-            _ = second.tick() => {
-                observer.tick(stream)?;
-                stream.tick()?;
-            }
+            ready = observer.ready() => ready?,
+            _ = second.tick() => stream.tick()?,
             () = signals.next() => break,
             () = &mut end => {}
         }

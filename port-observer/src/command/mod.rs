@@ -4,16 +4,12 @@ pub mod check;
 pub mod doctor;
 mod end_signals;
 pub mod live;
-mod observer;
 mod output;
 pub mod record;
-mod recorded;
 pub mod replay;
 pub mod report;
 pub mod signals;
 pub mod snapshot;
-mod stream;
-mod time;
 pub mod top;
 
 use std::process::ExitCode;

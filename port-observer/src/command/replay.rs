@@ -8,12 +8,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
-use super::{end_signals::EndSignals, output, recorded::Recorded, stream::Stream, time::Time};
+use super::{end_signals::EndSignals, output};
 use crate::{
     cli::{Color, ReplayArgs, Speed},
     config::ReplayConfig,
     kernel::netns,
-    process::ProcessTable,
+    pipeline::{Recorded, Stream},
     queued_writer::QueuedWriter,
     recording::{Moment, Reader},
     sandbox::{Sandbox, Task},
@@ -58,8 +58,7 @@ async fn replay(
 ) -> Result<()> {
     let (from_ns, to_ns) = window(&reader, config.from, config.to)?;
     reader.skip_to(from_ns);
-    let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
-    let mut stream = Stream::new(&config.lines, false, ProcessTable::default(), time, sink)?;
+    let mut stream = Stream::of_recording(&config.lines, sink)?;
     stream.wait_when_full(queue);
     stream.print_only(from_ns..=to_ns);
     let mut source = Recorded::new(reader, config.lines);

@@ -16,10 +16,11 @@ use nix::sys::signal::{Signal, raise};
 use tokio::time::Instant;
 
 use self::signals::Told;
-use super::{netns_inode, stream::Stream};
+use super::netns_inode;
 use crate::{
     cli::{Color, TopArgs},
     config::TopConfig,
+    pipeline::Stream,
     recording::Reader,
     sandbox::{Sandbox, Task},
     sink::top::{

@@ -12,6 +12,7 @@ mod holdings;
 mod lists;
 mod namespaces;
 mod place;
+mod reconcile;
 mod rules;
 mod scan;
 mod socket;
@@ -31,6 +32,7 @@ pub use checkpoint::{Checkpoint, Held};
 pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
+pub use reconcile::Concluded;
 pub use spaces::SpaceKey;
 
 /// What the ledger is asked for.
@@ -50,6 +52,8 @@ pub struct Options {
     pub spaces: bool,
     /// How many holders the story of a failed call has.
     pub holders: usize,
+    /// The source lists what its events do not tell, see [`Ledger::conclude`].
+    pub listings: bool,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl Default for Options {
             max_holdings: 1_000_000,
             spaces: false,
             holders: story::HOLDERS,
+            listings: false,
         }
     }
 }
@@ -72,6 +77,8 @@ pub struct Ledger {
     holdings: Holdings,
     totals: Totals,
     scan: scan::Scan,
+    reconcile: Option<reconcile::Reconcile>,
+    missed: reconcile::Missed,
     failures: summary::Failures,
     /// Ports that found no place in the ledger since that was last told.
     unaccounted: u64,
@@ -110,6 +117,8 @@ impl Ledger {
             holdings: Holdings::new(options.max_holdings, options.sticky),
             totals: Totals::default(),
             scan: scan::Scan::default(),
+            reconcile: options.listings.then(reconcile::Reconcile::default),
+            missed: reconcile::Missed::default(),
             failures: summary::Failures::default(),
             unaccounted: 0,
             unseen_ends: 0,
@@ -120,12 +129,6 @@ impl Ledger {
     /// What happened so far.
     pub fn totals(&self) -> Totals {
         self.totals
-    }
-
-    /// How many ends of sockets nobody told of so far, as far as it showed: where every end is told,
-    /// they were lost.
-    pub fn unseen_ends(&self) -> u64 {
-        self.unseen_ends
     }
 
     /// The holdings, for comparison with the kernel's own list.
@@ -153,8 +156,8 @@ impl Ledger {
                 self.holdings.advance(event.time_ns);
                 self.socket(event, caller, out);
             }
-            // Who a caller is was found out before.
-            Event::Exec(_) | Event::Fork(_) => {}
+            // Who a caller is was found out before, and what a listing shows is events of its own.
+            Event::Exec(_) | Event::Fork(_) | Event::Listing(_) => {}
             Event::ScanBegins => self.scan.begin(),
             Event::Existing(existing) => {
                 self.began_ns.get_or_insert(existing.time_ns);

@@ -1,6 +1,6 @@
 //! The processes that events speak of, kept past their end.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use foldhash::HashMap;
 
@@ -99,11 +99,23 @@ impl ProcessTable {
             | Event::Existing(_)
             | Event::ScanBegins
             | Event::ScanEnded { .. }
+            | Event::Listing(_)
             | Event::Namespace(_)
             | Event::NamespaceGone(_) => {}
         }
         let task = event.task()?;
         Some(Caller { process: self.resolve(task), tid: task.tid })
+    }
+
+    /// A process that has each of these sockets open, by the socket's inode number; those that nobody
+    /// has, or that may not be seen, are left out.
+    pub fn openers(&self, sockets: &HashSet<u32>) -> HashMap<u32, Task> {
+        if sockets.is_empty() {
+            return HashMap::default();
+        }
+        let pids = self.proc_fs.socket_owners(sockets).map(|owners| owners.pids);
+        let pids = pids.unwrap_or_default().into_iter();
+        pids.filter_map(|(inode, pid)| Some((inode, self.proc_fs.task(pid)?))).collect()
     }
 
     /// Takes in the processes that run now, so that they are known when they end. Begin it after the

@@ -2,7 +2,7 @@
 
 use super::row::{Row, RowType, Whose};
 use crate::{
-    event::{Event, Fork, LossPlace, NamespaceSettings},
+    event::{Event, LossPlace, NamespaceSettings},
     process::Caller,
     report::{Body, Report},
 };
@@ -55,7 +55,8 @@ impl Entry {
             Event::Existing(existing) => {
                 (existing.time_ns, Input::Socket(Row::of_existing(existing)))
             }
-            Event::Exec(_) | Event::Fork(Fork { .. }) => return None,
+            // What the ledger concludes from a listing is recorded, not the list.
+            Event::Exec(_) | Event::Fork(_) | Event::Listing(_) => return None,
             Event::ScanBegins => (now_ns, Input::ScanBegins),
             Event::ScanEnded { skipped } => (now_ns, Input::ScanEnded(skipped.clone())),
             Event::Namespace(settings) => (now_ns, Input::Namespace(settings.clone())),

@@ -1,10 +1,39 @@
-//! Everything that yields events.
+//! Everything that yields events, and knows nobody who takes them.
 
-pub mod completion;
-pub mod counted;
+mod kernel;
+mod observer;
 pub mod owners;
 pub mod poll;
-pub mod ring;
-pub mod scan;
+mod polling;
 pub mod settings;
+mod start;
 pub mod unseen;
+
+use anyhow::Result;
+
+pub use self::observer::{Looks, Observer, Options, is_blocking_sticky};
+use crate::event::{Ask, Event};
+
+/// Something that yields what happens on a host, in order.
+pub trait Source: Sized {
+    /// Returns when it is time for [`Source::next`].
+    ///
+    /// # Errors
+    /// When the kernel refuses the wait.
+    fn ready(&mut self) -> impl Future<Output = Result<()>>;
+
+    /// Adds what happened since: about `most` events at most, and what else is due.
+    ///
+    /// # Errors
+    /// When the kernel's counters or lists can't be read; what was added by then has happened.
+    fn next(&mut self, most: usize, out: &mut Vec<Event>) -> Result<()>;
+
+    /// Takes note of what the ledger wants to know; the answer comes as events.
+    fn ask(&mut self, ask: Ask);
+
+    /// Ends, and adds what is left.
+    ///
+    /// # Errors
+    /// As for [`Source::next`].
+    fn finish(self, out: &mut Vec<Event>) -> Result<()>;
+}

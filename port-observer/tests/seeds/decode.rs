@@ -42,6 +42,7 @@ const ACCOUNTED: ledger::Options = ledger::Options {
     max_holdings: 4,
     spaces: true,
     holders: 2,
+    listings: true,
 };
 
 /// How long a record is that begins with this byte.

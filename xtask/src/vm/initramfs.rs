@@ -45,15 +45,18 @@ impl Programs {
             }
             build(&mut command)
         };
-        let mut executables =
-            compile(&["build", "--package=port-observer", "--package=tests", "--bins"])?;
-        if test_targets()?.iter().any(|(package, name)| package == "tests" && name == "kernel") {
-            executables.extend(compile(&["test", "--no-run", "--package=tests", "--test=kernel"])?);
+        let has_tests =
+            test_targets()?.iter().any(|(package, name)| package == "tests" && name == "kernel");
+        // At once: apart, packages that both need are built twice, with other features.
+        let mut task = vec!["build", "--package=port-observer", "--package=tests", "--bins"];
+        if has_tests {
+            task.push("--test=kernel");
         } else if tests {
             bail!("the package tests has no test `kernel`");
         } else {
             eprintln!("without the tests: the package tests has no test `kernel` yet");
         }
+        let executables = compile(&task)?;
         Ok(Self { executables })
     }
 

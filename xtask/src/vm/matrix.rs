@@ -14,7 +14,7 @@ use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{is_enough_once, is_of_the_kernel, sittings};
+use crate::sitting::{is_enough_at_the_ends, is_enough_once, is_of_the_kernel, sittings};
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -38,6 +38,7 @@ pub fn run(args: &Args) -> Result<Vec<Run>> {
     }
     let images = kernels.iter().map(|kernel| kernel.image()).collect::<Result<Vec<_>>>()?;
     let matrix = Matrix { args, programs, tests: per_backend(args, tests), logs };
+    matrix.say_what_is_left_out();
     matrix.boot_all(&images)
 }
 
@@ -77,6 +78,35 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// What each backend runs on this kernel.
+    fn tests_on(&self, kernel: Kernel) -> Vec<(Backend, BTreeSet<String>)> {
+        let mut tests = self.tests.clone();
+        if self.leaves_out(kernel) {
+            for (_, tests) in &mut tests {
+                tests.retain(|test| !is_enough_at_the_ends(test));
+            }
+        }
+        tests
+    }
+
+    /// A whole run has some tests on the oldest and the newest kernel only.
+    fn leaves_out(&self, kernel: Kernel) -> bool {
+        let is_between = Some(&kernel) != KERNELS.first() && Some(&kernel) != KERNELS.last();
+        is_between && self.args.kernel.is_empty() && self.args.filter.is_empty()
+    }
+
+    fn say_what_is_left_out(&self) {
+        for kernel in KERNELS.into_iter().filter(|kernel| self.leaves_out(*kernel)) {
+            let left = self.tests.iter().flat_map(|(_, tests)| tests);
+            let count = left.filter(|test| is_enough_at_the_ends(test)).count();
+            let name = kernel.name;
+            println!(
+                "skipped {count} tests on {name}, run on the oldest and the newest kernel: cargo xtask \
+                 vm --kernel {name}"
+            );
+        }
+    }
+
     /// The newest first, since it takes longest; the runs come back in the order of the images.
     fn boot_all(&self, images: &[Image]) -> Result<Vec<Run>> {
         let queue: Mutex<VecDeque<(usize, &Image)>> =
@@ -107,7 +137,8 @@ impl Matrix<'_> {
     fn boot(&self, image: &Image) -> Result<Vec<Run>> {
         let name = image.kernel.name;
         let initramfs = self.logs.join(format!("{name}.cpio"));
-        pack(image, &self.programs, &job(self.args, &self.tests), &initramfs)?;
+        let tests = self.tests_on(image.kernel);
+        pack(image, &self.programs, &job(self.args, &tests), &initramfs)?;
         let machine = Machine {
             image,
             initramfs: &initramfs,
@@ -125,7 +156,7 @@ impl Matrix<'_> {
         };
         let console = lines(&machine.console_log()).unwrap_or_default();
         let mut runs = Vec::new();
-        for (backend, tests) in &self.tests {
+        for (backend, tests) in &tests {
             let mut run = self.run_of(image.kernel, (*backend, tests), &printed, &outcome);
             run.problems.extend(kernel_problems(&console, &machine.console_log()));
             let [passed, failed, skipped, missing] =

@@ -3,14 +3,12 @@
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
 
-use super::{
-    super::stream::Stream,
-    reading::{Reading, lines},
-};
+use super::reading::{Reading, lines};
 use crate::{
     cli::ReportArgs,
     config::Output,
     ledger::Held,
+    pipeline::Stream,
     recording::{Reader, Run},
     report::{Holding, Port, Snapshot, Sources},
     sink,

@@ -8,11 +8,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::super::{recorded::Recorded, stream::Stream, time::Time};
 use crate::{
     config::{Lines, Output},
     forensics::{self, Collector},
-    process::ProcessTable,
+    pipeline::{Recorded, Stream},
     recording::{Reader, Run},
     sink::Sink,
 };
@@ -75,8 +74,7 @@ impl Looks {
 impl Reading {
     /// Reads nothing yet.
     pub(super) fn begin(reader: Reader, lines: Lines, sink: Box<dyn Sink>) -> Result<Self> {
-        let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
-        let mut stream = Stream::new(&lines, false, ProcessTable::default(), time, sink)?;
+        let mut stream = Stream::of_recording(&lines, sink)?;
         stream.is_silent();
         let progress = Progress::of(&reader)?;
         Ok(Self { source: Recorded::new(reader, lines), stream, progress, looks: None })

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result};
 
-use super::super::observer::is_blocking_sticky;
 use crate::{
     config::SnapshotConfig,
     event::{Event, Existing, Protocol, SocketId, TcpState},
@@ -14,6 +13,7 @@ use crate::{
     process::ProcessTable,
     report::{Holding, Port, Snapshot},
     source::{
+        is_blocking_sticky,
         poll::{Limits, OTHERS_ARE_HIDDEN, Poll, Scope},
         settings, unseen,
     },

@@ -5,17 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::{
-    super::{live::first_line, observer::Observer, stream::Stream, time::Time},
-    Top,
-    signals::Signals,
-};
+use super::{super::live::first_line, Top, signals::Signals};
 use crate::{
     config::TopConfig,
-    process::ProcessTable,
+    pipeline::Stream,
     sandbox::{Sandbox, Task},
     sink::top::Feed,
     sink::top::state::Action,
+    source::{Observer, Source as _},
 };
 
 /// How many events are taken in before anything else is looked at.
@@ -26,18 +23,16 @@ const URGENT: Duration = Duration::from_millis(250);
 /// Shows it until told to stop.
 pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
     let mut signals = Signals::catch()?;
-    let mut observer = Observer::start(&config.live).context(
+    let mut observer = Observer::start(config.live.observed()).context(
         "top can't observe the kernel so; `port-observer top --backend poll` and `port-observer \
          snapshot` need no privileges",
     )?;
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: None });
-    let (who, sticky) = (ProcessTable::seeded(), observer.is_blocking_sticky());
     let feed = Feed::default();
     let lines = &config.live.lines;
-    let mut stream = Stream::new(lines, sticky, who, Time::Kernel, Box::new(feed.clone()))?;
+    let mut stream = Stream::of_host(lines, &observer, Box::new(feed.clone()))?;
     stream.is_silent();
     stream.start(first_line(&observer)?)?;
-    observer.begin(&mut stream)?;
 
     let mut top = Top::open(config, feed)?;
     let mut second = interval(Duration::from_secs(1));
@@ -57,14 +52,11 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
         }
         top.draw()?;
         action = loop {
-            observer.drain(BATCH, &mut stream)?;
+            stream.take_in(&mut observer, BATCH)?;
             stream.flush()?;
             tokio::select! {
-                ready = observer.wait() => ready?,
-                _ = second.tick() => {
-                    observer.tick(&mut stream)?;
-                    stream.tick()?;
-                }
+                ready = observer.ready() => ready?,
+                _ = second.tick() => stream.tick()?,
                 () = sleep_until(top.due(config.every, URGENT)) => break Action::Ask,
                 key = top.screen.key() => break top.pressed(key),
                 told = signals.next() => break top.told(told)?,

@@ -4,8 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::super::{recorded::Recorded, stream::Stream, time::Time};
-use crate::{config::Lines, process::ProcessTable, recording::Reader, sink::top::Feed};
+use crate::{
+    config::Lines,
+    pipeline::{Recorded, Stream},
+    recording::Reader,
+    sink::top::Feed,
+};
 
 /// How long before what is shown it is read: rates, growth and sparklines are of the minutes before.
 const BEFORE_NS: i64 = 300_000_000_000;
@@ -36,9 +40,8 @@ impl<'a> Playback<'a> {
         let (began_ns, ended_ns) = recording.span_ns;
         let at_ns = at_ns.min(ended_ns).max(began_ns);
         reader.skip_to(at_ns.saturating_sub(BEFORE_NS));
-        let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
         let sink = Box::new(recording.feed.clone());
-        let mut stream = Stream::new(recording.lines, false, ProcessTable::default(), time, sink)?;
+        let mut stream = Stream::of_recording(recording.lines, sink)?;
         stream.is_silent();
         let source = Recorded::new(reader, recording.lines.clone());
         Ok(Self { recording, source, stream, at_ns, damage: None })

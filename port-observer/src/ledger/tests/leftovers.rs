@@ -23,11 +23,11 @@ fn an_address_used_again_after_a_lost_release_is_another_socket() {
         "acquire connect 40001>10.0.0.9:80 wget",
     ];
     assert_eq!(said, expected);
-    assert_eq!(book.ledger.unseen_ends(), 1);
+    assert_eq!(book.ledger.unseen_ends, 1);
     let said = book.tell(SOCKET, to_web(40001), CLOSED);
     assert_eq!(said, ["release closed 40001>10.0.0.9:80 wget 10ns"]);
     assert_eq!(book.totals(), (2, 2, 0));
-    assert_eq!(book.ledger.unseen_ends(), 1);
+    assert_eq!(book.ledger.unseen_ends, 1);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn so_is_one_that_is_bound_to_the_same_port_again() {
     book.tell(SOCKET, bound(8080), bind("web"));
     let said = book.tell(SOCKET, bound(8080), bind("next"));
     assert_eq!(said, ["release reconciled 8080> web 10ns", "acquire bind 8080> next"]);
-    assert_eq!(book.ledger.unseen_ends(), 1);
+    assert_eq!(book.ledger.unseen_ends, 1);
 }
 
 #[test]

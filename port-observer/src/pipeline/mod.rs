@@ -1,6 +1,8 @@
 //! The one loop that knows source, ledger and sink.
 
 mod printer;
+mod recorded;
+mod time;
 mod unwritten;
 
 use std::{
@@ -12,16 +14,17 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use self::printer::Printer;
-use super::time::Time;
+pub use self::{recorded::Recorded, time::Time};
 use crate::{
     config::{Format, Lines},
-    event::Event,
-    ledger::{self, Checkpoint, Ledger},
+    event::{Event, Kind, Listing},
+    ledger::{self, Checkpoint, Concluded, Ledger},
     process::{Caller, ProcessTable},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
     report::{Body, Report, Start},
     sink::Sink,
+    source::{Observer, Source},
 };
 
 /// Events in, lines out.
@@ -45,18 +48,22 @@ pub struct Stream {
     /// Whether the end is followed by a closing table.
     closes: bool,
     reports: Vec<Report>,
+    events: Vec<Event>,
 }
 
-fn options(config: &Lines, sticky: bool) -> ledger::Options {
+fn options(config: &Lines) -> ledger::Options {
     ledger::Options {
-        sticky,
         warning: config.warning,
         critical: config.critical,
         max_holdings: config.max_holdings,
         spaces: config.spaces,
         holders: config.holders,
+        ..ledger::Options::default()
     }
 }
+
+/// Memory for so many events is kept between two rounds.
+const KEPT_EVENTS: usize = 16_384;
 
 const CANT_WRITE: &str = "can't write to standard output";
 
@@ -70,13 +77,31 @@ struct Summaries {
 const CLOCK_STEP_NS: u64 = 10_000_000;
 
 impl Stream {
-    /// Begins with nothing observed. `sticky`: see [`ledger::Options`].
+    /// Of a host that is observed, with nothing observed yet.
     ///
     /// # Errors
     /// When the kernel refuses the clocks.
-    pub fn new(
+    pub fn of_host(config: &Lines, observer: &Observer, sink: Box<dyn Sink>) -> Result<Self> {
+        let options = ledger::Options {
+            sticky: observer.is_blocking_sticky(),
+            listings: observer.lists(),
+            ..options(config)
+        };
+        Self::new(config, options, ProcessTable::seeded(), Time::Kernel, sink)
+    }
+
+    /// Of a recording, which begins with [`Stream::begin_again`].
+    ///
+    /// # Errors
+    /// None that is known: the clocks of a recording can be read.
+    pub fn of_recording(config: &Lines, sink: Box<dyn Sink>) -> Result<Self> {
+        let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
+        Self::new(config, options(config), ProcessTable::default(), time, sink)
+    }
+
+    fn new(
         config: &Lines,
-        sticky: bool,
+        options: ledger::Options,
         who: ProcessTable,
         time: Time,
         sink: Box<dyn Sink>,
@@ -90,7 +115,7 @@ impl Stream {
             Summaries { every_ns, next_ns: now_ns.saturating_add(every_ns) }
         };
         Ok(Self {
-            ledger: Ledger::new(options(config, sticky)),
+            ledger: Ledger::new(options),
             who,
             printer,
             time,
@@ -103,6 +128,7 @@ impl Stream {
             top: config.top,
             closes: config.output.format == Format::Table,
             reports: Vec::new(),
+            events: Vec::new(),
         })
     }
 
@@ -168,7 +194,7 @@ impl Stream {
         sticky: bool,
         first_offset_ns: i64,
     ) -> Result<()> {
-        self.ledger = Ledger::new(options(config, sticky));
+        self.ledger = Ledger::new(ledger::Options { sticky, ..options(config) });
         self.offset_ns = self.time.offset_ns()?;
         self.printer.begin(first_offset_ns);
         self.printer.set_offset(self.offset_ns);
@@ -220,20 +246,75 @@ impl Stream {
         self.flush()
     }
 
-    /// Takes in one event of this host and writes what it means.
+    /// Takes in what a source has, about `most` events at most, and writes what it means.
     ///
     /// # Errors
-    /// When the output can't be written.
-    pub fn event(&mut self, event: Event) -> Result<()> {
+    /// The source's, or when the output can't be written; what the source had is taken in anyhow.
+    pub fn take_in(&mut self, source: &mut impl Source, most: usize) -> Result<()> {
+        if let Some(ask) = self.ledger.ask(self.time.now_ns()?) {
+            source.ask(ask);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        let had = source.next(most, &mut events);
+        self.take_all(events).and(had)
+    }
+
+    /// Takes in what is left of a source that ends, see [`Stream::take_in`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn take_rest(&mut self, source: impl Source) -> Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        let had = source.finish(&mut events);
+        self.take_all(events).and(had)
+    }
+
+    /// All of them, whatever becomes of the lines: they are recorded too. Keeps the memory.
+    fn take_all(&mut self, mut events: Vec<Event>) -> Result<()> {
+        let mut result = Ok(());
+        for event in events.drain(..) {
+            let taken = self.event(event);
+            result = result.and(taken);
+        }
+        events.shrink_to(KEPT_EVENTS);
+        self.events = events;
+        result
+    }
+
+    fn event(&mut self, mut event: Event) -> Result<()> {
+        if let Event::Listing(listing) = &event {
+            return self.conclude(listing);
+        }
+        if !self.ledger.correct(&mut event) {
+            return Ok(());
+        }
         let caller = self.who.caller(&event);
         self.event_of(event, caller)
     }
 
+    /// Takes in what a listing shows to have happened.
+    fn conclude(&mut self, listing: &Listing) -> Result<()> {
+        let mut concluded = self.ledger.conclude(listing);
+        let inodes = concluded.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
+        let mut openers = self.who.openers(&inodes);
+        let mut result = Ok(());
+        for one in &mut concluded {
+            if let Event::Socket(event) = &mut one.event
+                && let Kind::Acquire { task, .. } = &mut event.kind
+            {
+                *task = openers.remove(&one.inode);
+            }
+        }
+        for Concluded { event, .. } in concluded {
+            let caller = self.who.caller(&event);
+            let taken = self.event_of(event, caller);
+            result = result.and(taken);
+        }
+        result
+    }
+
     /// Takes in one event whose caller is known, and writes what it means.
-    ///
-    /// # Errors
-    /// When the output can't be written.
-    pub fn event_of(&mut self, event: Event, caller: Option<Caller>) -> Result<()> {
+    fn event_of(&mut self, event: Event, caller: Option<Caller>) -> Result<()> {
         let has_time = matches!(
             event,
             Event::Socket(_) | Event::Existing(_) | Event::Exec(_) | Event::Fork(_)

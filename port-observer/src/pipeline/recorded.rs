@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{stream::Stream, time::Time};
+use super::{Stream, Time};
 use crate::{
     config::Lines,
     event::{Event, Kind},

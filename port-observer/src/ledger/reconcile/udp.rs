@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use foldhash::HashMap;
 
-use crate::{
-    event::{Endpoint, Existing, Flow, Kind, Reason, Sharing, SocketEvent, SocketId, Task, Via},
-    kernel::diag::DiagSocket,
+use crate::event::{
+    Endpoint, Existing, Flow, Kind, ListedSocket, Reason, Sharing, SocketEvent, SocketId, Via,
 };
 
 /// How long after its end was told a socket may still be listed: `cgroup/sock_release` runs before the
@@ -15,7 +14,7 @@ pub(super) const SETTLING_NS: u64 = 50_000_000;
 
 /// A UDP socket that is known to hold a port.
 #[derive(Clone, Copy, Debug)]
-pub struct UdpHolder {
+pub(in crate::ledger) struct UdpHolder {
     /// Its identity.
     pub socket: SocketId,
     /// Where it is.
@@ -32,7 +31,7 @@ pub(super) struct Listed<'a> {
     pub(super) time_ns: u64,
     /// Of these namespaces.
     pub(super) namespaces: &'a HashSet<u32>,
-    pub(super) sockets: &'a [DiagSocket],
+    pub(super) sockets: &'a [ListedSocket],
 }
 
 /// A namespace, a port, and whether of IPv6. Without the address: connect() gives a wildcard socket
@@ -85,14 +84,14 @@ impl UdpPorts {
     }
 
     /// The sockets in the list that nobody told of.
-    fn unknown<'a>(&self, listed: &Listed<'a>, holders: &[UdpHolder]) -> Vec<&'a DiagSocket> {
+    fn unknown<'a>(&self, listed: &Listed<'a>, holders: &[UdpHolder]) -> Vec<&'a ListedSocket> {
         let held: HashSet<Place> = holders.iter().flat_map(UdpHolder::places).collect();
         let is_known = |place: &Place| {
             held.contains(place)
                 || self.found.contains_key(place)
                 || self.is_settling(*place, listed.time_ns)
         };
-        let unknown = |socket: &&DiagSocket| !places_of(socket).any(|place| is_known(&place));
+        let unknown = |socket: &&ListedSocket| !places_of(socket).any(|place| is_known(&place));
         listed.sockets.iter().filter(unknown).collect()
     }
 
@@ -102,33 +101,30 @@ impl UdpPorts {
         told_ns.is_some_and(|told_ns| told_ns.saturating_add(SETTLING_NS) >= time_ns)
     }
 
-    /// Tells what a list shows beyond what is known. `owners` finds the processes that have sockets
-    /// open, by inode number.
+    /// Tells what a list shows beyond what is known, and the inode number of the socket whose openers
+    /// are not known.
     pub(super) fn compare(
         &mut self,
         listed: &Listed<'_>,
         holders: &[UdpHolder],
-        owners: impl FnOnce(&HashSet<u32>) -> HashMap<u32, Task>,
-        mut tell: impl FnMut(SocketId, Flow, Kind),
+        mut tell: impl FnMut(SocketId, Flow, Kind, u32),
     ) {
-        let unknown = self.unknown(listed, holders);
-        let mut owners = owners(&unknown.iter().map(|socket| socket.inode).collect());
-        for socket in unknown {
-            let id = SocketId(socket.cookie);
+        for socket in self.unknown(listed, holders) {
+            let id = socket.socket;
             self.found.extend(places_of(socket).map(|place| (place, (id, socket.flow.local))));
             let kind = Kind::Acquire {
-                sharing: Sharing { ipv6_only: socket.v6only == Some(true), ..Sharing::default() },
+                sharing: Sharing { ipv6_only: socket.ipv6_only, ..Sharing::default() },
                 via: Via::Autobind,
                 requested_port: Some(0),
                 search_ns: None,
-                task: owners.remove(&socket.inode),
+                task: None,
             };
-            tell(id, socket.flow, kind);
+            tell(id, socket.flow, kind, socket.inode);
         }
         let all = by_place(listed.sockets);
         for (holder, local) in moved(&all, holders, listed.time_ns) {
             let flow = Flow { local, remote: None, ..holder.flow };
-            tell(holder.socket, flow, Kind::Rehash);
+            tell(holder.socket, flow, Kind::Rehash, 0);
         }
         let is_gone =
             |place: &Place| listed.namespaces.contains(&place.0) && !all.contains_key(place);
@@ -140,7 +136,8 @@ impl UdpPorts {
                     .places()
                     .all(|place| is_gone(&place) && !self.is_settling(place, listed.time_ns))
             {
-                tell(holder.socket, holder.flow, Kind::Release { reason: Reason::Reconciled });
+                let kind = Kind::Release { reason: Reason::Reconciled };
+                tell(holder.socket, holder.flow, kind, 0);
             }
         }
         self.touched.retain(|_, told_ns| told_ns.saturating_add(SETTLING_NS) >= listed.time_ns);
@@ -149,7 +146,7 @@ impl UdpPorts {
 }
 
 /// How many sockets are on each place, and where the first of them is.
-fn by_place(sockets: &[DiagSocket]) -> HashMap<Place, (usize, Endpoint)> {
+fn by_place(sockets: &[ListedSocket]) -> HashMap<Place, (usize, Endpoint)> {
     let mut all = HashMap::default();
     for socket in sockets {
         for place in places_of(socket) {
@@ -185,8 +182,8 @@ impl UdpHolder {
     }
 }
 
-fn places_of(socket: &DiagSocket) -> impl Iterator<Item = Place> + use<> {
-    places(&socket.flow, socket.v6only != Some(true))
+fn places_of(socket: &ListedSocket) -> impl Iterator<Item = Place> + use<> {
+    places(&socket.flow, !socket.ipv6_only)
 }
 
 /// The first one is of its family; the second, of a `[::]` that takes IPv4 too, is where it is once

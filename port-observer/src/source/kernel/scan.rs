@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use port_observer_ebpf::CallRecord;
 
-use super::poll::{Poll, Scope};
+use super::super::poll::{Poll, Scope};
 use crate::{
     decode::decode,
     event::{Event, Existing, Protocol, SocketId, Task, TcpState},

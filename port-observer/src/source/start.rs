@@ -3,18 +3,17 @@
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 
-use super::{Looks, Source, kernel::Kernel, polling::Polling};
+use super::{
+    kernel::{Kernel, Ring},
+    observer::{Backends, Looks, Options},
+    poll::{OTHERS_ARE_HIDDEN, Poll, Scope},
+    polling::Polling,
+};
 use crate::{
-    config::LiveConfig,
     event::Protocol,
     kernel::{netns, sysctl},
     probe::{self, Backend},
     report::EphemeralRange,
-    source::{
-        completion::Completion,
-        poll::{OTHERS_ARE_HIDDEN, Poll, Scope},
-        ring::Ring,
-    },
 };
 
 pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
@@ -36,24 +35,24 @@ pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
     Ok(ranges)
 }
 
-pub(super) fn options(config: &LiveConfig, ranges: &[EphemeralRange]) -> probe::Options {
-    let protocol = match config.lines.filter.protocols[..] {
+pub(super) fn options(options: &Options, ranges: &[EphemeralRange]) -> probe::Options {
+    let protocol = match options.looks.protocols[..] {
         [Protocol::Tcp] => Some(libc::IPPROTO_TCP as u32),
         [Protocol::Udp] => Some(libc::IPPROTO_UDP as u32),
         _ => None,
     };
     probe::Options {
-        buffer_size: config.buffer_size,
-        netns: config.lines.filter.netns.clone(),
+        buffer_size: options.buffer_size,
+        netns: options.looks.netns.clone(),
         protocol,
-        states: config.states,
+        states: options.states,
         ranges: ranges.iter().map(|range| (range.min, range.max)).collect(),
         log_level: log::max_level() as u8,
     }
 }
 
 /// The best backend that loads.
-pub(super) fn best(options: &probe::Options, looks: &Looks) -> Result<(Source, Vec<String>)> {
+pub(super) fn best(options: &probe::Options, looks: &Looks) -> Result<(Backends, Vec<String>)> {
     let mut last = None;
     for backend in [Backend::Fexit, Backend::Kprobe, Backend::Tracepoint] {
         match kernel(backend, options, looks.clone()) {
@@ -73,7 +72,7 @@ pub(super) fn kernel(
     backend: Backend,
     options: &probe::Options,
     looks: Looks,
-) -> Result<(Source, Vec<String>)> {
+) -> Result<(Backends, Vec<String>)> {
     let (mut attached, observed) = probe::attach(backend, options)
         .with_context(|| format!("the {} backend can't be used", backend.name()))?;
     let ring = Ring::new(&mut attached.ebpf)?;
@@ -81,14 +80,13 @@ pub(super) fn kernel(
     let logger = (log::max_level() >= log::LevelFilter::Debug)
         .then(|| EbpfLogger::init(&mut attached.ebpf).context("can't read the programs' own log"))
         .transpose()?;
-    let completion = (backend == Backend::Tracepoint).then(Completion::default);
     let missing = std::mem::take(&mut attached.missing);
-    let kernel = Kernel::new(ring, observed, completion, logger, looks, attached);
-    Ok((Source::Kernel(Box::new(kernel)), missing))
+    let kernel = Kernel::new(ring, observed, logger, looks, attached);
+    Ok((Backends::Kernel(Box::new(kernel)), missing))
 }
 
 /// Socket diagnostics compared, of the namespaces asked for or all that may be looked into.
-pub(super) fn poll(looks: &Looks) -> Result<(Source, Vec<String>)> {
+pub(super) fn poll(looks: &Looks) -> Result<(Backends, Vec<String>)> {
     let scope = looks.scope();
     let mut missing: Vec<String> = Backend::Poll.missing().iter().map(|&m| m.to_owned()).collect();
     if scope == Scope::Own {
@@ -100,5 +98,5 @@ pub(super) fn poll(looks: &Looks) -> Result<(Source, Vec<String>)> {
     let limits = poll.limits();
     missing.extend(limits.unreadable.iter().cloned());
     missing.extend(limits.fallback.iter().cloned());
-    Ok((Source::Poll(Box::new(Polling::new(poll, existing, looks))), missing))
+    Ok((Backends::Poll(Box::new(Polling::new(poll, existing, looks))), missing))
 }

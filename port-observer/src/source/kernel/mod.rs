@@ -1,5 +1,11 @@
 //! The kernel programs at work, and all that completes them: scans, settings, diagnostics.
 
+mod counted;
+mod intake;
+mod listing;
+mod ring;
+mod scan;
+
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
@@ -8,24 +14,18 @@ use std::{
 use anyhow::Result;
 use aya_log::EbpfLogger;
 
+pub use self::ring::Ring;
+use self::{intake::Intake, listing::Lists, scan::Scan};
 use super::{
-    super::stream::Stream,
-    Looks, ROUND, ROUND_COST,
-    intake::{Intake, udp_holder},
-    unseen::Unseen,
+    Source,
+    observer::{Looks, ROUND, ROUND_COST},
+    poll::Scope,
+    settings::Settings,
 };
 use crate::{
-    event::{Event, LossPlace, Protocol, TcpState},
+    event::{Ask, Event, LossPlace, Protocol, TcpState},
     kernel::clock,
-    probe::{Attached, Iterators, Observed},
-    process::ProcFs,
-    source::{
-        completion::{Completion, Lists, Round, UdpHolder},
-        poll::Scope,
-        ring::Ring,
-        scan::{self, Scan},
-        settings::Settings,
-    },
+    probe::{Attached, Backend, Iterators, Observed},
 };
 
 /// How often losses are looked at while something happens.
@@ -45,11 +45,16 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What the ledger has no use for, so that its loss needs no scan.
 const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
 
-pub(super) struct Kernel {
+/// A backend of kernel programs.
+pub struct Kernel {
     intake: Intake,
     scans: Scans,
     looks: Looks,
-    unseen: Unseen,
+    has_begun: bool,
+    /// What the ledger knows of TIME_WAIT entries, where they are listed.
+    time_waits: usize,
+    /// Ends that the ledger missed, since losses were last looked at.
+    missed: u64,
     /// When losses were last looked at.
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
@@ -103,7 +108,6 @@ impl Kernel {
     pub(super) fn new(
         ring: Ring,
         observed: Observed,
-        completion: Option<Completion>,
         logger: Option<EbpfLogger<&'static dyn log::Log>>,
         looks: Looks,
         attached: Attached,
@@ -113,12 +117,16 @@ impl Kernel {
         let spent = Duration::ZERO;
         let scans =
             Scans { current: None, wanted: None, next: now, ended: None, has_shown: false, spent };
-        let intake = Intake::new(ring, settings, completion, observed);
+        // Where no program tells the end of TIME_WAIT, its entries have no identity either.
+        let names_time_waits = attached.backend != Backend::Tracepoint;
+        let intake = Intake::new(ring, settings, observed, names_time_waits);
         Self {
             intake,
             scans,
             looks,
-            unseen: Unseen::new(now),
+            has_begun: false,
+            time_waits: 0,
+            missed: 0,
             losses_seen: now,
             next_round: now,
             logger,
@@ -130,20 +138,150 @@ impl Kernel {
         &self.attached
     }
 
-    /// Settings, and the beginning of the first scan.
-    pub(super) fn begin(&mut self, stream: &mut Stream) -> Result<()> {
+    /// Whether what its events do not tell is listed, see [`Event::Listing`].
+    pub(super) fn lists(&self) -> bool {
+        self.attached.backend == Backend::Tracepoint
+    }
+
+    fn look_after(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        self.intake.look_at_settings(out);
+        let pause = if self.intake.is_busy { LOSSES } else { QUIET_LOSSES };
+        if self.losses_seen.elapsed() >= pause {
+            self.losses_seen = Instant::now();
+            let mut losses = self.intake.ring.losses()?;
+            losses.extend(self.intake.ring.counted(false)?);
+            self.intake.is_busy = self.intake.ring.is_counting();
+            losses.extend(self.missed_ends(&losses));
+            for loss in &losses {
+                if let Event::Lost { kind, .. } = loss
+                    && !IDLE_KINDS.contains(kind)
+                {
+                    self.scans.want(For::Loss);
+                }
+            }
+            out.append(&mut losses);
+        }
+        if std::mem::take(&mut self.intake.has_new_ports) {
+            self.scans.want(For::Completeness);
+        }
+        self.scan(out)
+    }
+
+    /// What shows to have been lost, beside what was counted when it was lost.
+    fn missed_ends(&mut self, counted: &[Event]) -> Option<Event> {
+        let count = std::mem::take(&mut self.missed);
+        let is_counted = counted.iter().any(|event| matches!(event, Event::Lost { .. }))
+            || self.scans.wanted == Some(For::Loss)
+            || self.scans.current.is_some();
+        let place = LossPlace::KernelProgram;
+        (count > 0 && !is_counted).then_some(Event::Lost {
+            count,
+            place,
+            kind: "release",
+            task: None,
+        })
+    }
+
+    /// Goes on with the scan that is under way, or begins one if it is time.
+    fn scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        let began = Instant::now();
+        if self.scans.current.is_none() {
+            if !self.scans.is_due(began) {
+                return Ok(());
+            }
+            self.scans.wanted = None;
+            self.scans.spent = Duration::ZERO;
+            self.begin_scan(out)?;
+        }
+        while self.scans.current.is_some() && began.elapsed() < SLICE {
+            self.scan_on(out);
+        }
+        self.scans.spent += began.elapsed();
+        if self.scans.current.is_none() {
+            self.scans.ended = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn begin_scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        self.intake.pass(usize::MAX, out);
+        out.push(Event::ScanBegins);
+        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
+            let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
+            let Some((existing, looked)) = log_failure(found) else {
+                self.give_up(out);
+                return Ok(());
+            };
+            // The end of any TIME_WAIT entry is to be told.
+            let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
+            self.intake.observed.add(entries.map(|one| one.flow.local.port));
+            self.intake.hand_over(existing, out);
+            self.end_scan(&looked, out);
+            return Ok(());
+        };
+        let namespaces = self.intake.settings.namespaces()?;
+        let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
+        self.scans.current = log_failure(scan);
+        if self.scans.current.is_none() {
+            self.give_up(out);
+        }
+        Ok(())
+    }
+
+    /// Tries again later. Nothing is concluded from what the scan did not show.
+    fn give_up(&mut self, out: &mut Vec<Event>) {
+        self.scans.current = None;
         self.scans.want(For::Completeness);
-        self.look_after(stream)
+        self.scans.next = Instant::now() + RETRY;
+        self.end_scan(&HashSet::new(), out);
     }
 
-    /// Events, then what else is due.
-    pub(super) fn drain(&mut self, limit: usize, stream: &mut Stream) -> Result<usize> {
-        let count = self.intake.pass(limit, stream)?;
-        self.look_after(stream)?;
-        Ok(count)
+    fn scan_on(&mut self, out: &mut Vec<Event>) {
+        let Some(scan) = &mut self.scans.current else { return };
+        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return };
+        match log_failure(scan.chunk(&mut iterators)) {
+            None => self.give_up(out),
+            Some(Some(existing)) => self.intake.hand_over(existing, out),
+            Some(None) => {
+                let looked = scan.looked().clone();
+                self.scans.current = None;
+                self.end_scan(&looked, out);
+            }
+        }
     }
 
-    pub(super) async fn wait(&mut self) -> Result<()> {
+    fn end_scan(&mut self, looked: &HashSet<u32>, out: &mut Vec<Event>) {
+        self.intake.pass(usize::MAX, out);
+        self.scans.has_shown |= !looked.is_empty();
+        let skipped = self.intake.settings.unseen(looked);
+        out.push(Event::ScanEnded { skipped });
+    }
+
+    /// Lists what no program tells, if it is time to.
+    fn list(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        if !self.lists() || Instant::now() < self.next_round {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let protocols = &self.looks.protocols;
+        let lists = Lists {
+            time_waits: self.time_waits,
+            // Else all that was there before would be told as taken.
+            udp: self.scans.has_shown
+                && (protocols.is_empty() || protocols.contains(&Protocol::Udp)),
+        };
+        let time_ns = clock::now_boot_ns()?;
+        let listing = listing::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
+        // What the programs told before the look comes first: else it would be found twice.
+        self.intake.pass(usize::MAX, out);
+        out.push(Event::Listing(Box::new(listing)));
+        self.next_round = began + ROUND.max(began.elapsed() * ROUND_COST);
+        Ok(())
+    }
+}
+
+impl Source for Kernel {
+    async fn ready(&mut self) -> Result<()> {
         if self.scans.current.is_some() {
             // Signals and timers have their turn.
             tokio::task::yield_now().await;
@@ -156,157 +294,35 @@ impl Kernel {
         }
     }
 
-    fn look_after(&mut self, stream: &mut Stream) -> Result<()> {
-        self.intake.look_at_settings(stream)?;
-        let pause = if self.intake.is_busy { LOSSES } else { QUIET_LOSSES };
-        if self.losses_seen.elapsed() >= pause {
-            self.losses_seen = Instant::now();
-            let mut losses = self.intake.ring.losses()?;
-            losses.extend(self.intake.ring.counted(false)?);
-            self.intake.is_busy = self.intake.ring.is_counting();
-            losses.extend(self.unseen_ends(&losses, stream)?);
-            for loss in losses {
-                if let Event::Lost { kind, .. } = &loss
-                    && !IDLE_KINDS.contains(kind)
-                {
-                    self.scans.want(For::Loss);
-                }
-                stream.event(loss)?;
-            }
-        }
-        if std::mem::take(&mut self.intake.has_new_ports) {
-            self.scans.want(For::Completeness);
-        }
-        self.scan(stream)
-    }
-
-    /// What shows to have been lost, beside what was counted when it was lost.
-    fn unseen_ends(&mut self, counted: &[Event], stream: &mut Stream) -> Result<Option<Event>> {
-        if self.intake.completion.is_some() {
-            // Where diagnostics complete what is told, not every end is told.
-            return Ok(None);
-        }
-        let count = self.unseen.count(stream.ledger(), Instant::now(), clock::now_boot_ns()?);
-        let is_counted = counted.iter().any(|event| matches!(event, Event::Lost { .. }))
-            || self.scans.wanted == Some(For::Loss)
-            || self.scans.current.is_some();
-        let place = LossPlace::KernelProgram;
-        Ok((count > 0 && !is_counted).then_some(Event::Lost {
-            count,
-            place,
-            kind: "release",
-            task: None,
-        }))
-    }
-
-    /// Goes on with the scan that is under way, or begins one if it is time.
-    fn scan(&mut self, stream: &mut Stream) -> Result<()> {
-        let began = Instant::now();
-        if self.scans.current.is_none() {
-            if !self.scans.is_due(began) {
-                return Ok(());
-            }
-            self.scans.wanted = None;
-            self.scans.spent = Duration::ZERO;
-            self.begin_scan(stream)?;
-        }
-        while self.scans.current.is_some() && began.elapsed() < SLICE {
-            self.scan_on(stream)?;
-        }
-        self.scans.spent += began.elapsed();
-        if self.scans.current.is_none() {
-            self.scans.ended = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    fn begin_scan(&mut self, stream: &mut Stream) -> Result<()> {
-        self.intake.pass(usize::MAX, stream)?;
-        stream.event(Event::ScanBegins)?;
-        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
-            let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
-            let Some((existing, looked)) = log_failure(found) else {
-                return self.give_up(stream);
-            };
-            // The end of any TIME_WAIT entry is to be told.
-            let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
-            self.intake.observed.add(entries.map(|one| one.flow.local.port));
-            self.intake.hand_over(existing, stream)?;
-            return self.end_scan(&looked, stream);
-        };
-        let namespaces = self.intake.settings.namespaces()?;
-        let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
-        self.scans.current = log_failure(scan);
-        if self.scans.current.is_none() { self.give_up(stream) } else { Ok(()) }
-    }
-
-    /// Tries again later. Nothing is concluded from what the scan did not show.
-    fn give_up(&mut self, stream: &mut Stream) -> Result<()> {
-        self.scans.current = None;
-        self.scans.want(For::Completeness);
-        self.scans.next = Instant::now() + RETRY;
-        self.end_scan(&HashSet::new(), stream)
-    }
-
-    fn scan_on(&mut self, stream: &mut Stream) -> Result<()> {
-        let Some(scan) = &mut self.scans.current else { return Ok(()) };
-        let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return Ok(()) };
-        match log_failure(scan.chunk(&mut iterators)) {
-            None => self.give_up(stream)?,
-            Some(Some(existing)) => self.intake.hand_over(existing, stream)?,
-            Some(None) => {
-                let looked = scan.looked().clone();
-                self.scans.current = None;
-                self.end_scan(&looked, stream)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end_scan(&mut self, looked: &HashSet<u32>, stream: &mut Stream) -> Result<()> {
-        self.intake.pass(usize::MAX, stream)?;
-        self.scans.has_shown |= !looked.is_empty();
-        let skipped = self.intake.settings.unseen(looked);
-        stream.event(Event::ScanEnded { skipped })
-    }
-
-    /// What is due once a second: what diagnostics complete.
-    pub(super) fn tick(&mut self, stream: &mut Stream) -> Result<()> {
+    /// First settings and the beginning of the first scan; then events, and what else is due.
+    fn next(&mut self, most: usize, out: &mut Vec<Event>) -> Result<()> {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        if self.intake.completion.is_none() || Instant::now() < self.next_round {
-            return Ok(());
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.intake.pass(most, out);
+        } else {
+            self.scans.want(For::Completeness);
         }
-        let began = Instant::now();
-        let time_ns = clock::now_boot_ns()?;
-        let protocols = &self.looks.protocols;
-        let lists = Lists {
-            time_waits: stream.ledger().holdings().time_waits().len(),
-            // Else all that was there before would be told as taken.
-            udp: self.scans.has_shown
-                && (protocols.is_empty() || protocols.contains(&Protocol::Udp)),
-        };
-        let round = Round::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
-        // What the programs told before the look comes first: else it would be found twice.
-        self.intake.pass(usize::MAX, stream)?;
-        if let Some(completion) = &mut self.intake.completion {
-            for event in complete(completion, &round, stream) {
-                stream.event(event)?;
-            }
+        self.look_after(out)?;
+        self.list(out)
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Lists { time_waits } => self.time_waits = time_waits,
+            Ask::Scan { missed } => self.missed += missed,
         }
-        self.next_round = began + ROUND.max(began.elapsed() * ROUND_COST);
-        Ok(())
     }
 
     /// Detaches, and hands over what is left. A scan under way concludes nothing.
-    pub(super) fn finish(self, stream: &mut Stream) -> Result<()> {
+    fn finish(self, out: &mut Vec<Event>) -> Result<()> {
         let Self { mut intake, attached, .. } = self;
         drop(attached);
-        while intake.pass(usize::MAX, stream)? > 0 {}
-        let mut left = intake.ring.losses()?;
-        left.extend(intake.ring.counted(true)?);
-        left.into_iter().try_for_each(|event| stream.event(event))
+        while intake.pass(usize::MAX, out) > 0 {}
+        out.extend(intake.ring.losses()?);
+        out.extend(intake.ring.counted(true)?);
+        Ok(())
     }
 }
 
@@ -314,15 +330,4 @@ fn log_failure<T>(result: Result<T>) -> Option<T> {
     result
         .inspect_err(|error| log::warn!("what is held already could not be listed: {error:#}"))
         .ok()
-}
-
-/// What socket diagnostics show beyond what the programs told.
-fn complete(completion: &mut Completion, round: &Round, stream: &mut Stream) -> Vec<Event> {
-    let holdings = stream.ledger().holdings();
-    let udp: Vec<UdpHolder> = holdings.udp().map(udp_holder).collect();
-    let processes = ProcFs::default();
-    completion.compare(round, holdings.time_waits(), &udp, |sockets| {
-        let pids = processes.socket_owners(sockets).map(|owners| owners.pids).unwrap_or_default();
-        pids.into_iter().filter_map(|(inode, pid)| Some((inode, processes.task(pid)?))).collect()
-    })
 }

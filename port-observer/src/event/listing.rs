@@ -1,0 +1,48 @@
+//! What the kernel lists at a moment, and what is asked of a source.
+
+use std::collections::HashSet;
+
+use foldhash::HashMap;
+
+use super::{Flow, SocketId};
+
+/// One look at some of the kernel's lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// When, nanoseconds since boot: before the look.
+    pub time_ns: u64,
+    /// Inode numbers of the network namespaces that were looked at.
+    pub namespaces: HashSet<u32>,
+    /// TCP 4-tuples in TIME_WAIT, and whether the peer's FIN is still awaited, if they were looked at.
+    pub time_waits: Option<HashMap<Flow, bool>>,
+    /// UDP sockets with a port, if they were looked at.
+    pub udp: Option<Vec<ListedSocket>>,
+}
+
+/// A socket in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSocket {
+    /// Its socket cookie: a list does not show kernel addresses.
+    pub socket: SocketId,
+    /// Where it is.
+    pub flow: Flow,
+    /// `IPV6_V6ONLY`.
+    pub ipv6_only: bool,
+    /// The inode number by which processes have it open, 0: none has.
+    pub inode: u32,
+}
+
+/// What the ledger wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The lists that complete what events tell, once a second.
+    Lists {
+        /// How many TIME_WAIT entries are known; 0: these need not be listed.
+        time_waits: usize,
+    },
+    /// All that is held: so many ends of sockets were not told.
+    Scan {
+        /// How many more since this was last asked.
+        missed: u64,
+    },
+}

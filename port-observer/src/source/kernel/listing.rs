@@ -1,0 +1,86 @@
+//! What the tracepoint backend can't see, listed by socket diagnostics once a second: TIME_WAIT
+//! entries and UDP sockets.
+
+use foldhash::{HashMap, HashMapExt as _};
+
+use crate::{
+    event::{Flow, ListedSocket, Listing, Protocol, SocketId, TcpState},
+    kernel::{
+        diag::{DiagSocket, Request, States, dump, for_each},
+        netns::Namespace,
+    },
+};
+
+/// How often TIME_WAIT entries are listed before the list is taken as it is.
+const ATTEMPTS: usize = 3;
+
+/// Which lists.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lists {
+    /// TCP's TIME_WAIT entries, of which there are about so many; 0: not at all.
+    pub(super) time_waits: usize,
+    /// UDP sockets.
+    pub(super) udp: bool,
+}
+
+/// Lists what the namespaces hold. `time_ns`: now. One that can't be looked into is left out.
+pub(super) fn look<'a>(
+    time_ns: u64,
+    namespaces: impl Iterator<Item = &'a Namespace>,
+    lists: Lists,
+) -> Listing {
+    let mut listing = Listing {
+        time_ns,
+        time_waits: (lists.time_waits > 0).then(|| HashMap::with_capacity(lists.time_waits)),
+        udp: lists.udp.then(Vec::new),
+        ..Listing::default()
+    };
+    for namespace in namespaces {
+        if let Err(error) = add(&mut listing, namespace) {
+            log::debug!("namespace {} is left out of this round: {error:#}", namespace.inode);
+        }
+    }
+    listing
+}
+
+fn add(listing: &mut Listing, namespace: &Namespace) -> anyhow::Result<()> {
+    if let Some(time_waits) = &mut listing.time_waits {
+        namespace.run(|| add_time_waits(time_waits))?;
+    }
+    if let Some(udp) = &mut listing.udp {
+        let request = Request { protocols: vec![Protocol::Udp], states: States::ALL, ports: None };
+        let sockets = namespace.run(|| dump(&request))?.sockets;
+        udp.extend(sockets.into_iter().map(|one| ListedSocket {
+            socket: SocketId(one.cookie),
+            flow: one.flow,
+            ipv6_only: one.v6only == Some(true),
+            inode: one.inode,
+        }));
+    }
+    listing.namespaces.insert(namespace.inode);
+    Ok(())
+}
+
+/// There may be very many, so no other list is made of them.
+fn add_time_waits(time_waits: &mut HashMap<Flow, bool>) -> anyhow::Result<()> {
+    let states = States::of(&[TcpState::TIME_WAIT, TcpState::FIN_WAIT2]);
+    let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+    let mut add = |socket: DiagSocket| {
+        if socket.time_wait {
+            time_waits.insert(socket.flow, socket.state == TcpState::FIN_WAIT2);
+        }
+    };
+    for _ in 0..ATTEMPTS {
+        match for_each(&request, &mut add) {
+            // It changed under the kernel's hands: what any of the walks shows is there.
+            Ok(summary) if summary.interrupted => {}
+            Ok(_) => return Ok(()),
+            Err(_) => {
+                // Without netlink, /proc/net.
+                dump(&request)?.sockets.into_iter().for_each(add);
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
