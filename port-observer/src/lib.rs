@@ -24,3 +24,4 @@ pub mod report;
 pub mod sandbox;
 pub mod sink;
 pub mod source;
+mod words;

@@ -16,7 +16,7 @@ use crate::{
     cli::{Color, LogLevel},
     config::uses_color,
     queued_writer::QueuedWriter,
-    sink::escape::Escaped,
+    words::escape::Escaped,
 };
 
 /// Bytes that wait for a reader; log lines beyond them are dropped and counted.

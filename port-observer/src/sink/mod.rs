@@ -1,7 +1,6 @@
 //! Where reports go: one file a form.
 
 mod clock;
-pub(crate) mod escape;
 pub mod json;
 pub mod table;
 pub mod top;

@@ -7,4 +7,3 @@ pub mod poll;
 pub mod ring;
 pub mod scan;
 pub mod settings;
-pub mod unseen;
