@@ -6,9 +6,9 @@ mod holdings;
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
-use port_observer::sink::{
-    Sink as _,
-    top::{
+use port_observer::{
+    report::Sink as _,
+    sink::top::{
         self, Feed,
         state::{Key, Picture, State, View},
         view::{Look, Places, draw},

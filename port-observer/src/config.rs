@@ -23,24 +23,7 @@ use crate::filter::Filter;
 use crate::ledger;
 use crate::probe::Backend;
 use crate::report::EventType;
-
-/// What lines are written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// An aligned table for people.
-    Table,
-    /// One JSON object a line.
-    Json,
-}
-
-/// How standard output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// What lines are written as.
-    pub format: Format,
-    /// Whether text is coloured.
-    pub color: bool,
-}
+pub use crate::sink::{Format, Output};
 
 /// What `live` does.
 #[derive(Clone, Debug, PartialEq)]

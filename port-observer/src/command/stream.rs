@@ -20,8 +20,7 @@ use crate::{
     process::{Caller, ProcessTable},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
-    report::{Body, Report, Start},
-    sink::Sink,
+    report::{Body, Report, Sink, Start},
 };
 
 /// Events in, lines out.

@@ -10,13 +10,10 @@ use port_observer::{
     ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
     process::{Caller, Container, Process},
-    report::{Body, Report, Start},
-    sink::{
-        Sink as _,
-        top::{
-            self, Feed,
-            state::{State, View},
-        },
+    report::{Body, Report, Sink as _, Start},
+    sink::top::{
+        self, Feed,
+        state::{State, View},
     },
 };
 

@@ -12,7 +12,7 @@ use crate::{
     config::Output,
     ledger::Held,
     recording::{Reader, Run},
-    report::{Holding, Snapshot, Sources},
+    report::{Holding, Nowhere, Snapshot, Sources},
     sink,
     words::times,
 };
@@ -39,7 +39,7 @@ pub(super) fn tell(
         );
     }
     reader.skip_to(at_ns);
-    let mut reading = Reading::begin(reader, lines(output), Box::new(sink::Nowhere))?;
+    let mut reading = Reading::begin(reader, lines(output), Box::new(Nowhere))?;
     reading.read_to(at_ns)?;
     let Some(run) = reading.run().cloned() else {
         bail!("nothing was recorded at that moment: one run had ended, the next had not begun");

@@ -14,7 +14,7 @@ use crate::{
     forensics::{self, Collector},
     process::ProcessTable,
     recording::{Reader, Run},
-    sink::Sink,
+    report::Sink,
 };
 
 /// For how long at most nothing is recorded while a recorder runs.

@@ -15,9 +15,8 @@ use serde::Serialize;
 use self::event::Event;
 use self::processes::{Objects, Processes};
 use self::types::Line;
-use super::Sink;
 use super::clock::UtcClock;
-use crate::report::{Body, Report};
+use crate::report::{Body, Report, Sink};
 use crate::words::escape::SafeJson;
 
 /// Bytes from which on they are written without waiting for a flush.

@@ -18,12 +18,11 @@ use self::layout::{Addresses, Column, Layout};
 use self::overview::View;
 use self::render::{below, header, row};
 use self::story::Told;
-use super::Sink;
 use super::clock::LocalClock;
 use crate::event::{Endpoint, Protocol};
 use crate::process::Process;
 use crate::report::{
-    Body, Closing, EventType, Level, Port, Report, Space, SpaceKind, Story, Summary,
+    Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Story, Summary,
 };
 use crate::words::{escape::escape, figures, sentences};
 

@@ -7,8 +7,7 @@ use anstyle::Style;
 use super::Table;
 use super::block::{self, Align};
 use super::overview::{self, View};
-use crate::report::{Holding, Snapshot, Sources};
-use crate::sink::Sink as _;
+use crate::report::{Holding, Sink as _, Snapshot, Sources};
 use crate::words::{escape::escape, figures::holder, sentences::standing};
 
 /// Under the title that it belongs to.
