@@ -3,7 +3,6 @@
 mod clock;
 pub mod json;
 pub mod table;
-pub mod top;
 
 use std::io::{self, BufWriter, IsTerminal, Write as _};
 

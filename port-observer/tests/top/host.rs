@@ -11,7 +11,7 @@ use port_observer::{
     ports::{PortRange, Ports, ReservedPorts},
     process::{Caller, Container, Process},
     report::{Body, Report, Sink as _, Start},
-    sink::top::{
+    screen::{
         self, Feed,
         state::{State, View},
     },
@@ -229,7 +229,7 @@ impl Host {
         let question = self.state.question(false);
         let last = std::mem::take(&mut self.state.picture);
         self.state.picture =
-            top::picture(&mut self.ledger, &self.feed.activity(), self.now_ns, &question, last);
+            screen::picture(&mut self.ledger, &self.feed.activity(), self.now_ns, &question, last);
         &mut self.state
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     config::TopConfig,
     process::ProcessTable,
     sandbox::{Sandbox, Task},
-    sink::top::Feed,
-    sink::top::state::Action,
+    screen::Feed,
+    screen::state::Action,
 };
 
 /// How many events are taken in before anything else is looked at.

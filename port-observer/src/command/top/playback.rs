@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::super::{recorded::Recorded, stream::Stream, time::Time};
-use crate::{config::Lines, process::ProcessTable, recording::Reader, sink::top::Feed};
+use crate::{config::Lines, process::ProcessTable, recording::Reader, screen::Feed};
 
 /// How long before what is shown it is read: rates, growth and sparklines are of the minutes before.
 const BEFORE_NS: i64 = 300_000_000_000;

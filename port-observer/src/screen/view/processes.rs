@@ -8,7 +8,7 @@ use super::{
     table::{self, Column, Row, Table},
 };
 use crate::{
-    sink::top::state::{BARS, ProcessColumn, ProcessRow, Room, State, View},
+    screen::state::{BARS, ProcessColumn, ProcessRow, Room, State, View},
     words::figures::{holder, rate},
 };
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ledger::HeldPort,
     ports::{PortRange, Ports},
-    sink::top::state::{Needle, Room, State, key_of},
+    screen::state::{Needle, Room, State, key_of},
     words::figures::holder_name,
 };
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     probe::Backend,
     report::Port,
-    sink::top::state::{FailedCall, FailureColumn, Room, State, View},
+    screen::state::{FailedCall, FailureColumn, Room, State, View},
     words::{errno::ErrorName, figures::holder, sentences::call},
 };
 

@@ -23,7 +23,7 @@ use crate::{
     ledger::PlaceUse,
     process::Process,
     report::{Holder, Holding, Story, used_percent},
-    sink::top::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
+    screen::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
     words::{
         causes::{advice, because, counts},
         errno::error,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     report::Space,
-    sink::top::state::{Room, SpaceColumn, SpaceRow, State, View},
+    screen::state::{Room, SpaceColumn, SpaceRow, State, View},
     words::figures::{age, duration, holder_name, percent, rate},
 };
 

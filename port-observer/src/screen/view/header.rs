@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     report::{Level, NamespaceUse, Space, used_percent},
-    sink::top::state::{Header, Mode, Replay, State, View, bindings},
+    screen::state::{Header, Mode, Replay, State, View, bindings},
     words::{
         escape::escape,
         figures::{age, percent, rate},
