@@ -183,7 +183,7 @@ impl Output {
 
 /// Whether what goes to `out` is coloured. <https://no-color.org>: `NO_COLOR`, set and not empty, turns
 /// colour off, unless it was asked for.
-pub(crate) fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
+pub fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
     match color {
         cli::Color::Always => true,
         cli::Color::Never => false,

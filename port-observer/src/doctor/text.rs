@@ -187,7 +187,7 @@ impl Page {
 
     fn sandbox(&mut self, diagnosis: &Diagnosis) {
         self.title("Sandbox");
-        let support = &diagnosis.facts.sandbox;
+        let support = &diagnosis.sandbox;
         let seccomp = if support.seccomp {
             "each command makes only the system calls that it needs"
         } else {
