@@ -6,9 +6,9 @@ mod holdings;
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
-use port_observer::sink::{
-    Sink as _,
-    top::{
+use port_observer::{
+    report::Sink as _,
+    screen::{
         self, Feed,
         state::{Key, Picture, State, View},
         view::{Look, Places, draw},
@@ -41,7 +41,7 @@ fn main() {
             let now_ns = u64::from(HOLDINGS) * 1_000 + number * 1_000_000_000;
             let last = std::mem::take(&mut state.picture);
             let question = state.question(false);
-            state.picture = top::picture(&mut ledger, &feed.activity(), now_ns, &question, last);
+            state.picture = screen::picture(&mut ledger, &feed.activity(), now_ns, &question, last);
             let mut room = None;
             let Ok(_) = terminal.draw(|frame| room = Some(draw(frame, state, &look, &mut places)));
             room.into_iter().for_each(|room| state.set_room(room));

@@ -23,25 +23,8 @@ use crate::filter::Filter;
 use crate::ledger;
 use crate::probe::Backend;
 use crate::report::EventType;
+pub use crate::sink::{Format, Output};
 use crate::source::{self, Looks};
-
-/// What lines are written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// An aligned table for people.
-    Table,
-    /// One JSON object a line.
-    Json,
-}
-
-/// How standard output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// What lines are written as.
-    pub format: Format,
-    /// Whether text is coloured.
-    pub color: bool,
-}
 
 /// What `live` does.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,7 +195,7 @@ impl Output {
 
 /// Whether what goes to `out` is coloured. <https://no-color.org>: `NO_COLOR`, set and not empty, turns
 /// colour off, unless it was asked for.
-pub(crate) fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
+pub fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
     match color {
         cli::Color::Always => true,
         cli::Color::Never => false,

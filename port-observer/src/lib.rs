@@ -23,5 +23,7 @@ pub mod queued_writer;
 pub mod recording;
 pub mod report;
 pub mod sandbox;
+pub mod screen;
 pub mod sink;
 pub mod source;
+mod words;

@@ -12,38 +12,29 @@ use std::{
 use env_logger::{Builder, Env, Target, WriteStyle};
 use log::LevelFilter;
 
-use crate::{
-    cli::{Color, LogLevel},
-    config::uses_color,
-    queued_writer::QueuedWriter,
-    sink::escape::Escaped,
-};
+use crate::{queued_writer::QueuedWriter, words::escape::Escaped};
 
 /// Bytes that wait for a reader; log lines beyond them are dropped and counted.
 const QUEUE_BYTES: usize = 1 << 20;
 
 /// Starts logging. A level on the command line goes before `RUST_LOG`; without either, warnings
-/// and errors are logged.
-pub fn start(level: Option<LogLevel>, color: Color) {
+/// and errors are logged. `has_color`: lines are coloured.
+pub fn start(level: Option<LevelFilter>, has_color: bool) {
     let mut builder = match level {
         Some(level) => {
             let mut builder = Builder::new();
-            builder.filter_level(filter(level));
+            builder.filter_level(level);
             builder
         }
         // aya's warning about RLIMIT_MEMLOCK would say again what our error says.
         None => Builder::from_env(Env::default().default_filter_or("warn,aya::sys=error")),
     };
-    if level == Some(LogLevel::Debug) {
+    if level == Some(LevelFilter::Debug) {
         // The loader tells of every relocation; --log-level trace shows that too.
         builder.filter_module("aya_obj", LevelFilter::Info);
     }
     builder.target(Target::Pipe(Box::new(Lines)));
-    builder.write_style(if uses_color(color, &io::stderr()) {
-        WriteStyle::Always
-    } else {
-        WriteStyle::Never
-    });
+    builder.write_style(if has_color { WriteStyle::Always } else { WriteStyle::Never });
     builder.format(|out, record| {
         let (level, target) = (record.level(), record.target());
         let (style, time) = (out.default_level_style(level), out.timestamp_seconds());
@@ -161,15 +152,5 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Trace => LevelFilter::Trace,
     }
 }

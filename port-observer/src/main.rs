@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use port_observer::cli::{self, Cli};
-use port_observer::{command, logging, notice};
+use port_observer::{command, config, logging, notice};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         },
     };
     command::signals::ignore_file_size();
-    logging::start(cli.log_level, cli.color);
+    let has_color = config::uses_color(cli.color, &io::stderr());
+    logging::start(cli.log_level.map(Into::into), has_color);
     let failure = command::failure_code(&cli);
     let code = match command::run(cli) {
         Ok(code) => code,

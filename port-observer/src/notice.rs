@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use crate::{logging, sink::escape::Escaped};
+use crate::{logging, words::escape::Escaped};
 
 /// The last word of a command that failed, with all of its causes.
 pub fn error(error: &anyhow::Error) {

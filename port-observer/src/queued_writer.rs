@@ -10,7 +10,9 @@ mod shared;
 mod tests;
 
 use std::{
+    fs::File,
     io::{self, Write},
+    os::fd::AsFd as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +26,12 @@ const LAST_TRY: Duration = Duration::from_millis(200);
 /// A reader that takes fewer bytes than this while [`PATIENCE`] lasts stalls; all that is left will do
 /// too. It is what a pipe holds.
 const LEAST_BYTES: usize = 64 << 10;
+
+/// Standard output as a file that buffers nothing: the standard library's handle writes at every end of
+/// line.
+pub(crate) fn unbuffered_output() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
 
 /// The queue's end that is written to. Clones write to the same queue.
 ///

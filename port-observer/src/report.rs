@@ -3,6 +3,7 @@
 
 mod cause;
 mod event_type;
+mod sink;
 mod space;
 mod summary;
 
@@ -12,6 +13,7 @@ use crate::{
 };
 pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use event_type::EventType;
+pub use sink::{Nowhere, Several, Sink};
 pub use space::{Holder, Level, Space, SpaceKind, Story, used_percent};
 pub use summary::{
     Closing, Failure, Holding, NamespaceUse, ProcessUse, Snapshot, Sources, Summary, TcpUse,

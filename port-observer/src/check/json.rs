@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{Answer, Busiest, Consumer, Finding, Question, Status, TOP, Threshold, hexadecimal};
 use crate::event::{Protocol, TcpState};
-use crate::report::Sources;
-use crate::sink::escape::SafeJson;
+use crate::report::{Sources, used_percent};
+use crate::words::escape::SafeJson;
 
 /// The names are those of the check that others made before.
 #[derive(Serialize)]
@@ -215,7 +215,7 @@ fn states(of: &Finding, protocol: Protocol) -> BTreeMap<String, u32> {
 impl Destination {
     fn new(busiest: Busiest, capacity: u32) -> Self {
         let Busiest { source, destination, used } = busiest;
-        let used_percent = whole(super::percent(used, capacity));
+        let used_percent = whole(used_percent(used, capacity));
         let (source, destination) = (source.to_string(), destination.to_string());
         Self { source, destination, used, capacity, used_percent }
     }

@@ -12,8 +12,9 @@ use crate::kernel::netns::{self, Namespace};
 use crate::kernel::sysctl;
 use crate::ports::{PortRange, Ports, ReservedPorts};
 use crate::process::ProcFs;
+use crate::report::{Sources, used_percent};
 use crate::source::owners::{self, Way};
-use crate::source::unseen;
+use crate::words::missing;
 
 /// Looks once.
 pub fn look(question: Question) -> Answer {
@@ -39,7 +40,7 @@ pub fn look(question: Question) -> Answer {
     findings.sort_by(|one, other| {
         let measure = |finding: &Finding| {
             let (used, total) = finding.measure(question.per_destination);
-            super::percent(used, total)
+            used_percent(used, total)
         };
         other.status.cmp(&one.status).then(measure(other).total_cmp(&measure(one)))
     });
@@ -87,7 +88,7 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
     let mut missing = question.missing.clone();
     let Counted { tally, malformed, fallback, interrupted } = count(question.protocol, &counted)?;
     let has_tcp = question.protocol == Protocol::Tcp;
-    missing.extend(unseen::sockets(has_tcp, fallback.as_deref(), lists_bound));
+    missing.extend(missing::sockets(has_tcp, fallback.as_deref(), lists_bound));
     if interrupted {
         missing.push("sockets that came or went while they were listed".to_owned());
     }
@@ -101,7 +102,7 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
         reserved,
         tally,
         processes: Vec::new(),
-        sources: unseen::sources(fallback.is_some(), None),
+        sources: Sources::of_lists(fallback.is_some(), None),
         lists_bound: lists_bound && fallback.is_none(),
         missing,
         doubt,
@@ -252,7 +253,7 @@ fn name_processes(findings: Vec<&mut Finding>) {
         finding.sources.processes = way.map(Way::name);
         finding.processes = consumers;
         if unknown > 0 && owners.hidden_processes > 0 {
-            finding.missing.push(unseen::processes(owners.hidden_processes));
+            finding.missing.push(missing::processes(owners.hidden_processes));
         }
     }
 }

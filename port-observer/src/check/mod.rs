@@ -12,12 +12,12 @@ use std::net::IpAddr;
 use crate::event::{Protocol, TcpState};
 use crate::kernel::netns::Namespace;
 use crate::ports::PortRange;
-use crate::report::{Evidence, Sources};
-use crate::sink::table::advice;
+use crate::report::{Evidence, Sources, used_percent};
+use crate::words::causes::advice;
 
 pub use look::look;
 pub use tally::{Busiest, Tally};
-pub use threshold::{Threshold, percent};
+pub use threshold::Threshold;
 
 /// How many addresses and processes are told.
 const TOP: usize = 10;
@@ -138,7 +138,7 @@ impl Finding {
 
     /// How many of them are used, in percent.
     pub fn used_percent(&self) -> f64 {
-        percent(self.tally.used(), self.total())
+        used_percent(self.tally.used(), self.total())
     }
 
     /// The source and destination that connect() has the fewest ports for.
@@ -185,7 +185,7 @@ impl Finding {
         if question.per_destination {
             message.push_str(&match self.busiest() {
                 Some(Busiest { source, destination, used }) => {
-                    let percent = percent(used, total).floor();
+                    let percent = used_percent(used, total).floor();
                     format!(", {percent:.0}% for {source} → {destination} ({used} of {total})")
                 }
                 None => ", no connections".to_owned(),

@@ -1,7 +1,7 @@
 //! The answer as a monitoring plugin's line (Monitoring Plugins Development Guidelines).
 
 use super::{Answer, Finding, Question, Status};
-use crate::sink::escape::escape;
+use crate::words::escape::escape;
 
 /// One line, without its end: the status, what it is about, and performance data.
 pub fn render(answer: &Answer) -> String {

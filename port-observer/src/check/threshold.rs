@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::report::used_percent;
+
 /// A percentage of the ports, or a plugin's range of percentages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
@@ -24,7 +26,7 @@ impl Threshold {
     /// Whether a use of so many of so many ports is one to warn of. A percentage itself is one, if
     /// `at_least`.
     pub fn is_reached(self, used: u32, total: u32, at_least: bool) -> bool {
-        let percent = percent(used, total);
+        let percent = used_percent(used, total);
         match self {
             // In ports, so that no fraction of a percentage is rounded.
             Self::Percent(limit) => {
@@ -48,11 +50,6 @@ impl Threshold {
             Self::Range { start, end, inside } => format_range(start, end, inside, ports),
         }
     }
-}
-
-/// A part, in percent; of nothing, 100.
-pub fn percent(used: u32, total: u32) -> f64 {
-    if total == 0 { 100.0 } else { f64::from(used) * 100.0 / f64::from(total) }
 }
 
 fn format_range(start: f64, end: f64, inside: bool, number: impl Fn(f64) -> String) -> String {

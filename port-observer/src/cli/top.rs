@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::values::{self, BackendChoice};
-use crate::{recording::Moment, sink::top::state::View};
+use crate::{recording::Moment, screen::state::View};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Group};
 use crate::event::Protocol;
 use crate::probe::Backend;
 use crate::report::EventType;
-use crate::sink::top::state::View;
+use crate::screen::state::View;
 
 /// The least room for events, in bytes.
 const BUFFER_MIN: u64 = 64 << 10;

@@ -13,9 +13,8 @@ use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
-use crate::queued_writer::QueuedWriter;
+use crate::queued_writer::{QueuedWriter, unbuffered_output};
 use crate::sandbox::{Sandbox, Task, capabilities::as_caller};
-use crate::sink::unbuffered_output;
 
 /// Bytes that wait for a reader before it is not checked again until they are read.
 const QUEUE_BYTES: usize = 64 << 10;

@@ -13,9 +13,9 @@ use crate::{
     pipeline::Stream,
     queued_writer::QueuedWriter,
     recording::{self, Recorder},
-    report::Start,
+    report::{Nowhere, Sink, Start},
     sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
-    sink::{self, Sink},
+    sink,
     source::{Observer, Source as _},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn observe(
         .block_on(async {
             let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
             let (sink, queue): (Box<dyn Sink>, _) = if is_silent {
-                (Box::new(sink::Nowhere), None)
+                (Box::new(Nowhere), None)
             } else {
                 sink::standard_output(config.lines.output, netns::own_inode().ok())?
             };

@@ -16,8 +16,9 @@ use crate::{
     pipeline::{Recorded, Stream},
     queued_writer::QueuedWriter,
     recording::{Moment, Reader},
+    report::Sink,
     sandbox::{Sandbox, Task},
-    sink::{self, Sink},
+    sink,
 };
 
 /// How long after the end of what is printed it is read on: what lies further back in time than what

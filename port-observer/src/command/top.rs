@@ -23,7 +23,7 @@ use crate::{
     pipeline::Stream,
     recording::Reader,
     sandbox::{Sandbox, Task},
-    sink::top::{
+    screen::{
         self, Feed, Screen,
         state::{Action, State},
     },
@@ -103,7 +103,7 @@ impl Top {
         let activity = self.feed.activity();
         let question = self.state.question(all);
         let last = std::mem::take(&mut self.state.picture);
-        self.state.picture = top::picture(stream.ledger(), &activity, now_ns, &question, last);
+        self.state.picture = screen::picture(stream.ledger(), &activity, now_ns, &question, last);
         self.failed = activity.failures.total();
         drop(activity);
         self.asked = Instant::now();
@@ -114,7 +114,7 @@ impl Top {
         let activity = self.feed.activity();
         let question = self.state.question(false);
         let picture = &self.state.picture;
-        let detail = top::detail(stream.ledger(), &activity, now_ns, &question, picture);
+        let detail = screen::detail(stream.ledger(), &activity, now_ns, &question, picture);
         self.state.picture.detail = detail;
         self.failed = activity.failures.total();
         drop(activity);
@@ -126,7 +126,7 @@ impl Top {
     }
 
     /// What a key, or the want of one, asks for.
-    fn pressed(&mut self, key: io::Result<Option<top::state::Key>>) -> Action {
+    fn pressed(&mut self, key: io::Result<Option<screen::state::Key>>) -> Action {
         match key {
             Ok(key) => key.map_or(Action::Draw, |key| self.state.key(key)),
             // The terminal is gone.

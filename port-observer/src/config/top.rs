@@ -9,7 +9,7 @@ use crate::{
     cli,
     filter::Filter,
     recording::Moment,
-    sink::top::{state::View, view::Look},
+    screen::{state::View, view::Look},
 };
 
 /// What `top` does.

@@ -164,8 +164,8 @@ impl<'a> From<&'a Diagnosis> for Document<'a> {
             memlock_bytes: privileges.memlock,
             diagnostics: Sockets::from(&facts.diagnostics),
             sandbox: Sandbox {
-                seccomp: facts.sandbox.seccomp,
-                landlock: facts.sandbox.landlock,
+                seccomp: diagnosis.sandbox.seccomp,
+                landlock: diagnosis.sandbox.landlock,
                 keeps: kept(diagnosis).into_iter().map(Keeps::from).collect(),
             },
             backends: diagnosis.backends.iter().map(Backend::from).collect(),

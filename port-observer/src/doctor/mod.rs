@@ -12,13 +12,18 @@ use crate::probe::{
     self, Backend, Capability, Hint, Hook, Need, Privileges, Probe, Trial, Verdict,
     preflight::Facts, probes,
 };
-use crate::sandbox::capabilities::{self, Kept};
+use crate::sandbox::{
+    Support,
+    capabilities::{self, Kept},
+};
 
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     /// About the host and this process.
     pub facts: Facts,
+    /// What commands confine themselves with.
+    pub sandbox: Support,
     /// What became of each backend, the best first.
     pub backends: Vec<BackendReport>,
 }
@@ -95,7 +100,7 @@ impl Diagnosis {
     pub fn make() -> Result<Self> {
         let facts = Facts::read()?;
         let backends = Backend::ALL.map(|backend| examine(backend, &facts)).into();
-        Ok(Self { facts, backends })
+        Ok(Self { facts, sandbox: Support::read(), backends })
     }
 
     /// The backend that `live --backend auto` takes.
@@ -108,7 +113,7 @@ impl Diagnosis {
 pub fn kept(diagnosis: &Diagnosis) -> Vec<Kept> {
     let Some(chosen) = diagnosis.chosen() else { return Vec::new() };
     let facts = &diagnosis.facts;
-    let kept = capabilities::following(chosen.backend, facts.sandbox.bpf_needs_capability);
+    let kept = capabilities::following(chosen.backend, diagnosis.sandbox.bpf_needs_capability);
     let effective: Vec<&str> = facts.privileges.effective.iter().map(|one| one.name()).collect();
     kept.into_iter().filter(|one| effective.contains(&&*one.capability.to_string())).collect()
 }

@@ -7,6 +7,7 @@ use textwrap::{Options, WordSplitter};
 
 use super::{BackendReport, Diagnosis, Status, fixes, kept};
 use crate::probe::{Backend, Capability, preflight::Tracefs};
+use crate::words::sentences::exactness;
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +187,7 @@ impl Page {
 
     fn sandbox(&mut self, diagnosis: &Diagnosis) {
         self.title("Sandbox");
-        let support = &diagnosis.facts.sandbox;
+        let support = &diagnosis.sandbox;
         let seccomp = if support.seccomp {
             "each command makes only the system calls that it needs"
         } else {
@@ -214,11 +215,9 @@ impl Page {
     fn result(&mut self, diagnosis: &Diagnosis) {
         self.title("Result");
         let exactness = |backend: Backend| {
-            if backend.is_exact() {
-                "exact: every acquire and release is seen"
-            } else {
-                "not exact"
-            }
+            let is_exact = backend.is_exact();
+            let label = if is_exact { "exact: " } else { "" };
+            format!("{label}{}", exactness(is_exact))
         };
         match diagnosis.chosen() {
             Some(report) => {

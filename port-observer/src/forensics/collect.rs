@@ -19,8 +19,7 @@ use crate::{
     event::{LossPlace, Via},
     ledger::{Census, SpaceKey},
     ports::PortRange,
-    report::{Body, Port, Report, Story, Summary},
-    sink::Sink,
+    report::{Body, Port, Report, Sink, Story, Summary},
 };
 
 /// How often a summary is to come: it says how full spaces are.

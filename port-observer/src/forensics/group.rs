@@ -5,9 +5,7 @@ use std::{cmp::Reverse, hash::Hash};
 use foldhash::HashMap;
 
 use super::{Failed, Group};
-use crate::{
-    process::Process, report::Holder, sink::escape::escape, sink::table::figures::holder_name,
-};
+use crate::{process::Process, report::Holder};
 
 /// The processes of a name are told apart if so many of them have half of what all have.
 pub(super) const APART: usize = 4;
@@ -43,16 +41,6 @@ pub(super) fn failed(failed: Vec<Failed>) -> Vec<Failed> {
             group.count += more.count;
         },
     )
-}
-
-/// What a group of processes is called.
-pub(super) fn who(process: Option<&Process>, processes: u32) -> String {
-    match process {
-        Some(process) if processes > 1 => {
-            format!("{} ({processes} processes)", escape(&process.name))
-        }
-        _ => holder_name(process),
-    }
 }
 
 /// A name, in a container.

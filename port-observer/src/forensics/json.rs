@@ -12,7 +12,7 @@ use crate::{
     event::Endpoint,
     process::{Container, Process},
     report::{Cause, Holder, Space, SpaceKind},
-    sink::{escape::SafeJson, table::words::error_name},
+    words::{errno::ErrorName, escape::SafeJson},
 };
 
 /// The version of the format.
@@ -82,7 +82,7 @@ fn incident(incident: &Incident) -> Value {
         object([
             ("process", failed.process.as_deref().map(process).into()),
             ("processes", several(failed.processes)),
-            ("errno", error_name(failed.errno).into()),
+            ("errno", ErrorName(failed.errno).to_string().into()),
             ("count", failed.count.into()),
         ])
     });
@@ -122,7 +122,7 @@ fn taken(taken: &Taken) -> Value {
         ("netns", taken.netns.into()),
         ("protocol", taken.protocol.name().into()),
         ("via", taken.via.name().into()),
-        ("errno", error_name(taken.errno).into()),
+        ("errno", ErrorName(taken.errno).to_string().into()),
         ("local", taken.local.map(end).into()),
         ("remote", taken.remote.map(end).into()),
         ("process", taken.process.as_deref().map(process).into()),

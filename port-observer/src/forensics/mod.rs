@@ -2,6 +2,7 @@
 //! ports, why, and what would have helped. Fed with the reports of a stream.
 
 mod collect;
+mod facts;
 mod group;
 pub mod html;
 pub mod json;
@@ -12,7 +13,6 @@ mod taken;
 mod tests;
 pub mod text;
 mod timeline;
-pub(crate) mod words;
 
 use std::sync::Arc;
 

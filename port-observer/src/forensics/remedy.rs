@@ -1,12 +1,12 @@
 //! What would have helped, with the numbers of the incident. Nothing is named that would not have:
 //! what only puts a failure off is no remedy.
 
-use super::{Group, Incident, Remedy, RemedyKind, group};
+use super::{Group, Incident, Remedy, RemedyKind};
 use crate::{
     event::{Protocol, Via},
     ports::PortRange,
     report::{Cause, CauseKind, Evidence, Holder, SpaceKind},
-    sink::table::figures::rate,
+    words::figures::{group_name, rate},
 };
 
 /// How long TIME_WAIT lasts (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
@@ -43,7 +43,7 @@ fn holders(incident: &Incident) -> &[Group] {
 }
 
 fn who(group: &Group) -> String {
-    group::who(group.holder.process.as_deref(), group.processes)
+    group_name(group.holder.process.as_deref(), group.processes)
 }
 
 struct Advice<'a> {

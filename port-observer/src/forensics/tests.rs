@@ -8,10 +8,9 @@ use crate::{
     ledger::Census,
     process::Caller,
     report::{
-        Body, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, SpaceKind, Story,
-        Summary,
+        Body, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, Sink as _,
+        SpaceKind, Story, Summary,
     },
-    sink::Sink as _,
 };
 
 const SECOND: u64 = 1_000_000_000;

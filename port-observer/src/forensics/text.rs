@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     Forensics, Incident,
-    words::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
+    facts::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
 };
 
 /// How much deeper what continues a line is than the line.

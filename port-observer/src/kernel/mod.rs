@@ -1,5 +1,5 @@
 //! What is read from the kernel outside of the event stream: types, symbols, socket diagnostics,
-//! sysctls, namespaces, clocks.
+//! sysctls, namespaces, clocks, memory.
 
 pub mod bpf;
 pub mod btf;
@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod descriptors;
 pub mod diag;
+pub mod memory;
 pub mod mounts;
 pub mod netns;
 pub mod symbols;

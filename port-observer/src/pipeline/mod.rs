@@ -22,8 +22,7 @@ use crate::{
     process::{Caller, ProcessTable},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
-    report::{Body, Report, Start},
-    sink::Sink,
+    report::{Body, Report, Sink, Start},
     source::{Observer, Source},
 };
 

@@ -7,8 +7,7 @@ use crate::{
     config::Lines,
     filter::Filter,
     queued_writer::QueuedWriter,
-    report::{Body, Closing, EventType, Report},
-    sink::Sink,
+    report::{Body, Closing, EventType, Report, Sink},
 };
 
 /// Bytes of output that wait for a reader while something is observed, which waits for nobody.

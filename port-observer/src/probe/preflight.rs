@@ -11,7 +11,6 @@ use crate::kernel::{
     diag::{self, Origin, Request},
     netns, tracefs,
 };
-use crate::sandbox::Support;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +35,6 @@ pub struct Facts {
     pub unprivileged_bpf_disabled: Option<u8>,
     /// Socket diagnostics, else why even /proc/net can't be read.
     pub diagnostics: Result<Diagnostics, String>,
-    /// What commands confine themselves with.
-    pub sandbox: Support,
 }
 
 /// The state of tracefs.
@@ -84,7 +81,6 @@ impl Facts {
             jit: number("/proc/sys/net/core/bpf_jit_enable").map(|value| value != 0),
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
             diagnostics: diagnostics().map_err(|error| format!("{error:#}")),
-            sandbox: Support::read(),
         })
     }
 }

@@ -29,7 +29,6 @@ mod writer;
 
 pub use entry::{Entry, Input};
 pub use failures::failures;
-pub use memory::open_gauge as open_memory_gauge;
 pub use moment::Moment;
 pub use reader::{Item, Reader, Run};
 pub use recorder::{Options, Recorder, RunStart};

@@ -96,6 +96,14 @@ pub struct Sources {
     pub processes: Option<&'static str>,
 }
 
+impl Sources {
+    /// The kernel's lists. `is_fallback`: `/proc/net` was read. `processes`: how they were found.
+    pub fn of_lists(is_fallback: bool, processes: Option<&'static str>) -> Self {
+        let sockets = if is_fallback { "proc_net" } else { "sock_diag" };
+        Self { sockets, processes }
+    }
+}
+
 /// One socket, or the TIME_WAIT entry that succeeds it, that keeps a port.
 #[derive(Clone, Debug)]
 pub struct Holding {
@@ -107,6 +115,14 @@ pub struct Holding {
     pub state: TcpState,
     /// The number in `/proc/PID/fd` (`socket:[…]`), if any process has it open.
     pub inode: Option<u32>,
+}
+
+impl Holding {
+    /// What lists of holdings are ordered by: namespace, protocol, port, address and destination.
+    pub fn order(&self) -> impl Ord + use<> {
+        let Port { netns, protocol, local, remote, .. } = &self.port;
+        (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)
+    }
 }
 
 /// What a terminal is shown at the end.

@@ -19,7 +19,11 @@ mod support;
 use std::path::Path;
 
 pub use self::support::Support;
-use crate::{kernel::diag, logging, probe::Backend};
+use crate::{
+    kernel::{diag, memory},
+    logging,
+    probe::Backend,
+};
 
 /// Whether commands confine themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +104,7 @@ fn confine(task: &Task<'_>) -> Vec<String> {
     note("no_new_privs", nix::sys::prctl::set_no_new_privs().map_err(Into::into));
     note("not dumpable", nix::sys::prctl::set_dumpable(false).map_err(Into::into));
     if let Task::Replay { recording, page } = task {
-        crate::recording::open_memory_gauge();
+        memory::open_gauge();
         note("Landlock", landlock::restrict(recording, *page));
     }
     // Last: the list has none of the calls before.

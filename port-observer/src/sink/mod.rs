@@ -1,65 +1,30 @@
-//! Where reports go: one file a form.
+//! What is written of reports: one module for each form.
 
 mod clock;
-pub(crate) mod escape;
 pub mod json;
 pub mod table;
-pub mod top;
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write as _};
-use std::os::fd::AsFd;
 
-use crate::config::{Format, Output};
-use crate::queued_writer::QueuedWriter;
-use crate::report::{Closing, Report, Snapshot};
+use crate::queued_writer::{QueuedWriter, unbuffered_output};
+use crate::report::{Sink, Snapshot};
 
-/// Something that takes reports, one line each.
-pub trait Sink: Send {
-    /// Sets realtime less boottime, in nanoseconds: what turns the times of reports into times of
-    /// day. The clock may be set while we run, so this may be called at any time.
-    fn set_offset(&mut self, offset_ns: i64);
-
-    /// Another host's or another time's reports begin, whose offset was this at first: `set_offset`
-    /// follows.
-    fn begin(&mut self, _first_offset_ns: i64) {}
-
-    /// Takes a report. It may be held back until the next `flush`.
-    ///
-    /// # Errors
-    /// Writing failed; `BrokenPipe` says that the reader has left.
-    fn report(&mut self, report: &Report) -> io::Result<()>;
-
-    /// Takes what a person is shown at the end; most sinks have no use for it. It may be held back as
-    /// a report may.
-    ///
-    /// # Errors
-    /// As for `report`.
-    fn closing(&mut self, _closing: &Closing) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Writes what was held back, so that a reader sees it.
-    ///
-    /// # Errors
-    /// As for `report`.
-    fn flush(&mut self) -> io::Result<()>;
+/// What lines are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An aligned table for people.
+    Table,
+    /// One JSON object a line.
+    Json,
 }
 
-/// The sink of those who want no lines.
-#[derive(Clone, Copy, Debug)]
-pub struct Nowhere;
-
-impl Sink for Nowhere {
-    fn set_offset(&mut self, _offset_ns: i64) {}
-
-    fn report(&mut self, _report: &Report) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// How standard output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// What lines are written as.
+    pub format: Format,
+    /// Whether text is coloured.
+    pub color: bool,
 }
 
 /// The sink that writes to standard output what was asked for, and the queue in front of it. A regular
@@ -118,11 +83,6 @@ pub fn write_snapshot(
             table.snapshot(snapshot)
         }
     }
-}
-
-/// A file of its own: the standard library's handle writes at every end of line.
-pub(crate) fn unbuffered_output() -> io::Result<File> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 fn table_on<W: io::Write>(

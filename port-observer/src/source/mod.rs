@@ -7,7 +7,6 @@ pub mod poll;
 mod polling;
 pub mod settings;
 mod start;
-pub mod unseen;
 
 use anyhow::Result;
 

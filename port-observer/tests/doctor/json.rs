@@ -200,7 +200,7 @@ fn it_says_which_capabilities_are_kept_and_why() {
     };
     let mut host = open();
     assert_eq!(names(&host), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"]);
-    host.facts.sandbox.bpf_needs_capability = true;
+    host.sandbox.bpf_needs_capability = true;
     assert_eq!(names(&host)[0], "CAP_BPF");
     host.facts.privileges.effective.clear();
     assert_eq!(names(&host), [""; 0]);

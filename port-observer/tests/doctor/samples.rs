@@ -34,7 +34,6 @@ pub fn facts() -> Facts {
             lists_bound: Some(true),
             hidden_processes: Some(0),
         }),
-        sandbox: Support { seccomp: true, landlock: Some(6), bpf_needs_capability: false },
     }
 }
 
@@ -81,7 +80,8 @@ fn diagnosis(facts: Facts, refuse: impl Fn(Hook) -> Option<i32>) -> Diagnosis {
         .map(|backend| trials(backend, &facts.privileges, &refuse))
         .into();
     backends.push(poll());
-    Diagnosis { facts, backends }
+    let sandbox = Support { seccomp: true, landlock: Some(6), bpf_needs_capability: false };
+    Diagnosis { facts, sandbox, backends }
 }
 
 /// Root on an open kernel.

@@ -8,9 +8,8 @@ use port_observer::{
     event::{Event, Task},
     ledger::{self, Ledger, Totals},
     process::{Caller, Process},
-    report::{Body, Report},
+    report::{Body, Report, Sink},
     sink::{
-        Sink,
         json::Json,
         table::{Options, Screen, Table},
     },

@@ -7,8 +7,9 @@ use port_observer::{
     command::report,
     ledger::{self, Ledger},
     recording::{Item, Reader},
+    report::Sink as _,
     sandbox::Sandbox,
-    sink::{Sink as _, json::Json},
+    sink::json::Json,
 };
 
 /// What bytes that are no database are changes of.

@@ -1,8 +1,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex};
 
+use port_observer::report::Sink;
 use port_observer::report::{Body, Report};
-use port_observer::sink::Sink;
 use port_observer::sink::json::Json;
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 use jiff::tz::TimeZone;
 use port_observer::event::{LossPlace, Protocol};
+use port_observer::report::Sink;
 use port_observer::report::{
     Body, CauseKind, Closing, Level, Report, Space, SpaceKind, Story, Summary,
 };
-use port_observer::sink::Sink;
 use port_observer::sink::table::{Options, Screen, Table};
 use unicode_width::UnicodeWidthStr;
 

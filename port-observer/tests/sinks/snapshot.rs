@@ -84,7 +84,7 @@ fn text(snapshot: &Snapshot, screen: Screen, color: bool) -> String {
     let mut bytes = Vec::new();
     let options = Options { color, screen, time_zone: TimeZone::UTC, home_netns: Some(NETNS) };
     let mut table = Table::new(&mut bytes, options);
-    port_observer::sink::Sink::set_offset(&mut table, OFFSET_NS);
+    port_observer::report::Sink::set_offset(&mut table, OFFSET_NS);
     table.snapshot(snapshot).unwrap();
     drop(table);
     String::from_utf8(bytes).unwrap()

@@ -1,6 +1,6 @@
 use jiff::tz::TimeZone;
 use port_observer::report::Report;
-use port_observer::sink::Sink;
+use port_observer::report::Sink;
 use port_observer::sink::table::{Options, Screen, Table};
 use unicode_width::UnicodeWidthStr;
 

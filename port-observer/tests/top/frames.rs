@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
-use port_observer::sink::top::{
+use port_observer::screen::{
     state::{Key, View},
     view::{Look, Places, draw},
 };

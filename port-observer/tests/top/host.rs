@@ -10,13 +10,10 @@ use port_observer::{
     ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
     process::{Caller, Container, Process},
-    report::{Body, Report, Start},
-    sink::{
-        Sink as _,
-        top::{
-            self, Feed,
-            state::{State, View},
-        },
+    report::{Body, Report, Sink as _, Start},
+    screen::{
+        self, Feed,
+        state::{State, View},
     },
 };
 
@@ -232,7 +229,7 @@ impl Host {
         let question = self.state.question(false);
         let last = std::mem::take(&mut self.state.picture);
         self.state.picture =
-            top::picture(&mut self.ledger, &self.feed.activity(), self.now_ns, &question, last);
+            screen::picture(&mut self.ledger, &self.feed.activity(), self.now_ns, &question, last);
         &mut self.state
     }
 }

@@ -1,6 +1,6 @@
 //! What keys do to the state.
 
-use port_observer::sink::top::state::{Action, Key, Mode, ProcessColumn, Room, SpaceColumn, View};
+use port_observer::screen::state::{Action, Key, Mode, ProcessColumn, Room, SpaceColumn, View};
 
 use super::host::{Host, NETNS, OTHER_NETNS, busy, exhausted};
 

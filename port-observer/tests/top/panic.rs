@@ -11,7 +11,7 @@ use nix::{
     pty::{Winsize, openpty},
     sys::termios::{LocalFlags, tcgetattr},
 };
-use port_observer::sink::top::{
+use port_observer::screen::{
     Screen,
     state::{State, View},
     view::Look,

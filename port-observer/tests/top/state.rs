@@ -2,7 +2,7 @@
 
 use port_observer::{
     report::CauseKind,
-    sink::top::state::{Close, Detail, Key, Mode, View},
+    screen::state::{Close, Detail, Key, Mode, View},
 };
 
 use super::host::{Host, busy, exhausted};

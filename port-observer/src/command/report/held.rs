@@ -10,8 +10,9 @@ use crate::{
     ledger::Held,
     pipeline::Stream,
     recording::{Reader, Run},
-    report::{Holding, Port, Snapshot, Sources},
+    report::{Holding, Nowhere, Snapshot, Sources},
     sink,
+    words::times,
 };
 
 /// Tells it.
@@ -27,10 +28,7 @@ pub(super) fn tell(
     let (began_ns, ended_ns) = reader.span_ns()?.unwrap_or((i64::MAX, i64::MIN));
     if at_ns < began_ns || at_ns > ended_ns {
         let zone = TimeZone::system();
-        let text = |time_ns: i64| {
-            let time = jiff::Timestamp::from_nanosecond(time_ns.into()).unwrap_or_default();
-            time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
-        };
+        let text = |time_ns: i64| times::local(time_ns.into(), &zone, "%Y-%m-%dT%H:%M:%S%:z");
         bail!(
             "nothing is known of {}: the recording goes from {} to {}",
             text(at_ns),
@@ -39,7 +37,7 @@ pub(super) fn tell(
         );
     }
     reader.skip_to(at_ns);
-    let mut reading = Reading::begin(reader, lines(output), Box::new(sink::Nowhere))?;
+    let mut reading = Reading::begin(reader, lines(output), Box::new(Nowhere))?;
     reading.read_to(at_ns)?;
     let Some(run) = reading.run().cloned() else {
         bail!("nothing was recorded at that moment: one run had ended, the next had not begun");
@@ -58,10 +56,7 @@ fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> S
     let holdings = args.holdings.then(|| {
         let held = ledger.holdings().checkpoint().held;
         let mut holdings: Vec<Holding> = held.into_iter().map(Held::report).collect();
-        holdings.sort_by_key(|one| {
-            let Port { netns, protocol, local, remote, .. } = &one.port;
-            (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)
-        });
+        holdings.sort_by_key(Holding::order);
         holdings
     });
     Snapshot {

@@ -13,7 +13,7 @@ use crate::{
     forensics::{self, Collector},
     pipeline::{Recorded, Stream},
     recording::{Reader, Run},
-    sink::Sink,
+    report::Sink,
 };
 
 /// For how long at most nothing is recorded while a recorder runs.

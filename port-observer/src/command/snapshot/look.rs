@@ -11,12 +11,14 @@ use crate::{
     },
     ledger::{self, Ledger},
     process::ProcessTable,
-    report::{Holding, Port, Snapshot},
+    report::{Holding, Port, Snapshot, Sources},
     source::{
         is_blocking_sticky,
+        owners::Way,
         poll::{Limits, OTHERS_ARE_HIDDEN, Poll, Scope},
-        settings, unseen,
+        settings,
     },
+    words,
 };
 
 /// As many as the ledger can number: the list is read anyhow, and nothing is added later.
@@ -74,7 +76,10 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
         host: name.nodename().to_string_lossy().into_owned(),
         kernel: name.release().to_string_lossy().into_owned(),
         missing,
-        sources: unseen::sources(poll.limits().fallback.is_some(), poll.limits().way),
+        sources: Sources::of_lists(
+            poll.limits().fallback.is_some(),
+            poll.limits().way.map(Way::name),
+        ),
         summary: ledger.summary(time_ns, config.top, &|_| true, &|_| true),
         holdings: config.holdings.then(|| holdings(&ledger, &poll, &sockets, config)),
         asked: config.asked(),
@@ -98,14 +103,14 @@ fn limits(limits: &Limits, existing: &[Existing], config: &SnapshotConfig) -> Ve
     let has_tcp = config.protocols.is_empty() || config.protocols.contains(&Protocol::Tcp);
     let fallback = limits.fallback.as_deref();
     let lists_bound = !has_tcp || fallback.is_some() || diag::lists_bound_sockets() != Some(false);
-    missing.extend(unseen::sockets(has_tcp, fallback, lists_bound));
+    missing.extend(words::missing::sockets(has_tcp, fallback, lists_bound));
     if limits.malformed > 0 {
         missing.push(format!("{} sockets: their records made no sense", limits.malformed));
     }
     let (entries, sockets): (Vec<&Existing>, Vec<&Existing>) =
         existing.iter().partition(|one| one.state == TcpState::TIME_WAIT);
     if limits.hidden_processes > 0 && sockets.iter().any(|one| one.task.is_none()) {
-        missing.push(unseen::processes(limits.hidden_processes));
+        missing.push(words::missing::processes(limits.hidden_processes));
     }
     if !entries.is_empty() {
         missing.push("whose a TIME_WAIT was: only `live`, started before, tells".to_owned());
@@ -143,9 +148,6 @@ fn holdings(
             config.asks_for(flow.local.port).then_some(Holding { port, state: listed.state, inode })
         })
         .collect();
-    holdings.sort_by_key(|one| {
-        let Port { netns, protocol, local, remote, .. } = &one.port;
-        (*netns, *protocol, local.map(|local| (local.port, local.address)), *remote)
-    });
+    holdings.sort_by_key(Holding::order);
     holdings
 }

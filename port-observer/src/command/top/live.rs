@@ -10,8 +10,8 @@ use crate::{
     config::TopConfig,
     pipeline::Stream,
     sandbox::{Sandbox, Task},
-    sink::top::Feed,
-    sink::top::state::Action,
+    screen::Feed,
+    screen::state::Action,
     source::{Observer, Source as _},
 };
 

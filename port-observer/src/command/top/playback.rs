@@ -8,7 +8,7 @@ use crate::{
     config::Lines,
     pipeline::{Recorded, Stream},
     recording::Reader,
-    sink::top::Feed,
+    screen::Feed,
 };
 
 /// How long before what is shown it is read: rates, growth and sparklines are of the minutes before.

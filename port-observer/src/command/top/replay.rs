@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::TopConfig,
     recording::Reader,
-    sink::top::{
+    screen::{
         Feed,
         state::{Action, Replay},
     },

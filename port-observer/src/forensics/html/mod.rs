@@ -8,16 +8,21 @@ use std::io::{self, Write};
 
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Forensics, Incident, Timeline, json,
-    words::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
+    Forensics, Incident, Timeline,
+    facts::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
+    json,
 };
 use crate::{
     ledger::SpaceKey,
-    sink::table::figures::{ends, percent},
+    words::{
+        escape::escape,
+        figures::{ends, percent},
+        times,
+    },
 };
 
 const STYLE: &str =
@@ -85,7 +90,7 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
         script: SCRIPT,
         json: embedded(told)?,
         zone: zone_name(zone, told),
-        title: format!("Ports of {}", crate::sink::escape::escape(host)),
+        title: format!("Ports of {}", escape(host)),
         host: words.host(&told.runs),
         runs: told.runs.iter().map(|run| words.run(run)).collect(),
         losses: told.losses.iter().map(lost).collect(),
@@ -124,8 +129,7 @@ fn zone_name(zone: &TimeZone, told: &Forensics) -> String {
         return name.to_owned();
     }
     let began_ns = told.runs.first().map_or(0, |run| run.began_ns);
-    let time = Timestamp::from_nanosecond(began_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-    time.to_zoned(zone.clone()).strftime("%:z").to_string()
+    times::local(began_ns.into(), zone, "%:z")
 }
 
 fn told(incident: &Incident, told: &Forensics, words: &Words<'_>) -> Told {

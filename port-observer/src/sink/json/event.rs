@@ -8,8 +8,9 @@ use super::processes::Objects;
 use super::rare::{Rare, Start, Stop};
 use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
-use super::types::{ErrorName, Frequent, Place};
+use super::types::{Frequent, Place};
 use crate::report::Body;
+use crate::words::errno::ErrorName;
 
 /// An event of a line. Of two types, since a type is written the slower the more it can be.
 pub(super) enum Event<'a> {

@@ -15,10 +15,9 @@ use serde::Serialize;
 use self::event::Event;
 use self::processes::{Objects, Processes};
 use self::types::Line;
-use super::Sink;
 use super::clock::UtcClock;
-use super::escape::SafeJson;
-use crate::report::{Body, Report};
+use crate::report::{Body, Report, Sink};
+use crate::words::escape::SafeJson;
 
 /// Bytes from which on they are written without waiting for a flush.
 const BUFFER_BYTES: usize = 64 << 10;

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
-use super::types::{ErrorName, Place};
+use super::types::Place;
 use crate::report::{self, EphemeralRange};
+use crate::words::errno::ErrorName;
 
 /// What happens now and then.
 #[derive(Serialize)]

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use nix::errno::Errno;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::event;
@@ -109,18 +108,6 @@ struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     runtime: &'a str,
-}
-
-/// An errno, by name where it has one.
-pub(super) struct ErrorName(pub(super) i32);
-
-impl Serialize for ErrorName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match Errno::from_raw(self.0) {
-            Errno::UnknownErrno => serializer.collect_str(&format_args!("{}", self.0)),
-            errno => serializer.collect_str(&format_args!("{errno:?}")),
-        }
-    }
 }
 
 impl<'a, E> Line<'a, E> {

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::render::cut;
+use crate::words::width::cut;
 
 /// Between two columns.
 const GAP: usize = 2;

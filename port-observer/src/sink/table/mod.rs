@@ -2,13 +2,11 @@
 
 mod block;
 mod colors;
-pub(crate) mod figures;
 mod layout;
 mod overview;
-pub(crate) mod render;
+mod render;
 mod snapshot;
-pub(crate) mod story;
-pub(crate) mod words;
+mod story;
 
 use std::io::{self, BufWriter, Write};
 
@@ -20,15 +18,13 @@ use self::layout::{Addresses, Column, Layout};
 use self::overview::View;
 use self::render::{below, header, row};
 use self::story::Told;
-pub(crate) use self::story::advice;
-use super::Sink;
 use super::clock::LocalClock;
-use super::escape::escape;
 use crate::event::{Endpoint, Protocol};
 use crate::process::Process;
 use crate::report::{
-    Body, Closing, EventType, Level, Port, Report, Space, SpaceKind, Story, Summary,
+    Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Story, Summary,
 };
+use crate::words::{escape::escape, figures, sentences};
 
 /// The fewest lines between two headers.
 const HEADER_EVERY_MIN: usize = 10;
@@ -129,7 +125,7 @@ impl<W: Write> Table<W> {
     fn port_line(&mut self, report: &Report, port: &Port) -> io::Result<()> {
         let address =
             |endpoint: Option<Endpoint>| endpoint.map_or("-".to_owned(), |e| e.to_string());
-        let mut detail = words::detail(&report.body);
+        let mut detail = sentences::detail(&report.body);
         let story = match &report.body {
             Body::Exhausted { story: Some(story), .. } => Some(story),
             _ => None,
@@ -167,7 +163,7 @@ impl<W: Write> Table<W> {
             local: local.to_canonical().to_string(),
             remote,
             process: None,
-            detail: words::detail(&report.body),
+            detail: sentences::detail(&report.body),
         })
     }
 
@@ -271,13 +267,13 @@ impl<W: Write + Send> Sink for Table<W> {
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
         match &report.body {
-            Body::Start(start) => {
-                words::start(start).iter().try_for_each(|line| self.plain_line(line, Style::new()))
-            }
-            Body::Stop(stop) => self.plain_line(&words::stop(stop), Style::new().bold()),
+            Body::Start(start) => sentences::start(start)
+                .iter()
+                .try_for_each(|line| self.plain_line(line, Style::new())),
+            Body::Stop(stop) => self.plain_line(&sentences::stop(stop), Style::new().bold()),
             Body::Lost { count, place, kind, caller } => {
                 let time = self.clock.format(report.time_ns);
-                let text = words::lost(*count, *place, kind, caller.as_ref());
+                let text = sentences::lost(*count, *place, kind, caller.as_ref());
                 let gap = " ".repeat(self.layout.gap);
                 let text = format!("{time}{gap}{:9}{gap}{text}", "LOST");
                 self.plain_line(&text, style(EventType::Lost))

@@ -1,10 +1,10 @@
 //! Summaries and what is shown at the end: who holds the most, what is fullest, what failed.
 
 use super::block::{self, Align};
-use super::figures::{age, ends, failed_call, holder, percent, rate};
-use super::words::error_name;
 use crate::report::{Closing, Failure, NamespaceUse, ProcessUse, Space, Summary, TcpUse};
-use crate::sink::escape::escape;
+use crate::words::errno::ErrorName;
+use crate::words::escape::escape;
+use crate::words::figures::{age, ends, failed_call, holder, percent, rate};
 
 /// Under the line that it belongs to.
 const INDENT: usize = 2;
@@ -159,7 +159,7 @@ fn failures_block(failures: &[Failure], view: View) -> Vec<String> {
     let row = |failure: &Failure| {
         let (pid, name) = holder(failure.process.as_deref());
         let count = failure.count.to_string();
-        [count, pid, name, error_name(failure.errno), failed_call(failure)]
+        [count, pid, name, ErrorName(failure.errno).to_string(), failed_call(failure)]
     };
     let rows: Vec<_> = failures.iter().take(FAILURES_SHOWN).map(row).collect();
     let mut lines = block::lines(titles, &rows, INDENT, view.screen);

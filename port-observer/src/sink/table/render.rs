@@ -1,9 +1,10 @@
 //! Cells to lines of text.
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::layout::{Column, INDENT, Layout};
+use crate::words::width::cut;
 
 /// The titles, and how many lines they take.
 pub(super) fn header(layout: &Layout, style: Style) -> (String, usize) {
@@ -90,22 +91,5 @@ fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
             textwrap::wrap(text, width).into_iter().map(String::from).collect()
         }
         _ => vec![text.to_owned()],
-    }
-}
-
-/// As much of the text as has room; `…` says that there was more.
-pub(crate) fn cut(text: &str, width: Option<usize>) -> String {
-    match width {
-        Some(width) if text.width() > width => {
-            let mut room = width.saturating_sub(1);
-            let fits = |c: &char| {
-                let width = c.width().unwrap_or(0);
-                let fits = width <= room;
-                room -= if fits { width } else { 0 };
-                fits
-            };
-            text.chars().take_while(fits).chain(['…']).collect()
-        }
-        _ => text.to_owned(),
     }
 }

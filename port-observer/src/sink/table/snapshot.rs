@@ -6,12 +6,9 @@ use anstyle::Style;
 
 use super::Table;
 use super::block::{self, Align};
-use super::figures::holder;
 use super::overview::{self, View};
-use super::words::standing;
-use crate::report::{Holding, Snapshot, Sources};
-use crate::sink::Sink as _;
-use crate::sink::escape::escape;
+use crate::report::{Holding, Sink as _, Snapshot, Sources};
+use crate::words::{escape::escape, figures::holder, sentences::standing};
 
 /// Under the title that it belongs to.
 const INDENT: usize = 2;

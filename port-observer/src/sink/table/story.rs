@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 
-use super::figures::{age, ends, holder_name, outlook, rate};
 use crate::event::Protocol;
-use crate::report::{Cause, CauseKind, Evidence, Holder, Space, SpaceKind, Story};
+use crate::report::{Space, SpaceKind, Story};
+use crate::words::causes::{advice, counts, evidence};
+use crate::words::figures::{ends, holder_name, outlook};
 
 /// Holders that are shown.
 const HOLDERS_SHOWN: usize = 5;
@@ -55,78 +56,6 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         lines.push(format!("and {more} more"));
     }
     lines
-}
-
-/// The cause and the numbers that say so.
-fn evidence(cause: &Cause) -> String {
-    let Evidence { capacity, time_wait, established, bound, median_age_seconds, growth, .. } =
-        cause.evidence;
-    let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
-    match cause.kind {
-        CauseKind::Churn => {
-            let closed = finite(growth.map(|growth| growth.closed_per_second))
-                .map_or_else(String::new, |closed| {
-                    format!(", connections close at {}", rate(closed))
-                });
-            format!("churn, {time_wait} of {capacity} ports wait in TIME_WAIT{closed}")
-        }
-        CauseKind::Leak => {
-            let age = finite(median_age_seconds).map_or_else(String::new, |seconds| {
-                format!(", half of them for {} or more", age(seconds))
-            });
-            let growth = finite(growth.map(|growth| growth.used_per_second))
-                .filter(|growth| *growth > 0.0)
-                .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
-            format!("leak, connections hold {established} of {capacity} ports{age}{growth}")
-        }
-        CauseKind::BindHeld => format!(
-            "bind() and listeners hold {bound} of {capacity} ports, which connect() can't share"
-        ),
-        CauseKind::Concurrency => {
-            format!("concurrency, connections in use hold {established} of {capacity} ports")
-        }
-        CauseKind::SmallRange => format!("a small range, it has only {capacity} ports"),
-    }
-}
-
-pub(crate) fn advice(kind: CauseKind) -> &'static str {
-    match kind {
-        CauseKind::Churn => {
-            "reuse connections (keep-alive, pooling), set tcp_tw_reuse to 1, or widen \
-             ip_local_port_range"
-        }
-        CauseKind::Leak => {
-            "close connections that are done with, the largest holder's first; a wider \
-             ip_local_port_range only buys time"
-        }
-        CauseKind::BindHeld => {
-            "let connect() choose the port (no bind() before it, or IP_BIND_ADDRESS_NO_PORT), or \
-             bind() ports outside ip_local_port_range"
-        }
-        CauseKind::Concurrency => {
-            "share connections (pooling), use more source or destination addresses, or widen \
-             ip_local_port_range"
-        }
-        CauseKind::SmallRange => {
-            "widen ip_local_port_range, or reserve fewer ports (ip_local_reserved_ports)"
-        }
-    }
-}
-
-pub(crate) fn counts(holder: &Holder) -> String {
-    let &Holder { established, time_wait, bound, other, .. } = holder;
-    let of = [
-        (established, "established"),
-        (time_wait, "TIME_WAIT"),
-        (bound, "bound"),
-        (other, "other"),
-    ];
-    let some: Vec<String> = of
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} {name}"))
-        .collect();
-    if some.is_empty() { "none".to_owned() } else { some.join(", ") }
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! What is said of what happened, for all forms in which it is read.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
-use super::{AllTaken, Failed, Group, Incident, Loss, Run, Taken, group::who};
+use super::{AllTaken, Failed, Group, Incident, Loss, Run, Taken};
 use crate::{
     event::{Endpoint, Via},
-    report::{Cause, CauseKind, Evidence},
-    sink::{
+    words::{
+        causes::{because, counts},
+        errno::ErrorName,
         escape::escape,
-        table::{
-            figures::{age, ends, holder_name, percent, rate},
-            words::{self, error_name},
-        },
+        figures::{age, ends, group_name, holder_name, percent, sparkline},
+        sentences, times,
     },
 };
 
@@ -47,8 +46,7 @@ impl Words<'_> {
     }
 
     fn format(&self, time_ns: i64, format: &str) -> String {
-        let time = Timestamp::from_nanosecond(time_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-        time.to_zoned(self.zone.clone()).strftime(format).to_string()
+        times::local(time_ns.into(), self.zone, format)
     }
 
     /// Where it was recorded.
@@ -114,7 +112,7 @@ impl Words<'_> {
         let mut refused: Vec<String> = incident.failed.iter().map(failed).collect();
         let told: u64 = incident.failed.iter().map(|failed| failed.count).sum();
         if let Some(more @ 1..) = incident.failures.checked_sub(told) {
-            refused.push(format!("others {}", times(more)));
+            refused.push(format!("others {}", count_of(more)));
         }
         facts.push(fact("refused", refused.join("; ")));
         if let Some(onset) = &incident.onset {
@@ -158,8 +156,8 @@ impl Words<'_> {
             taken.protocol.name(),
             taken.netns,
             holder_name(taken.process.as_deref()),
-            times(taken.count),
-            error_name(taken.errno),
+            count_of(taken.count),
+            ErrorName(taken.errno),
         )
     }
 
@@ -193,7 +191,7 @@ pub(super) fn taken_left_out(taken: &AllTaken) -> Option<String> {
 
 /// What is missing, and why.
 pub(super) fn lost(loss: &Loss) -> String {
-    format!("lost: {}", words::lost(loss.count, loss.place, loss.kind, None))
+    format!("lost: {}", sentences::lost(loss.count, loss.place, loss.kind, None))
 }
 
 /// What no room was found for.
@@ -201,89 +199,23 @@ pub(super) fn left_out(count: usize) -> Option<String> {
     (count > 0).then(|| format!("And {count} smaller incidents (see --from, --to)."))
 }
 
-fn times(count: u64) -> String {
+fn count_of(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn failed(failed: &Failed) -> String {
-    let name = who(failed.process.as_deref(), failed.processes);
-    let error = error_name(failed.errno);
-    format!("{name} {} ({error})", times(failed.count))
+    let name = group_name(failed.process.as_deref(), failed.processes);
+    let error = ErrorName(failed.errno);
+    format!("{name} {} ({error})", count_of(failed.count))
 }
 
 fn holders(groups: &[Group]) -> String {
     let each = |Group { holder, processes }: &Group| {
-        let parts = [
-            (holder.established, "established"),
-            (holder.time_wait, "TIME_WAIT"),
-            (holder.bound, "bound"),
-            (holder.other, "other"),
-        ];
-        let parts: Vec<String> = parts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        let name = who(holder.process.as_deref(), *processes);
-        format!("{name} {} ({})", holder.total(), parts.join(", "))
+        let name = group_name(holder.process.as_deref(), *processes);
+        format!("{name} {} ({})", holder.total(), counts(holder))
     };
     match groups {
         [] => "nobody".to_owned(),
         all => all.iter().take(HOLDERS).map(each).collect::<Vec<_>>().join("; "),
-    }
-}
-
-/// Why, and what says so.
-pub(crate) fn because(cause: &Cause) -> String {
-    let Cause { kind, evidence } = cause;
-    let Evidence { capacity, time_wait, established, bound, .. } = evidence;
-    let what = match kind {
-        CauseKind::Churn => "connections come and go faster than TIME_WAIT ends",
-        CauseKind::Leak => "connections are opened, kept for long, and hardly any closed",
-        CauseKind::BindHeld => "ports are held by bind(), which connect() can't share",
-        CauseKind::Concurrency => "that many connections are in use at the same time",
-        CauseKind::SmallRange => "the range is small",
-    };
-    let mut text = format!(
-        "{} ({what}): of {capacity} ports {time_wait} in TIME_WAIT, {established} connected, {bound} \
-         taken by bind()",
-        kind.name().replace('_', " ")
-    );
-    if let Some(closed) = evidence.closed_per_second() {
-        text.push_str(&format!("; closed {}", rate(closed)));
-    }
-    if let Some(grew) = evidence.growth_per_second() {
-        text.push_str(&format!("; used grew {}", rate(grew)));
-    }
-    if let Some(seconds) = evidence.median_age_seconds {
-        text.push_str(&format!("; median age of the connections {}", age(seconds)));
-    }
-    text
-}
-
-/// A bar for each sample, a dot where nothing is known.
-pub(crate) fn sparkline(samples: &[Option<u32>], capacity: u32) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let last = BARS.len() as u64 - 1;
-    samples
-        .iter()
-        .map(|sample| {
-            sample.map_or('·', |used| {
-                let at = (u64::from(used) * last).div_ceil(u64::from(capacity.max(1)));
-                BARS[usize::try_from(at.min(last)).unwrap_or(0)]
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_go_from_empty_to_full_and_what_is_not_known_is_a_dot() {
-        let samples = [None, Some(0), Some(1), Some(50), Some(99), Some(100), Some(200)];
-        assert_eq!(sparkline(&samples, 100), "·▁▂▅███");
-        assert_eq!(sparkline(&[Some(1)], 0), "█");
     }
 }

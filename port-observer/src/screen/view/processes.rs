@@ -7,9 +7,9 @@ use super::{
     look::Look,
     table::{self, Column, Row, Table},
 };
-use crate::sink::{
-    table::figures::{holder, rate},
-    top::state::{BARS, ProcessColumn, ProcessRow, Room, State, View},
+use crate::{
+    screen::state::{BARS, ProcessColumn, ProcessRow, Room, State, View},
+    words::figures::{holder, rate},
 };
 
 /// The narrowest and the widest that a name may be.

@@ -34,7 +34,10 @@ use super::{
     state::{Key, State},
     view::{self, Look, Places},
 };
-use crate::{logging, queued_writer::QueuedWriter, sink::unbuffered_output};
+use crate::{
+    logging,
+    queued_writer::{QueuedWriter, unbuffered_output},
+};
 
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {

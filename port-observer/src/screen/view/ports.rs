@@ -15,10 +15,8 @@ use super::{
 use crate::{
     ledger::HeldPort,
     ports::{PortRange, Ports},
-    sink::{
-        table::figures::holder_name,
-        top::state::{Needle, Room, State, key_of},
-    },
+    screen::state::{Needle, Room, State, key_of},
+    words::figures::holder_name,
 };
 
 /// Before the cells of a line: its first port.

@@ -8,7 +8,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr as _;
 
 use super::look::Look;
-use crate::sink::table::render::cut;
+use crate::words::width::cut;
 
 /// Before each row, where the cursor's mark stands.
 pub const MARGIN: usize = 2;

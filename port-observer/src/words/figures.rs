@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
+use super::escape::escape;
 use crate::event::{Endpoint, Protocol};
 use crate::process::Process;
 use crate::report::{Failure, Space, SpaceKind};
-use crate::sink::escape::escape;
 
 /// A process's number and its name with that of its container, if any.
-pub(crate) fn holder(process: Option<&Process>) -> (String, String) {
+pub fn holder(process: Option<&Process>) -> (String, String) {
     let Some(process) = process else { return ("-".to_owned(), "not known".to_owned()) };
     let mut name = if process.name.is_empty() { "-".into() } else { escape(&process.name) };
     if let Some(container) = &process.container {
@@ -19,7 +19,7 @@ pub(crate) fn holder(process: Option<&Process>) -> (String, String) {
 }
 
 /// The same in running text.
-pub(crate) fn holder_name(process: Option<&Process>) -> String {
+pub fn holder_name(process: Option<&Process>) -> String {
     match process {
         None => "a process not known".to_owned(),
         Some(process) if process.name.is_empty() => format!("process {}", process.pid),
@@ -27,14 +27,24 @@ pub(crate) fn holder_name(process: Option<&Process>) -> String {
     }
 }
 
+/// The same of several processes of one name, of which this is one.
+pub fn group_name(process: Option<&Process>, processes: u32) -> String {
+    match process {
+        Some(process) if processes > 1 => {
+            format!("{} ({processes} processes)", escape(&process.name))
+        }
+        _ => holder_name(process),
+    }
+}
+
 /// What container runtimes print of an identifier. A unit's name is shown whole.
-pub(super) fn short(id: &str) -> &str {
+pub fn short(id: &str) -> &str {
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hash { &id[..12] } else { id }
 }
 
 /// Between which ends a space is.
-pub(crate) fn ends(space: &Space) -> String {
+pub fn ends(space: &Space) -> String {
     let protocol = match space.protocol {
         Protocol::Tcp => "",
         Protocol::Udp => "udp ",
@@ -48,12 +58,12 @@ pub(crate) fn ends(space: &Space) -> String {
 }
 
 /// How full a space is.
-pub(crate) fn percent(space: &Space) -> String {
+pub fn percent(space: &Space) -> String {
     format!("{:.1}%", space.used_percent())
 }
 
 /// How a space grows and when it is full; empty when it does not grow.
-pub(super) fn outlook(space: &Space) -> String {
+pub fn outlook(space: &Space) -> String {
     let positive =
         |number: Option<f64>| number.filter(|number| number.is_finite() && *number > 0.0);
     let growth = positive(space.growth_per_second)
@@ -64,7 +74,7 @@ pub(super) fn outlook(space: &Space) -> String {
 }
 
 /// A rate, by the second or, where that would be next to nothing, by the minute.
-pub(crate) fn rate(per_second: f64) -> String {
+pub fn rate(per_second: f64) -> String {
     match per_second {
         0.0 => "0/s".to_owned(),
         _ if per_second.abs() >= 99.95 => format!("{per_second:.0}/s"),
@@ -74,7 +84,7 @@ pub(crate) fn rate(per_second: f64) -> String {
 }
 
 /// A time as people say it: two digits or so.
-pub(crate) fn age(seconds: f64) -> String {
+pub fn age(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 3600.0;
     const DAY: f64 = 86_400.0;
@@ -90,7 +100,7 @@ pub(crate) fn age(seconds: f64) -> String {
 }
 
 /// The call that failed, with what it asked for and why there was none.
-pub(super) fn failed_call(failure: &Failure) -> String {
+pub fn failed_call(failure: &Failure) -> String {
     let &Failure { via, requested_port, local, remote, cause, .. } = failure;
     let mut text = via.name().to_owned();
     if let Some(local) = local {
@@ -108,6 +118,34 @@ pub(super) fn failed_call(failure: &Failure) -> String {
         let _ = write!(text, " ({})", cause.name().replace('_', " "));
     }
     text
+}
+
+/// Three or so digits and the unit that fits.
+pub fn duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
+        1_000_000_000..600_000_000_000 => format!("{seconds}.{} s", ns / 100_000_000 % 10),
+        _ if seconds < 3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// A bar for each sample, a dot where nothing is known.
+pub fn sparkline(samples: &[Option<u32>], capacity: u32) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let last = BARS.len() as u64 - 1;
+    samples
+        .iter()
+        .map(|sample| {
+            sample.map_or('·', |used| {
+                let at = (u64::from(used) * last).div_ceil(u64::from(capacity.max(1)));
+                BARS[usize::try_from(at.min(last)).unwrap_or(0)]
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -141,5 +179,28 @@ mod tests {
         ] {
             assert_eq!(rate(per_second), text);
         }
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (12_345, "12 µs"),
+            (1_250_000, "1.2 ms"),
+            (61_234_000_000, "61.2 s"),
+            (600_000_000_000, "10 min 0 s"),
+            (5_400_000_000_000, "1 h 30 min"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+        assert!(!duration(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn bars_go_from_empty_to_full_and_what_is_not_known_is_a_dot() {
+        let samples = [None, Some(0), Some(1), Some(50), Some(99), Some(100), Some(200)];
+        assert_eq!(sparkline(&samples, 100), "·▁▂▅███");
+        assert_eq!(sparkline(&[Some(1)], 0), "█");
     }
 }

@@ -2,19 +2,18 @@
 
 use std::fmt::Write;
 
-use nix::errno::Errno;
-
-use super::figures::{holder_name, outlook, percent};
+use super::errno::error;
+use super::escape::escape;
+use super::figures::{duration, holder_name, outlook, percent};
 use crate::event::{LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
-use crate::sink::escape::escape;
 
 /// Namespaces whose range the banner shows.
 const RANGES_SHOWN: usize = 4;
 
 /// What happened, apart from what has a column of its own. Empty for lines that have no columns.
-pub(super) fn detail(body: &Body) -> String {
+pub fn detail(body: &Body) -> String {
     match *body {
         Body::Existing { ref port, state } => format!("held already, {}", standing(port, state)),
         Body::Acquire { via, requested_port, search_ns, ref space, .. } => {
@@ -61,7 +60,7 @@ fn more(repeated: u64, port: &Port) -> String {
 }
 
 /// What kind of socket holds a port.
-pub(crate) fn standing(port: &Port, state: TcpState) -> &'static str {
+pub fn standing(port: &Port, state: TcpState) -> &'static str {
     match (port.protocol, state) {
         (Protocol::Udp, TcpState::ESTABLISHED) => "connected",
         (Protocol::Udp, _) | (_, TcpState::BOUND_INACTIVE) => "bound",
@@ -82,7 +81,7 @@ fn taken_by(holders: &[Holder]) -> String {
 }
 
 /// The call and the port that it asked for: 0: any, none: not known.
-pub(crate) fn call(via: Via, port: Option<u16>) -> String {
+pub fn call(via: Via, port: Option<u16>) -> String {
     match (via, port) {
         (Via::Bind, None) => "bind".to_owned(),
         (Via::Bind, Some(0)) => "bind any port".to_owned(),
@@ -106,36 +105,8 @@ fn because(reason: Reason) -> &'static str {
     }
 }
 
-/// An error's name alone.
-pub(crate) fn error_name(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => errno.to_string(),
-        known => format!("{known:?}"),
-    }
-}
-
-pub(crate) fn error(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("error {errno}"),
-        known => format!("{known:?} {}", known.desc()),
-    }
-}
-
-/// Three or so digits and the unit that fits.
-pub(crate) fn duration(ns: u64) -> String {
-    let seconds = ns / 1_000_000_000;
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{} µs", ns / 1_000),
-        1_000_000..1_000_000_000 => format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10),
-        1_000_000_000..600_000_000_000 => format!("{seconds}.{} s", ns / 100_000_000 % 10),
-        _ if seconds < 3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
 /// What was lost, and why.
-pub(crate) fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Caller>) -> String {
+pub fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Caller>) -> String {
     let kind = escape(kind);
     let space = if kind.is_empty() { "" } else { " " };
     let events = if count == 1 { "event" } else { "events" };
@@ -157,9 +128,14 @@ pub(crate) fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Cal
     format!("{count} {kind}{space}{events}{whose}: {place}")
 }
 
+/// What a backend sees.
+pub fn exactness(exact: bool) -> &'static str {
+    if exact { "every acquire and release is seen" } else { "not exact" }
+}
+
 /// The banner, a line each.
-pub(super) fn start(start: &Start) -> Vec<String> {
-    let exact = if start.exact { "every acquire and release is seen" } else { "not exact" };
+pub fn start(start: &Start) -> Vec<String> {
+    let exact = exactness(start.exact);
     let mut lines = vec![format!(
         "port-observer {} on {} (Linux {}), backend {}: {exact}",
         escape(&start.version),
@@ -182,7 +158,7 @@ pub(super) fn start(start: &Start) -> Vec<String> {
 }
 
 /// The totals, in one line.
-pub(super) fn stop(stop: &Stop) -> String {
+pub fn stop(stop: &Stop) -> String {
     let mut line = format!(
         "{} events in {:.1} s: {} acquired, {} released, {} exhausted",
         stop.events, stop.duration_seconds, stop.acquired, stop.released, stop.exhausted,
@@ -193,32 +169,4 @@ pub(super) fn stop(stop: &Stop) -> String {
         lost => drop(write!(line, ", {lost} LOST")),
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_the_unit_that_fits() {
-        for (ns, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (12_345, "12 µs"),
-            (1_250_000, "1.2 ms"),
-            (61_234_000_000, "61.2 s"),
-            (600_000_000_000, "10 min 0 s"),
-            (5_400_000_000_000, "1 h 30 min"),
-        ] {
-            assert_eq!(duration(ns), text);
-        }
-        assert!(!duration(u64::MAX).is_empty());
-    }
-
-    #[test]
-    fn errors_have_their_name_and_the_words_that_programs_print() {
-        assert_eq!(error(99), "EADDRNOTAVAIL Cannot assign requested address");
-        assert_eq!(error(98), "EADDRINUSE Address already in use");
-        assert_eq!(error(9999), "error 9999");
-    }
 }

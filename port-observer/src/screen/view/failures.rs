@@ -15,13 +15,8 @@ use super::{
 use crate::{
     probe::Backend,
     report::Port,
-    sink::{
-        table::{
-            figures::holder,
-            words::{call, error_name},
-        },
-        top::state::{FailedCall, FailureColumn, Room, State, View},
-    },
+    screen::state::{FailedCall, FailureColumn, Room, State, View},
+    words::{errno::ErrorName, figures::holder, sentences::call},
 };
 
 /// Draws them.
@@ -89,7 +84,7 @@ fn cells(of: &FailedCall, offset_ns: i64, look: &Look) -> Vec<Span<'static>> {
         Span::raw(of.count.to_string()),
         Span::raw(pid),
         Span::raw(look.text(&name)),
-        Span::styled(error_name(of.errno), look.alarm()),
+        Span::styled(ErrorName(of.errno).to_string(), look.alarm()),
         Span::raw(cause(of)),
     ]
 }

@@ -19,19 +19,17 @@ use super::{
 };
 use crate::{
     event::TcpState,
-    forensics::{Incident, words::because},
+    forensics::Incident,
     ledger::PlaceUse,
     process::Process,
     report::{Holder, Holding, Story, used_percent},
-    sink::{
+    screen::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
+    words::{
+        causes::{advice, because, counts},
+        errno::error,
         escape::escape,
-        table::{
-            advice,
-            figures::{ends, holder_name, percent, rate},
-            story::counts,
-            words::{error, standing},
-        },
-        top::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
+        figures::{ends, holder_name, percent, rate},
+        sentences::standing,
     },
 };
 

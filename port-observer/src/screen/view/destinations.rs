@@ -16,13 +16,8 @@ use super::{
 };
 use crate::{
     report::Space,
-    sink::{
-        table::{
-            figures::{age, holder_name, percent, rate},
-            words::duration,
-        },
-        top::state::{Room, SpaceColumn, SpaceRow, State, View},
-    },
+    screen::state::{Room, SpaceColumn, SpaceRow, State, View},
+    words::figures::{age, duration, holder_name, percent, rate},
 };
 
 /// How wide the bar is.

@@ -1,9 +1,13 @@
 //! What the terminal can show: colours, and characters beyond ASCII. Nothing is told by colour alone.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::{forensics::words::sparkline, ledger::Holds, report::Level};
+use crate::{
+    ledger::Holds,
+    report::Level,
+    words::{figures::sparkline, times},
+};
 
 /// What may be drawn with.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +184,7 @@ impl Look {
     }
 
     fn time(&self, time_ns: i128, format: &str) -> String {
-        let time = Timestamp::from_nanosecond(time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
-        time.to_zoned(self.time_zone.clone()).strftime(format).to_string()
+        times::local(time_ns, &self.time_zone, format)
     }
 
     /// Our own words, with what this terminal has in place of characters that it has not.

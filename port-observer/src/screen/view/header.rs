@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     report::{Level, NamespaceUse, Space, used_percent},
-    sink::{
+    screen::state::{Header, Mode, Replay, State, View, bindings},
+    words::{
         escape::escape,
-        table::figures::{age, percent, rate},
-        top::state::{Header, Mode, Replay, State, View, bindings},
+        figures::{age, percent, rate},
     },
 };
 

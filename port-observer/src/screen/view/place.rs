@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::look::Look;
 use crate::{
     report::{Space, SpaceKind},
-    sink::table::{figures::ends, render::cut},
+    words::{figures::ends, width::cut},
 };
 
 /// The first of these texts that has room, or else as much as has of the last.

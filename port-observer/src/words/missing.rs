@@ -1,14 +1,4 @@
-//! What a look at the kernel's lists could not show, in the same words wherever it is told; and where
-//! the lists came from.
-
-use super::owners::Way;
-use crate::report::Sources;
-
-/// Where it comes from. `is_fallback`: `/proc/net` was read. `way`: how the processes were found.
-pub fn sources(is_fallback: bool, way: Option<Way>) -> Sources {
-    let sockets = if is_fallback { "proc_net" } else { "sock_diag" };
-    Sources { sockets, processes: way.map(Way::name) }
-}
+//! What the kernel's lists could not show.
 
 /// Of sockets, if there are any that the list lacks. `fallback`: why `/proc/net` was read.
 /// `lists_bound`: this kernel's diagnostics list TCP sockets that are only bound.

@@ -10,9 +10,9 @@ use crate::{
     ledger::HeldPort,
     process::Process,
     report::{NamespaceUse, Space},
-    sink::table::{
+    words::{
+        errno::ErrorName,
         figures::{ends, holder_name},
-        words::error_name,
     },
 };
 
@@ -154,7 +154,7 @@ impl Needle {
     fn is_of_failure(&self, call: &FailedCall) -> bool {
         let port = &call.port;
         self.is_of_process(port.caller.as_ref().map(|caller| &*caller.process))
-            || self.is_in(&error_name(call.errno))
+            || self.is_in(&ErrorName(call.errno).to_string())
             || port.remote.is_some_and(|remote| self.is_in(&remote.to_string()))
             || port.local.is_some_and(|local| self.is_in(&local.to_string()))
             || call.story.as_ref().is_some_and(|story| self.is_of_space(&story.space))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::state::Activity;
-use crate::{report::Report, sink::Sink};
+use crate::report::{Report, Sink};
 
 /// Takes reports; a clone sees the same.
 #[derive(Clone, Default)]

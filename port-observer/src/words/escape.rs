@@ -25,7 +25,7 @@ fn is_hostile(c: char) -> bool {
 }
 
 /// The text with such characters written as `\n`, `\x1b` or `\u{202e}`.
-pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hostile) {
         return Cow::Borrowed(text);
     }
@@ -49,7 +49,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
 }
 
 /// The text of something, escaped.
-pub(crate) struct Escaped<T>(pub(crate) T);
+pub struct Escaped<T>(pub T);
 
 impl<T: Display> Display for Escaped<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +69,7 @@ impl<T: Display> Display for Escaped<T> {
 /// JSON as serde_json writes it, with those characters escaped too that JSON leaves as they are
 /// and a terminal doesn't: DEL, C1, and marks that direct writing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SafeJson;
+pub struct SafeJson;
 
 impl Formatter for SafeJson {
     fn write_string_fragment<W: ?Sized + Write>(

@@ -1,0 +1,169 @@
+//! What takes reports.
+
+use std::io;
+
+use super::{Closing, Report};
+
+/// Something that takes reports.
+pub trait Sink: Send {
+    /// Sets realtime less boottime, in nanoseconds: what turns the times of reports into times of
+    /// day. The clock may be set while we run, so this may be called at any time.
+    fn set_offset(&mut self, offset_ns: i64);
+
+    /// A new run begins, of another time or host; `first_offset_ns` is its initial offset.
+    /// `set_offset` is called next.
+    fn begin(&mut self, _first_offset_ns: i64) {}
+
+    /// Takes a report. It may be held back until the next `flush`.
+    ///
+    /// # Errors
+    /// Writing failed; `BrokenPipe` says that the reader has left.
+    fn report(&mut self, report: &Report) -> io::Result<()>;
+
+    /// Takes what a person is shown at the end; most sinks have no use for it. It may be held back as
+    /// a report may.
+    ///
+    /// # Errors
+    /// As for `report`.
+    fn closing(&mut self, _closing: &Closing) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Writes what was held back, so that a reader sees it.
+    ///
+    /// # Errors
+    /// As for `report`.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// Takes reports and does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn set_offset(&mut self, _offset_ns: i64) {}
+
+    fn report(&mut self, _report: &Report) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Hands each call to all of several sinks, in order, also when one of them fails.
+#[derive(Default)]
+pub struct Several {
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Several {
+    /// Of these sinks.
+    pub fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self { sinks }
+    }
+
+    /// Calls each; the first failure is that of all.
+    fn each(&mut self, call: impl FnMut(&mut Box<dyn Sink>) -> io::Result<()>) -> io::Result<()> {
+        self.sinks.iter_mut().map(call).fold(Ok(()), io::Result::and)
+    }
+}
+
+impl Sink for Several {
+    fn set_offset(&mut self, offset_ns: i64) {
+        for sink in &mut self.sinks {
+            sink.set_offset(offset_ns);
+        }
+    }
+
+    fn begin(&mut self, first_offset_ns: i64) {
+        for sink in &mut self.sinks {
+            sink.begin(first_offset_ns);
+        }
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.each(|sink| sink.report(report))
+    }
+
+    fn closing(&mut self, closing: &Closing) -> io::Result<()> {
+        self.each(|sink| sink.closing(closing))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.each(|sink| sink.flush())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::report::{Body, Stop};
+
+    /// Writes down what it is called with.
+    struct Witness {
+        name: &'static str,
+        fails: bool,
+        calls: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Witness {
+        fn note(&self, call: &str) -> io::Result<()> {
+            self.calls.lock().unwrap().push(format!("{} {call}", self.name));
+            if self.fails { Err(io::Error::other(self.name)) } else { Ok(()) }
+        }
+    }
+
+    impl Sink for Witness {
+        fn set_offset(&mut self, offset_ns: i64) {
+            let _ = self.note(&format!("offset {offset_ns}"));
+        }
+
+        fn begin(&mut self, first_offset_ns: i64) {
+            let _ = self.note(&format!("begin {first_offset_ns}"));
+        }
+
+        fn report(&mut self, report: &Report) -> io::Result<()> {
+            self.note(&format!("report {}", report.time_ns))
+        }
+
+        fn closing(&mut self, _closing: &Closing) -> io::Result<()> {
+            self.note("closing")
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.note("flush")
+        }
+    }
+
+    #[test]
+    fn each_sink_gets_each_call_in_order_and_the_first_failure_is_returned() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let of = |(name, fails)| -> Box<dyn Sink> {
+            Box::new(Witness { name, fails, calls: Arc::clone(&calls) })
+        };
+        let sinks = [("a", false), ("b", true), ("c", true), ("d", false)];
+        let mut several = Several::new(sinks.map(of).into());
+        several.begin(1);
+        several.set_offset(2);
+        let report = Report { time_ns: 3, body: Body::Stop(Stop::default()) };
+        let failed =
+            [several.report(&report), several.closing(&Closing::default()), several.flush()];
+        assert!(failed.into_iter().all(|result| result.unwrap_err().to_string() == "b"));
+        let expected = ["begin 1", "offset 2", "report 3", "closing", "flush"];
+        let expected: Vec<String> = expected
+            .into_iter()
+            .flat_map(|call| ["a", "b", "c", "d"].map(|name| format!("{name} {call}")))
+            .collect();
+        assert_eq!(*calls.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn no_sinks_fail_at_nothing() {
+        let report = Report { time_ns: 0, body: Body::Stop(Stop::default()) };
+        assert!(Several::default().report(&report).is_ok());
+    }
+}
