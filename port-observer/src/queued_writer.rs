@@ -43,8 +43,8 @@ pub struct QueuedWriter {
 }
 
 impl QueuedWriter {
-    /// A queue in front of `out`, which buffers nothing. Its thread starts at the first write: threads
-    /// that run before the process gives up its privileges would keep them (capabilities(7)).
+    /// A queue in front of `out`, which buffers nothing. Its thread starts at the first write, and has no
+    /// capabilities, whenever the process gives up its own.
     pub fn new(out: impl Write + Send + 'static) -> Self {
         Self { shared: Arc::new(Shared::new(Box::new(out))) }
     }

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::CapSet;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::sync::Notify;
 
@@ -100,7 +101,10 @@ impl Shared {
 
     fn start(of_thread: Arc<Self>, out: Box<dyn Write + Send>) -> io::Result<JoinHandle<()>> {
         catch_interrupts()?;
-        thread::Builder::new().name("output".to_owned()).spawn(move || of_thread.write_all(out))
+        thread::Builder::new().name("output".to_owned()).spawn(move || {
+            give_up_capabilities();
+            of_thread.write_all(out);
+        })
     }
 
     pub(super) fn pending_bytes(&self) -> usize {
@@ -246,6 +250,16 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writing to what is open takes none, and a thread that started before the sandbox was entered would
+/// keep what it has (capabilities(7)). What the kernel refuses has nobody to be told to: this may be the
+/// thread that writes the log.
+fn give_up_capabilities() {
+    // With the permitted set goes the ambient one.
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        let _ = caps::clear(None, set);
     }
 }
 

@@ -2,6 +2,7 @@ use std::{
     fs::File,
     io::{PipeReader, Read as _},
     os::fd::OwnedFd,
+    sync::mpsc,
     thread,
 };
 
@@ -145,4 +146,31 @@ fn a_full_device_is_an_error_also_when_it_shows_at_the_end_only() {
     writer.write_all(b"one\n").expect("it is queued");
     let error = writer.finish_blocking().expect_err("there is no room");
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+}
+
+#[test]
+fn the_thread_that_writes_has_no_capabilities_and_the_others_keep_theirs() {
+    struct Status(mpsc::Sender<String>);
+
+    impl Write for Status {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let status = std::fs::read_to_string("/proc/thread-self/status")?;
+            self.0.send(status).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let before = caps::read(None, caps::CapSet::Permitted).expect("the own set");
+    let (sender, receiver) = mpsc::channel();
+    let mut writer = QueuedWriter::new(Status(sender));
+    writer.write_all(b"one\n").expect("no error");
+    let status = receiver.recv().expect("the thread's status");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000\n")), "{status}");
+    }
+    assert_eq!(caps::read(None, caps::CapSet::Permitted).expect("the own set"), before);
 }

@@ -3,7 +3,14 @@
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use caps::{CapSet, Capability, CapsHashSet};
+use caps::{
+    CapSet, Capability,
+    Capability::{
+        CAP_BPF, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON,
+        CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE,
+    },
+    CapsHashSet,
+};
 use nix::unistd::getuid;
 
 use super::{Recording, Task};
@@ -21,47 +28,41 @@ pub struct Kept {
     pub reason: &'static str,
 }
 
+impl Kept {
+    const fn new(capability: Capability, reason: &'static str) -> Self {
+        Self { capability, reason }
+    }
+}
+
 const PROCESSES: [Kept; 2] = [
-    Kept {
-        capability: Capability::CAP_SYS_PTRACE,
-        reason: "executables, sockets and network namespaces of other users' processes",
-    },
-    Kept {
-        capability: Capability::CAP_DAC_READ_SEARCH,
-        reason: "/proc/PID/fd of other users' processes",
-    },
+    Kept::new(
+        CAP_SYS_PTRACE,
+        "executables, sockets and network namespaces of other users' processes",
+    ),
+    Kept::new(CAP_DAC_READ_SEARCH, "/proc/PID/fd of other users' processes"),
 ];
-const NAMESPACES: Kept = Kept {
-    capability: Capability::CAP_SYS_ADMIN,
-    reason: "enter other network namespaces (setns), to list their sockets and read their settings",
-};
-const BPF_CALLS: Kept = Kept {
-    capability: Capability::CAP_BPF,
-    reason: "look up maps and open iterators: this kernel keeps all of bpf() for it while \
-             kernel.unprivileged_bpf_disabled is set (before Linux 5.19)",
-};
+const NAMESPACES: Kept = Kept::new(
+    CAP_SYS_ADMIN,
+    "enter other network namespaces (setns), to list their sockets and read their settings",
+);
+const BPF_CALLS: Kept = Kept::new(
+    CAP_BPF,
+    "look up maps and open iterators: this kernel keeps all of bpf() for it while \
+     kernel.unprivileged_bpf_disabled is set (before Linux 5.19)",
+);
 const ITERATOR: [Kept; 2] = [
-    Kept { capability: Capability::CAP_BPF, reason: "load the iterator over open files" },
-    Kept { capability: Capability::CAP_PERFMON, reason: "let the iterator read kernel memory" },
+    Kept::new(CAP_BPF, "load the iterator over open files"),
+    Kept::new(CAP_PERFMON, "let the iterator read kernel memory"),
 ];
-const MEMLOCK: Kept = Kept {
-    capability: Capability::CAP_SYS_RESOURCE,
-    reason: "raise RLIMIT_MEMLOCK (before Linux 5.11)",
-};
-const NET_ADMIN: Kept = Kept {
-    capability: Capability::CAP_NET_ADMIN,
-    reason: "cgroup programs of the tracepoint backend",
-};
-const READ_FILES: Kept = Kept {
-    capability: Capability::CAP_DAC_READ_SEARCH,
-    reason: "root reads a file that another user's permissions close to it",
-};
-const WRITE_FILES: Kept = Kept {
-    capability: Capability::CAP_DAC_OVERRIDE,
-    reason: "root writes in a directory that another user's permissions close to it",
-};
-const GROUP: Kept =
-    Kept { capability: Capability::CAP_CHOWN, reason: "give the recording's files to its group" };
+const MEMLOCK: Kept = Kept::new(CAP_SYS_RESOURCE, "raise RLIMIT_MEMLOCK (before Linux 5.11)");
+const NET_ADMIN: Kept = Kept::new(CAP_NET_ADMIN, "cgroup programs of the tracepoint backend");
+const READ_FILES: Kept =
+    Kept::new(CAP_DAC_READ_SEARCH, "root reads a file that another user's permissions close to it");
+const WRITE_FILES: Kept = Kept::new(
+    CAP_DAC_OVERRIDE,
+    "root writes in a directory that another user's permissions close to it",
+);
+const GROUP: Kept = Kept::new(CAP_CHOWN, "give the recording's files to its group");
 
 /// What a task keeps on this kernel, for the files that it names. What depends on the kernel or on a
 /// file's permissions is tried, without capabilities.
@@ -134,7 +135,7 @@ pub fn keep_only(kept: &[Kept]) -> Result<()> {
 /// By number, for the kernel may have some that the `caps` crate does not know.
 fn clear_bounding() -> io::Result<()> {
     // Without the capability nothing could come of the set either: no_new_privs is set.
-    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+    if !caps::has_cap(None, CapSet::Effective, CAP_SETPCAP).unwrap_or(false) {
         return Ok(());
     }
     for number in 0..u64::from(u64::BITS) {
@@ -158,9 +159,7 @@ pub fn as_caller<T>(f: impl FnOnce() -> T) -> T {
 /// The same, but only capabilities that overrule the permissions of files are without effect: for a
 /// path that may lead into `/proc/PID`.
 pub fn as_caller_of_files<T>(f: impl FnOnce() -> T) -> T {
-    let is_about_files = |one: &Capability| {
-        matches!(one, Capability::CAP_DAC_OVERRIDE | Capability::CAP_DAC_READ_SEARCH)
-    };
+    let is_about_files = |one: &Capability| matches!(one, CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH);
     if is_root() { f() } else { without(is_about_files, f) }
 }
 
