@@ -7,13 +7,13 @@ mod snapshot;
 mod top;
 
 pub use check::CheckConfig;
-pub use record::RecordConfig;
 pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
 pub use top::TopConfig;
 
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,6 +22,7 @@ use crate::cli;
 use crate::filter::Filter;
 use crate::ledger;
 use crate::probe::Backend;
+use crate::recording;
 use crate::report::EventType;
 pub use crate::sink::{Format, Output};
 use crate::source::{self, Looks};
@@ -37,6 +38,10 @@ pub struct LiveConfig {
     pub states: bool,
     /// The size of the ring buffer in bytes, a power of two.
     pub buffer_size: u32,
+    /// Into which file it is recorded, and how.
+    pub recording: Option<recording::Options>,
+    /// Nothing is printed.
+    pub is_silent: bool,
     /// What is printed. The `netns` and `protocols` of its filter are also for the kernel's side.
     pub lines: Lines,
 }
@@ -101,13 +106,20 @@ impl LiveConfig {
     ) -> anyhow::Result<Self> {
         let lines = Lines::resolve(args.lines, args.filter, color, netns)?;
         Ok(Self {
-            backend: args.backend.0,
+            backend: args.observe.backend.0,
             duration: args.duration,
             states: lines.states,
-            buffer_size: args.buffer_size,
+            buffer_size: args.observe.buffer_size,
+            recording: args.record.map(|path| recorded(path, args.keep)),
+            is_silent: false,
             lines,
         })
     }
+}
+
+fn recorded(path: PathBuf, keep: cli::KeepArgs) -> recording::Options {
+    let cli::KeepArgs { keep, max_size, group } = keep;
+    recording::Options { path, keep: Some(keep), max_size, group }
 }
 
 impl Lines {
@@ -170,7 +182,7 @@ impl Lines {
             top: args.top.get(),
             warning: args.warning,
             critical: args.critical,
-            max_holdings: args.max_holdings.get(),
+            max_holdings: args.limit.max_holdings.get(),
             holders: ledger::Options::default().holders,
             filter,
             output: Output::resolve(args.json, color),
@@ -207,17 +219,19 @@ pub fn uses_color(color: cli::Color, out: &impl IsTerminal) -> bool {
     }
 }
 
-fn resolve_netns(
-    texts: &[String],
-    netns: &dyn Fn(&str) -> anyhow::Result<u32>,
-) -> anyhow::Result<Vec<u32>> {
-    texts
-        .iter()
-        .map(|text| match text.parse() {
-            Ok(inode) => Ok(inode),
-            Err(_) => netns(text).with_context(|| format!("--netns {text}")),
-        })
-        .collect()
+fn resolve_netns<T: PartialEq>(
+    arg: &cli::NetnsArg,
+    netns: &dyn Fn(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    let mut resolved = Vec::new();
+    for text in &arg.netns {
+        let found = netns(text).with_context(|| format!("--netns {text}"))?;
+        // However often it is named.
+        if !resolved.contains(&found) {
+            resolved.push(found);
+        }
+    }
+    Ok(resolved)
 }
 
 #[cfg(test)]
@@ -229,7 +243,8 @@ mod tests {
         let cli = cli::Cli::read(words)?;
         let cli::Command::Live(args) = cli.command else { unreachable!("live was asked for") };
         LiveConfig::resolve(*args, cli.color, &|name| match name {
-            "blue" => Ok(77),
+            "blue" | "77" => Ok(77),
+            "4026531840" => Ok(4_026_531_840),
             _ => anyhow::bail!("no such namespace"),
         })
     }
@@ -245,6 +260,8 @@ mod tests {
                 duration: None,
                 states: false,
                 buffer_size: 8 << 20,
+                recording: None,
+                is_silent: false,
                 lines: Lines {
                     count: None,
                     states: false,
@@ -266,7 +283,7 @@ mod tests {
     #[test]
     fn a_namespace_is_an_inode_number_or_asked_for_by_name() {
         assert_eq!(
-            resolve("--netns 4026531840 --netns blue").unwrap().lines.filter.netns,
+            resolve("--netns 4026531840 --netns blue --netns 77").unwrap().lines.filter.netns,
             [4026531840, 77]
         );
     }
@@ -275,6 +292,17 @@ mod tests {
     fn a_namespace_that_is_not_there_is_named_in_the_error() {
         let error = resolve("--netns green").unwrap_err();
         assert_eq!(format!("{error:#}"), "--netns green: no such namespace");
+        let error = resolve("--netns 1").unwrap_err();
+        assert_eq!(format!("{error:#}"), "--netns 1: no such namespace");
+    }
+
+    #[test]
+    fn what_is_shown_may_be_recorded_too() {
+        let recording = resolve("--record a.db --keep 5m").unwrap().recording.unwrap();
+        assert_eq!(recording.path, PathBuf::from("a.db"));
+        assert_eq!(recording.keep, Some(Duration::from_secs(300)));
+        let error = resolve("--keep 5m").unwrap_err();
+        assert!(format!("{error:#}").contains("--record"), "{error:#}");
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
-use super::values;
+use super::{NetnsArg, values};
 use crate::check::Threshold;
 use crate::event::Protocol;
 use crate::filter::PortRange;
@@ -30,7 +29,7 @@ Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; with --interval 0 when told 
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("netns", |arg| arg.conflicts_with("all_netns")))]
 pub struct CheckArgs {
     /// Print one JSON object
     #[arg(long)]
@@ -47,15 +46,9 @@ pub struct CheckArgs {
     /// The protocol
     #[arg(long, default_value = "tcp", value_parser = values::protocol())]
     pub protocol: Protocol,
-    /// This network namespace instead of the own: its inode number, its name under /run/netns, or a
-    /// path such as /proc/PID/ns/net; may be given several times
-    #[arg(
-        long,
-        value_name = "INODE|NAME|PATH",
-        value_parser = NonEmptyStringValueParser::new(),
-        conflicts_with = "all_netns"
-    )]
-    pub netns: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub netns: NetnsArg,
     /// All network namespaces; the worst decides
     #[arg(long)]
     pub all_netns: bool,

@@ -4,6 +4,7 @@ mod check;
 mod record;
 mod replay;
 mod report;
+mod shared;
 mod snapshot;
 mod top;
 mod values;
@@ -12,6 +13,7 @@ pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
+pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs};
 pub use snapshot::SnapshotArgs;
 pub use top::TopArgs;
 pub use values::BackendChoice;
@@ -19,6 +21,7 @@ pub use values::BackendChoice;
 use std::error::Error;
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -77,7 +80,7 @@ pub enum Command {
     /// Check once how much of the ephemeral ports is used, for monitoring systems
     Check(CheckArgs),
     /// Record events into a file, for later
-    Record(RecordArgs),
+    Record(Box<RecordArgs>),
     /// Print a recording as the lines that `live` would have printed
     Replay(Box<ReplayArgs>),
     /// Tell what happened in a recording, why, and what would have helped
@@ -136,6 +139,8 @@ Examples:
       port-observer live --name nginx --port 40000-40099 --duration 5m
   How full everything is, every ten seconds, and nothing else:
       port-observer live --summary 10s --events summary
+  The same while it is recorded for later:
+      port-observer live --record incident.db
   JSON lines into another program:
       port-observer live --json | jq -r 'select(.type == \"exhausted\") | .process.name'
 
@@ -146,21 +151,28 @@ a `summary`, is about no process and no single port: only --netns, --protocol an
 
 /// Arguments of `live`.
 #[derive(Args, Debug)]
-#[command(after_help = LIVE_EXAMPLES)]
+#[command(
+    after_help = LIVE_EXAMPLES,
+    mut_arg("keep", |arg| arg.requires("record")),
+    mut_arg("max_size", |arg| arg.requires("record")),
+    mut_arg("group", |arg| arg.requires("record")),
+)]
 pub struct LiveArgs {
-    /// How to observe the kernel; `auto` takes the best that this kernel and these privileges allow
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = values::backend())]
-    pub backend: BackendChoice,
+    /// How it is observed.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
     /// Stop after this long: 90s, 5m, 1h30m
     #[arg(long, value_parser = values::duration)]
     pub duration: Option<Duration>,
     /// Which lines, and what is in them.
     #[command(flatten)]
     pub lines: LinesArgs,
-    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
-    /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = values::BUFFER_SIZE, value_parser = values::buffer_size)]
-    pub buffer_size: u32,
+    /// Also record what happens into this file, as `record` does
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How.
+    #[command(flatten)]
+    pub keep: KeepArgs,
     /// What to print.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -207,10 +219,9 @@ pub struct LinesArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
-    /// The most sockets and TIME_WAIT entries that are accounted, to bound memory; `lost` lines say
-    /// when there are more
-    #[arg(long, value_name = "N", default_value = "1000000")]
-    pub max_holdings: NonZeroUsize,
+    /// How much is accounted.
+    #[command(flatten)]
+    pub limit: LimitArgs,
 }
 
 impl LinesArgs {
@@ -255,14 +266,9 @@ where
     /// The destination: 10.0.0.1, 10.0.0.1:443, 10.0.0.0/8, 2001:db8::1 (with a port: in brackets)
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub to: Vec<To>,
-    /// The network namespace: its inode number, its name under /run/netns, or a path such as
-    /// /proc/PID/ns/net; applied in the kernel
-    #[arg(
-        long,
-        value_name = "INODE|NAME|PATH",
-        value_parser = NonEmptyStringValueParser::new()
-    )]
-    pub netns: Vec<String>,
+    /// The network namespace; applied in the kernel.
+    #[command(flatten)]
+    pub netns: NetnsArg,
     /// The container: its name, its identifier, or at least the first 12 characters of that
     #[arg(long, value_name = "ID|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub container: Vec<String>,

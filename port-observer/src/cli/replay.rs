@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
-use super::{FilterArgs, LinesArgs};
+use super::{FilterArgs, LinesArgs, NetnsArg};
 use crate::{filter::Destination, recording::Moment};
 
 const EXAMPLES: &str = "\
@@ -92,7 +92,7 @@ impl ReplayArgs {
             uid: uid.clone(),
             port: port.clone(),
             to: to.iter().filter_map(destination).collect(),
-            netns: netns.clone(),
+            netns: NetnsArg { netns: netns.netns.clone() },
             container: container.clone(),
             protocol: protocol.clone(),
         }

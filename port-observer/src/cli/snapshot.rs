@@ -3,9 +3,8 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
-use super::values;
+use super::{NetnsArg, values};
 use crate::event::Protocol;
 use crate::filter::PortRange;
 
@@ -37,14 +36,9 @@ pub struct SnapshotArgs {
     /// How many spaces and how many processes are shown
     #[arg(long, value_name = "N", default_value = "10")]
     pub top: NonZeroUsize,
-    /// Only this network namespace: its inode number, its name under /run/netns, or a path such as
-    /// /proc/PID/ns/net; may be given several times
-    #[arg(
-        long,
-        value_name = "INODE|NAME|PATH",
-        value_parser = NonEmptyStringValueParser::new()
-    )]
-    pub netns: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub netns: NetnsArg,
     /// Only this protocol
     #[arg(long, value_parser = values::protocol())]
     pub protocol: Vec<Protocol>,

@@ -123,7 +123,7 @@ fn types_are_a_list_and_may_be_repeated() {
 #[test]
 fn every_backend_and_type_of_line_is_understood() {
     for backend in ["auto", "fexit", "kprobe", "tracepoint", "poll"] {
-        assert_eq!(live(&format!("--backend {backend}")).unwrap().backend.name(), backend);
+        assert_eq!(live(&format!("--backend {backend}")).unwrap().observe.backend.name(), backend);
     }
     for event in [
         "start",

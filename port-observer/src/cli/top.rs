@@ -1,10 +1,10 @@
 //! Arguments of `top`.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::Args;
 
-use super::values::{self, BackendChoice};
+use super::{LimitArgs, NetnsArg, ObserveArgs, values};
 use crate::{recording::Moment, screen::state::View};
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ LC_CTYPE, LANG) is not UTF-8, only ASCII is drawn.";
 
 /// Arguments of `top`.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("backend", |arg| arg.conflicts_with("replay")))]
 pub struct TopArgs {
     /// How often the screen changes, or how long a step through a recording is: 500ms, 2s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::summary_every)]
@@ -35,14 +35,9 @@ pub struct TopArgs {
         value_parser = values::view()
     )]
     pub view: View,
-    /// Only this network namespace: its inode number, its name under /run/netns, or a path such as
-    /// /proc/PID/ns/net; may be given several times
-    #[arg(
-        long,
-        value_name = "INODE|NAME|PATH",
-        value_parser = NonEmptyStringValueParser::new()
-    )]
-    pub netns: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub netns: NetnsArg,
     /// Show a recording (see `record`) instead of the kernel
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
@@ -50,20 +45,10 @@ pub struct TopArgs {
     /// end
     #[arg(long, value_name = "TIME", requires = "replay")]
     pub from: Option<Moment>,
-    /// How to observe the kernel; `auto` takes the best that this kernel and these privileges allow
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "auto",
-        value_parser = values::backend(),
-        conflicts_with = "replay"
-    )]
-    pub backend: BackendChoice,
-    /// The most sockets and TIME_WAIT entries that are accounted, to bound memory
-    #[arg(long, value_name = "N", default_value = "1000000")]
-    pub max_holdings: NonZeroUsize,
-    /// Room for events between the kernel and this program: bytes, or with KiB, MiB or GiB;
-    /// rounded up to a power of two, from 64KiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = values::BUFFER_SIZE, value_parser = values::buffer_size)]
-    pub buffer_size: u32,
+    /// How it is observed.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+    /// How much is accounted.
+    #[command(flatten)]
+    pub limit: LimitArgs,
 }

@@ -7,12 +7,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{end_signals::EndSignals, output};
 use crate::{
-    config::{Format, LiveConfig},
+    config::LiveConfig,
     kernel::netns,
     notice,
     pipeline::Stream,
     queued_writer::QueuedWriter,
-    recording::{self, Recorder},
+    recording::Recorder,
     report::{Nowhere, Sink, Start},
     sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
     sink,
@@ -25,56 +25,42 @@ const BATCH: usize = 8192;
 /// Runs until told to stop.
 ///
 /// # Errors
-/// When no backend can be used, or the output can't be written.
+/// When no backend can be used, or the output or the recording can't be written.
 pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<()> {
-    observe(config, None, sandbox)
-}
-
-/// The same, and records it; without `--json` prints nothing.
-///
-/// # Errors
-/// The same, or when it can't be recorded.
-pub(super) fn observe(
-    config: LiveConfig,
-    recording: Option<recording::Options>,
-    sandbox: Sandbox,
-) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("can't start the event loop")?
         .block_on(async {
-            let is_silent = recording.is_some() && config.lines.output.format != Format::Json;
-            let (sink, queue): (Box<dyn Sink>, _) = if is_silent {
+            let (sink, queue): (Box<dyn Sink>, _) = if config.is_silent {
                 (Box::new(Nowhere), None)
             } else {
                 sink::standard_output(config.lines.output, netns::own_inode().ok())?
             };
             let output = (sink, queue.clone());
-            let observed = live(config, recording, is_silent, output, sandbox).await;
+            let observed = live(config, output, sandbox).await;
             observed.and(output::finish(queue).await)
         })
 }
 
 async fn live(
     config: LiveConfig,
-    recording: Option<recording::Options>,
-    is_silent: bool,
     (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),
     sandbox: Sandbox,
 ) -> Result<()> {
     let mut signals = EndSignals::catch()?;
     let mut observer = Observer::start(config.observed())?;
+    let recording = config.recording;
     let beside =
         recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
     let mut stream = Stream::of_host(&config.lines, &observer, sink)?;
     stream.drop_when_full(queue);
-    if is_silent {
+    if config.is_silent {
         stream.is_silent();
     }
     if let Some(recording) = recording {
-        if is_silent && std::io::stderr().is_terminal() {
+        if config.is_silent && std::io::stderr().is_terminal() {
             let path = recording.path.display();
             notice::say(format_args!("recording into {path}; Ctrl-C ends it"));
         }

@@ -5,7 +5,6 @@ pub mod doctor;
 mod end_signals;
 pub mod live;
 mod output;
-pub mod record;
 pub mod replay;
 pub mod report;
 pub mod signals;
@@ -16,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::check::Status;
 use crate::cli::{Cli, Command};
-use crate::config::{CheckConfig, DoctorConfig, LiveConfig, RecordConfig, SnapshotConfig};
+use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig};
 use crate::kernel::netns;
 use crate::sandbox::Sandbox;
 
@@ -36,7 +35,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?, sandbox)
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
-        Command::Record(args) => record::run(RecordConfig::resolve(args, &netns_inode)?, sandbox),
+        Command::Record(args) => live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox),
         Command::Replay(args) => replay::run(*args, cli.color, sandbox),
         Command::Report(args) => report::run(&args, cli.color, sandbox),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),

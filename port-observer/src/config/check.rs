@@ -42,7 +42,7 @@ impl CheckConfig {
             PortRange { min, max }
         });
         Self {
-            netns: args.netns,
+            netns: args.netns.netns,
             all_netns: args.all_netns,
             protocol: args.protocol,
             range,

@@ -1,23 +1,14 @@
-//! What `record` does.
+//! What `record` does: what `live` does, and silently.
 
-use super::{Lines, LiveConfig, Output, resolve_netns};
-use crate::{cli, filter::Filter, recording};
+use super::{Lines, LiveConfig, Output, recorded, resolve_netns};
+use crate::{cli, filter::Filter};
 
-/// What `record` does.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecordConfig {
-    /// How the kernel is observed, and with `--json`, what is printed.
-    pub live: LiveConfig,
-    /// How it is recorded.
-    pub recording: recording::Options,
-}
-
-impl RecordConfig {
-    /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
+impl LiveConfig {
+    /// Resolves the arguments of `record`; `netns` as for [`LiveConfig::resolve`].
     ///
     /// # Errors
     /// A namespace can't be resolved.
-    pub fn resolve(
+    pub fn of_record(
         args: cli::RecordArgs,
         netns: &dyn Fn(&str) -> anyhow::Result<u32>,
     ) -> anyhow::Result<Self> {
@@ -28,24 +19,18 @@ impl RecordConfig {
         };
         let lines = Lines {
             states: args.states,
-            max_holdings: args.max_holdings.get(),
+            max_holdings: args.limit.max_holdings.get(),
             filter,
             ..Lines::everything(Output::resolve(args.json, cli::Color::Never))
         };
         Ok(Self {
-            live: LiveConfig {
-                backend: args.backend.0,
-                duration: args.duration,
-                states: args.states,
-                buffer_size: args.buffer_size,
-                lines,
-            },
-            recording: recording::Options {
-                path: args.file,
-                keep: Some(args.keep),
-                max_size: args.max_size,
-                group: args.group,
-            },
+            backend: args.observe.backend.0,
+            duration: args.duration,
+            states: args.states,
+            buffer_size: args.observe.buffer_size,
+            recording: Some(recorded(args.file, args.keep)),
+            is_silent: !args.json,
+            lines,
         })
     }
 }

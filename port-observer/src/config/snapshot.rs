@@ -1,8 +1,8 @@
 //! What `snapshot` works with.
 
-use anyhow::Context as _;
+use std::collections::HashSet;
 
-use super::Output;
+use super::{Output, resolve_netns};
 use crate::cli;
 use crate::event::Protocol;
 use crate::filter::PortRange;
@@ -36,14 +36,10 @@ impl SnapshotConfig {
         color: cli::Color,
         netns: &dyn Fn(&str) -> anyhow::Result<Namespace>,
     ) -> anyhow::Result<Self> {
-        let mut namespaces: Vec<Namespace> = Vec::new();
-        for text in &args.netns {
-            let found = netns(text).with_context(|| format!("--netns {text}"))?;
-            // Looked into once, however often it is named.
-            if namespaces.iter().all(|known| known.inode != found.inode) {
-                namespaces.push(found);
-            }
-        }
+        let mut namespaces = resolve_netns(&args.netns, netns)?;
+        // One path leads to what another does.
+        let mut seen = HashSet::new();
+        namespaces.retain(|one| seen.insert(one.inode));
         Ok(Self {
             netns: namespaces,
             protocols: args.protocol,

@@ -39,8 +39,11 @@ impl TopConfig {
     ) -> anyhow::Result<Self> {
         let filter = Filter { netns: resolve_netns(&args.netns, netns)?, ..Filter::default() };
         let output = Output { format: Format::Table, color: uses_color(color, &std::io::stdout()) };
-        let lines =
-            Lines { max_holdings: args.max_holdings.get(), filter, ..Lines::everything(output) };
+        let lines = Lines {
+            max_holdings: args.limit.max_holdings.get(),
+            filter,
+            ..Lines::everything(output)
+        };
         let variable = |name: &str| std::env::var(name).ok();
         Ok(Self {
             every: args.every,
@@ -52,10 +55,12 @@ impl TopConfig {
             },
             replay: args.replay.map(|path| (path, args.from)),
             live: LiveConfig {
-                backend: args.backend.0,
+                backend: args.observe.backend.0,
                 duration: None,
                 states: false,
-                buffer_size: args.buffer_size,
+                buffer_size: args.observe.buffer_size,
+                recording: None,
+                is_silent: true,
                 lines,
             },
         })

@@ -175,11 +175,14 @@ impl Reader {
         self.len() == 0
     }
 
-    /// The inode number of the network namespace that had this name under /run/netns.
+    /// The inode number of a network namespace: by itself, or by the name that it had under /run/netns.
     ///
     /// # Errors
     /// When there was none.
     pub fn netns(&self, name: &str) -> Result<u32> {
+        if let Ok(inode) = name.parse() {
+            return Ok(inode);
+        }
         self.budget.whole();
         let found = super::tables::netns(&self.connection, name);
         found.ok().flatten().with_context(|| {
