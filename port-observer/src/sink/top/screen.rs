@@ -1,11 +1,9 @@
 //! The terminal: taken for the full screen, and given back as it was, whatever happens.
 
 use std::{
-    fs::File,
     future::poll_fn,
-    io::{self, IsTerminal as _, Read as _, Seek as _},
+    io,
     mem::ManuallyDrop,
-    os::fd::{AsFd as _, OwnedFd},
     panic,
     sync::{Mutex, Once, PoisonError},
 };
@@ -23,10 +21,6 @@ use crossterm::{
     },
 };
 use futures_core::Stream as _;
-use nix::{
-    sys::memfd::{MFdFlags, memfd_create},
-    unistd::dup2_stderr,
-};
 use ratatui::{Terminal, backend::CrosstermBackend};
 
 use super::{
@@ -50,17 +44,8 @@ pub struct Screen {
     places: Places,
 }
 
-/// What the screen is given back with. `None`: it is not taken.
-static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
-
-struct Taken {
-    out: QueuedWriter,
-    errors: Errors,
-}
-
-/// Standard error meanwhile, for on the terminal it would be in the picture: the terminal, and what there
-/// is instead of it.
-struct Errors(Option<(OwnedFd, File)>);
+/// What the screen is given back through. `None`: it is not taken.
+static TAKEN: Mutex<Option<QueuedWriter>> = Mutex::new(None);
 
 impl Screen {
     /// Takes the terminal.
@@ -199,6 +184,7 @@ fn give_back_on_panic() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             give_back();
+            logging::finish();
             before(panic);
         }));
     });
@@ -207,8 +193,9 @@ fn give_back_on_panic() {
 fn take(out: &QueuedWriter) -> io::Result<()> {
     enable_raw_mode()?;
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    *taken = Some(Taken { out: out.clone(), errors: Errors::keep() });
+    *taken = Some(out.clone());
     drop(taken);
+    logging::keep();
     execute!(out.clone(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| give_back())
 }
 
@@ -216,34 +203,9 @@ fn take(out: &QueuedWriter) -> io::Result<()> {
 /// takes nothing is waited for only shortly.
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Taken { mut out, errors }) = taken else { return };
+    let Some(mut out) = taken else { return };
     let _ = execute!(out, EndSynchronizedUpdate, DisableMouseCapture, LeaveAlternateScreen, Show);
     out.wait_blocking();
     let _ = disable_raw_mode();
-    errors.tell();
-}
-
-impl Errors {
-    /// From now on they are kept.
-    fn keep() -> Self {
-        if !io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let kept = || -> io::Result<(OwnedFd, File)> {
-            let terminal = io::stderr().as_fd().try_clone_to_owned()?;
-            let kept = File::from(memfd_create("errors", MFdFlags::MFD_CLOEXEC)?);
-            dup2_stderr(&kept)?;
-            Ok((terminal, kept))
-        };
-        Self(kept().ok())
-    }
-
-    /// They go to where they belong.
-    fn tell(self) {
-        let Some((terminal, mut kept)) = self.0 else { return };
-        let _ = dup2_stderr(&terminal);
-        let mut text = Vec::new();
-        let _ = kept.rewind().and_then(|()| kept.read_to_end(&mut text).map(drop));
-        logging::write(&String::from_utf8_lossy(&text));
-    }
+    logging::write_kept();
 }
