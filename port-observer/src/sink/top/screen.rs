@@ -21,7 +21,11 @@ use crossterm::{
     },
 };
 use futures_core::Stream as _;
-use ratatui::{Terminal, backend::CrosstermBackend};
+use ratatui::{
+    Terminal, TerminalOptions, Viewport,
+    backend::CrosstermBackend,
+    layout::{Rect, Size},
+};
 
 use super::{
     sixteen::Sixteen,
@@ -30,12 +34,18 @@ use super::{
 };
 use crate::{logging, queued_writer::QueuedWriter, sink::unbuffered_output};
 
+/// Columns and lines that are drawn at most. Whoever has the other end of a pseudo terminal may say that
+/// it has 65,535 of each, and each cell takes memory and time.
+const MOST: Size = Size { width: 1000, height: 500 };
+
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
     /// Never dropped: that tells standard error of a terminal that is gone, and panics if it is the same.
     terminal: ManuallyDrop<Terminal<CrosstermBackend<Sixteen<QueuedWriter>>>>,
     /// What the terminal is written through: one that was stopped (Ctrl-S) holds nothing else up.
     out: QueuedWriter,
+    /// What is drawn on: the terminal's upper left part where that is larger than [`MOST`].
+    area: Rect,
     /// A picture was left out, for the terminal had not taken the one before it.
     is_due: bool,
     /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
@@ -57,10 +67,13 @@ impl Screen {
         let out = QueuedWriter::new(unbuffered_output()?);
         take(&out)?;
         // From here on dropping gives it back.
-        let terminal = Terminal::new(CrosstermBackend::new(Sixteen::new(out.clone())));
+        let backend = CrosstermBackend::new(Sixteen::new(out.clone()));
+        let area = Rect::default();
+        let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+        let terminal = Terminal::with_options(backend, options);
         let terminal = ManuallyDrop::new(terminal.inspect_err(|_| give_back())?);
         let input = ManuallyDrop::new(EventStream::new());
-        Ok(Self { terminal, out, is_due: false, input, look, places: Places::default() })
+        Ok(Self { terminal, out, area, is_due: false, input, look, places: Places::default() })
     }
 
     /// Draws what has changed, in one piece; later, if the terminal has not taken what is there.
@@ -76,10 +89,13 @@ impl Screen {
     }
 
     fn draw_now(&mut self, state: &mut State) -> io::Result<()> {
-        let (look, places) = (&self.look, &mut self.places);
-        let mut room = None;
         // One that does not know these passes over them.
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        if self.area != drawn(self.terminal.size()?) {
+            self.forget()?;
+        }
+        let (look, places) = (&self.look, &mut self.places);
+        let mut room = None;
         self.terminal.draw(|frame| room = Some(view::draw(frame, state, look, places)))?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         if let Some(room) = room {
@@ -94,8 +110,8 @@ impl Screen {
     /// When it can't be written.
     pub fn forget(&mut self) -> io::Result<()> {
         // Not `clear()`, which asks the terminal for its cursor and reads the answer off the keys.
-        let size = self.terminal.size()?;
-        self.terminal.resize(size.into())
+        self.area = drawn(self.terminal.size()?);
+        self.terminal.resize(self.area)
     }
 
     /// The terminal is somebody else's for a while.
@@ -146,6 +162,12 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// What is drawn on of a terminal.
+fn drawn(size: Size) -> Rect {
+    let Size { width, height } = size;
+    Size { width: width.min(MOST.width), height: height.min(MOST.height) }.into()
 }
 
 /// `BrokenPipe` for what tty_write() and tty_ioctl() say of a terminal that was hung up.
