@@ -1,5 +1,9 @@
 //! port-observer sees every local port taken, kept and given back, straight from the kernel.
 
+/// Tests of the library include files of `tests`, which name it so.
+#[cfg(test)]
+extern crate self as port_observer;
+
 pub mod cache;
 pub mod check;
 pub mod cli;

@@ -1,10 +1,12 @@
 //! Logs and errors, to standard error. Who does not read that does not hold the program up.
 
+mod aside;
+
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::fd::AsFd as _,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -12,6 +14,7 @@ use std::{
 use env_logger::{Builder, Env, Target, WriteStyle};
 use log::LevelFilter;
 
+use self::aside::Aside;
 use crate::{queued_writer::QueuedWriter, words::escape::Escaped};
 
 /// Bytes that wait for a reader; log lines beyond them are dropped and counted.
@@ -45,6 +48,25 @@ pub fn start(level: Option<LevelFilter>, has_color: bool) {
     let _ = builder.try_init();
 }
 
+/// From now on nothing is written to standard error if that is a terminal, where it would be in the
+/// picture: it is kept, up to a limit, for [`write_kept`].
+pub fn keep() {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    lock(&ASIDE).get_or_insert_default();
+    if IS_THREADED.load(Ordering::Acquire) {
+        // What was logged before.
+        queue().wait_blocking();
+    }
+}
+
+/// Writes what was kept, and from now on what is logged.
+pub fn write_kept() {
+    let kept = lock(&ASIDE).take();
+    kept.into_iter().flat_map(Aside::into_lines).for_each(|line| put(&line));
+}
+
 /// Writes to standard error, after what was logged.
 pub fn write(text: &str) {
     put(text.as_bytes());
@@ -54,7 +76,7 @@ pub fn write(text: &str) {
 /// it does not need: a thread that runs then keeps them.
 pub fn use_thread() {
     if !IS_THREADED.swap(true, Ordering::AcqRel) {
-        let held = std::mem::take(&mut *HELD.lock().unwrap_or_else(PoisonError::into_inner));
+        let held = std::mem::take(&mut *lock(&HELD));
         let _ = queue().clone().write_all(&held);
     }
 }
@@ -67,6 +89,8 @@ pub fn finish() {
 }
 
 static IS_THREADED: AtomicBool = AtomicBool::new(false);
+/// What is kept instead of being written.
+static ASIDE: Mutex<Option<Aside>> = Mutex::new(None);
 /// What could not be written before there was a thread.
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static QUEUE: OnceLock<QueuedWriter> = OnceLock::new();
@@ -75,13 +99,21 @@ fn queue() -> &'static QueuedWriter {
     QUEUE.get_or_init(|| QueuedWriter::new(StandardError))
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn put(bytes: &[u8]) {
+    if let Some(aside) = &mut *lock(&ASIDE) {
+        aside.push(bytes);
+        return;
+    }
     if IS_THREADED.load(Ordering::Acquire) {
         // Without a thread there is no log.
         let _ = queue().clone().write_all(bytes);
         return;
     }
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = lock(&HELD);
     let mut rest = bytes;
     while !rest.is_empty() && held.is_empty() && has_room() {
         let piece = &rest[..rest.len().min(ATOMIC_BYTES)];
@@ -104,8 +136,8 @@ fn has_room() -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
 }
 
-/// Descriptor 2, whatever it is then: `top` puts a file in its place for a while. Not
-/// [`io::Stderr`] itself: its lock would be held while the reader stalls, and a panic could not be told.
+/// Descriptor 2. Not [`io::Stderr`] itself: its lock would be held while the reader stalls, and a panic
+/// could not be told.
 struct StandardError;
 
 impl Write for StandardError {
@@ -126,7 +158,7 @@ static DROPPED: Mutex<u64> = Mutex::new(0);
 
 impl Lines {
     fn write_dropped() {
-        let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = lock(&DROPPED);
         match std::mem::take(&mut *dropped) {
             0 => {}
             count => write(&format!("{count} lines of the log are missing here: nobody read it\n")),
@@ -134,7 +166,7 @@ impl Lines {
     }
 
     fn is_full() -> bool {
-        let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let held = lock(&HELD).len();
         held + queue().pending_bytes() >= QUEUE_BYTES
     }
 }
@@ -142,7 +174,7 @@ impl Lines {
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if Self::is_full() {
-            *DROPPED.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            *lock(&DROPPED) += 1;
         } else {
             Self::write_dropped();
             put(line);

@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod plain;
+
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::transmute;
 use std::path::Path;
@@ -12,9 +14,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use port_observer::event::{Endpoint, Event, Flow, Kind, Protocol, Reason, SocketEvent, SocketId};
-use port_observer::recording::{Entry, Options, Recorder};
-use port_observer::report::Start;
+use port_observer::recording::{Options, Recorder};
 use rusqlite::{Connection, ffi};
 
 /// What is there before, and what is pushed while something fails.
@@ -171,11 +171,7 @@ fn inject() {
 
 fn push(recorder: &mut Recorder, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        let local = Endpoint::new("10.0.0.2".parse().unwrap(), 40_000);
-        let flow = Flow { netns: 1, protocol: Protocol::Tcp, local, remote: None };
-        let kind = Kind::Release { reason: Reason::Closed };
-        let event = SocketEvent { time_ns: number, socket: SocketId(number), flow, kind };
-        recorder.push(Entry::of(number, &Event::Socket(event)).unwrap());
+        recorder.push(plain::release(number));
         if number % 50 == 0 {
             recorder.flush();
         }
@@ -186,16 +182,7 @@ fn push(recorder: &mut Recorder, numbers: std::ops::Range<u64>) {
 fn record(path: &Path, numbers: std::ops::Range<u64>) -> anyhow::Result<u64> {
     let options = Options { path: path.to_owned(), keep: None, max_size: 64 << 20, group: None };
     let mut recorder = Recorder::open(options, false)?;
-    let start = Start {
-        host: "host".to_owned(),
-        kernel: "6.1.0".to_owned(),
-        version: "0.1.0".into(),
-        backend: "fexit",
-        exact: true,
-        missing: Vec::new(),
-        ephemeral_range: Vec::new(),
-    };
-    recorder.start(0, 0, &start);
+    recorder.start(0, 0, &plain::start());
     push(&mut recorder, numbers);
     recorder.finish()
 }

@@ -2,6 +2,10 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn run(arguments: &[&str]) -> std::io::Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_port-observer"))
@@ -118,6 +122,36 @@ fn a_check_that_can_not_be_told_is_unknown() {
     let (code, message) = run(writer.into());
     assert_eq!(code, Some(3), "{message}");
     assert!(message.contains("nobody reads it"), "{message}");
+}
+
+#[test]
+fn a_check_that_repeats_ends_with_0_by_a_signal_whether_its_output_is_read_or_not() {
+    // From when on the signal is caught is seen in /proc.
+    let catches = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap_or_default().trim(), 16).unwrap_or(0);
+        caught & 1 << (Signal::SIGTERM as u32 - 1) != 0
+    };
+    for reads in [false, true] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_port-observer"))
+            .args(["check", "--json", "--interval", "100ms"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if reads {
+            let output = child.stdout.as_mut().unwrap();
+            BufReader::new(output).read_line(&mut String::new()).unwrap();
+        } else {
+            while !catches(child.id()) {
+                assert!(child.try_wait().unwrap().is_none(), "it has ended");
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "read: {reads}");
+    }
 }
 
 #[test]

@@ -24,10 +24,9 @@ const QUEUE_BYTES: usize = 64 << 10;
 /// # Errors
 /// When the answer can't be written.
 pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
-    let namespaces = config.all_netns || !config.netns.is_empty();
-    sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
     match config.interval {
         None => {
+            confine(config, sandbox);
             let (status, line) = answer(config)?;
             print(&line).or_else(|error| match error.kind() {
                 // Not 0, as for other commands: that would be an answer.
@@ -40,8 +39,18 @@ pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
             .enable_all()
             .build()
             .context("can't start the event loop")?
-            .block_on(repeat(config, every)),
+            .block_on(async {
+                // First of all: until then they end the process without a word.
+                let signals = EndSignals::catch()?;
+                confine(config, sandbox);
+                repeat(config, every, signals).await
+            }),
     }
+}
+
+fn confine(config: &CheckConfig, sandbox: Sandbox) {
+    let namespaces = config.all_netns || !config.netns.is_empty();
+    sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
 }
 
 /// Answers a call that makes no sense.
@@ -52,9 +61,12 @@ pub fn refuse(refused: &Refused) -> ExitCode {
     ExitCode::from(Status::Unknown.exit_code())
 }
 
-async fn repeat(config: &CheckConfig, every: Duration) -> Result<ExitCode> {
+async fn repeat(
+    config: &CheckConfig,
+    every: Duration,
+    mut signals: EndSignals,
+) -> Result<ExitCode> {
     const CANT_WRITE: &str = "can't write to standard output";
-    let mut signals = EndSignals::catch()?;
     let mut out = QueuedWriter::new(unbuffered_output().context(CANT_WRITE)?);
     let mut due = tokio::time::interval(every);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

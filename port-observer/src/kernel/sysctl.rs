@@ -1,7 +1,7 @@
 //! Port settings of a network namespace. `/proc/sys/net` shows those of the thread that reads it
 //! (`net/sysctl_net.c`, `net_ctl_header_lookup`).
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{fmt, fs::File, io, os::unix::fs::FileExt as _};
 
 use anyhow::{Context, bail};
 
@@ -14,6 +14,12 @@ const TW_REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
 const TW_REUSE_DELAY: &str = "/proc/sys/net/ipv4/tcp_tw_reuse_delay";
 /// `tcp_tw_reuse_delay` where the kernel has no such setting (before Linux 6.13), in milliseconds.
 const TW_REUSE_DELAY_MS: u32 = 1000;
+
+/// A setting that is longer is not taken: who owns a network namespace may reserve every second port,
+/// which takes 200 KB, and there are thousands of namespaces. Several thousand ranges fit.
+const MOST_BYTES: usize = 32 << 10;
+/// A list that is longer counts as long, see [`Files::long_bytes`].
+const SHORT_BYTES: usize = 256;
 
 /// Reads a namespace's settings, from within it.
 ///
@@ -85,6 +91,16 @@ impl Files {
         Some(has_changed)
     }
 
+    /// The length of the list of reserved ports, if it is long.
+    pub fn long_bytes(&self) -> usize {
+        if self.reserved.text.len() > SHORT_BYTES { self.reserved.text.len() } else { 0 }
+    }
+
+    /// Does without that list until the next look: [`Files::values`] are [`TooLong`].
+    pub fn leave_list(&mut self) {
+        self.reserved.leave();
+    }
+
     /// What they held when they were last read.
     ///
     /// # Errors
@@ -108,43 +124,74 @@ struct Setting {
     path: &'static str,
     file: File,
     text: String,
-    /// Has more room than that needs.
-    bytes: Vec<u8>,
+    /// It held more than was taken: the text is empty.
+    is_too_long: bool,
 }
 
 impl Setting {
     fn open(path: &'static str) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
-        Ok(Self { path, file, text: String::new(), bytes: vec![0; 64] })
+        Ok(Self { path, file, text: String::new(), is_too_long: false })
     }
 
     /// Reads it from its beginning: whether it has changed since. In one piece, for the kernel gives no
     /// more of a list than fits into the first read (proc_do_large_bitmap, kernel/sysctl.c).
     fn look(&mut self) -> io::Result<bool> {
+        let mut bytes = vec![0; self.text.len() + 64];
         loop {
-            let length = self.file.read_at(&mut self.bytes, 0)?;
-            if length < self.bytes.len() {
-                let text = self.bytes.get(..length).unwrap_or_default();
-                if text == self.text.as_bytes() {
+            let length = self.file.read_at(&mut bytes, 0)?;
+            if length < bytes.len() {
+                bytes.truncate(length);
+                if !self.is_too_long && bytes == self.text.as_bytes() {
                     return Ok(false);
                 }
-                self.text = String::from_utf8(text.to_owned()).map_err(io::Error::other)?;
+                self.is_too_long = false;
+                self.text = String::from_utf8(bytes).map_err(io::Error::other)?;
                 return Ok(true);
             }
-            self.bytes.resize(self.bytes.len() * 4, 0);
+            if length > MOST_BYTES {
+                return Ok(!self.leave());
+            }
+            bytes.resize((bytes.len() * 4).min(MOST_BYTES + 1), 0);
         }
     }
 
+    /// Does without what it holds; returns whether it did already.
+    fn leave(&mut self) -> bool {
+        self.text = String::new();
+        std::mem::replace(&mut self.is_too_long, true)
+    }
+
+    fn text(&self) -> anyhow::Result<&str> {
+        if self.is_too_long {
+            return Err(TooLong.into());
+        }
+        Ok(&self.text)
+    }
+
     fn number<T: std::str::FromStr>(&self) -> anyhow::Result<T> {
-        let Self { path, text, .. } = self;
-        text.trim().parse().ok().with_context(|| format!("{path}: not a number: {text:?}"))
+        let text = self.text()?.trim();
+        text.parse().ok().with_context(|| format!("{}: not a number: {text:?}", self.path))
     }
 }
 
+/// A list that is longer than is taken, alone or with those of other network namespaces.
+#[derive(Clone, Copy, Debug)]
+pub struct TooLong;
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = MOST_BYTES >> 10;
+        write!(f, "the list is longer than {most} KiB, or all lists together than what is kept")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
 fn parse_ports(range: &Setting, reserved: &Setting) -> anyhow::Result<Ports> {
     Ok(Ports {
-        ephemeral: parse_range(&range.text).context(RANGE)?,
-        reserved: parse_reserved(&reserved.text).context(RESERVED)?,
+        ephemeral: parse_range(range.text()?).context(RANGE)?,
+        reserved: reserved.text().and_then(parse_reserved).context(RESERVED)?,
     })
 }
 
@@ -229,6 +276,32 @@ mod tests {
                 return;
             }
             assert_eq!(ports_here().unwrap().reserved.ranges().len(), 3000);
+        });
+    }
+
+    #[test]
+    fn a_list_of_reserved_ports_beyond_the_limit_is_not_taken_until_it_is_shorter() {
+        use crate::kernel::{netns::Namespace, testing::in_fresh_namespace};
+
+        in_fresh_namespace(|| {
+            let list: Vec<String> = (1..30_000).map(|n| (2 * n).to_string()).collect();
+            if std::fs::write(RESERVED, list.join(",")).is_err() {
+                println!("skipped: no privilege to reserve ports");
+                return;
+            }
+            let mut files = Files::open(&Namespace::own().unwrap()).unwrap();
+            assert_eq!(files.look(), Some(true));
+            for error in [files.values().unwrap_err(), ports_here().unwrap_err()] {
+                assert!(error.downcast_ref::<TooLong>().is_some(), "{error:#}");
+            }
+            assert_eq!((files.look(), files.long_bytes()), (Some(false), 0));
+            std::fs::write(RESERVED, list[..1_000].join(",")).unwrap();
+            assert_eq!(files.look(), Some(true));
+            assert_eq!(files.values().unwrap().ports.reserved.ranges().len(), 1_000);
+            assert!(files.long_bytes() > 1_000);
+            files.leave_list();
+            assert!(files.values().is_err() && files.look() == Some(true));
+            assert!(files.values().is_ok() && files.look() == Some(false));
         });
     }
 

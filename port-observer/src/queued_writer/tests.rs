@@ -61,6 +61,7 @@ fn a_reader_that_stalls_stops_neither_the_writes_nor_the_end_and_what_it_missed_
         let mut text = String::new();
         reader.read_to_string(&mut text).expect("text");
         let whole = text.matches('\n').count();
+        assert!(text.ends_with('\n'), "the last line is cut off");
         assert_eq!(whole + usize::try_from(missed).expect("few"), lines);
         assert_eq!(missed == 0, lines == 10 || text.len() == lines * 100);
     }

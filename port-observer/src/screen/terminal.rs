@@ -1,11 +1,9 @@
 //! The terminal: taken for the full screen, and given back as it was, whatever happens.
 
 use std::{
-    fs::File,
     future::poll_fn,
-    io::{self, IsTerminal as _, Read as _, Seek as _},
+    io,
     mem::ManuallyDrop,
-    os::fd::{AsFd as _, OwnedFd},
     panic,
     sync::{Mutex, Once, PoisonError},
 };
@@ -23,11 +21,11 @@ use crossterm::{
     },
 };
 use futures_core::Stream as _;
-use nix::{
-    sys::memfd::{MFdFlags, memfd_create},
-    unistd::dup2_stderr,
+use ratatui::{
+    Terminal, TerminalOptions, Viewport,
+    backend::CrosstermBackend,
+    layout::{Rect, Size},
 };
-use ratatui::{Terminal, backend::CrosstermBackend};
 
 use super::{
     sixteen::Sixteen,
@@ -39,12 +37,18 @@ use crate::{
     queued_writer::{QueuedWriter, unbuffered_output},
 };
 
+/// Columns and lines that are drawn at most. Whoever has the other end of a pseudo terminal may say that
+/// it has 65,535 of each, and each cell takes memory and time.
+const MOST: Size = Size { width: 1000, height: 500 };
+
 /// The terminal on standard output. It is given back when this is dropped.
 pub struct Screen {
     /// Never dropped: that tells standard error of a terminal that is gone, and panics if it is the same.
     terminal: ManuallyDrop<Terminal<CrosstermBackend<Sixteen<QueuedWriter>>>>,
     /// What the terminal is written through: one that was stopped (Ctrl-S) holds nothing else up.
     out: QueuedWriter,
+    /// What is drawn on: the terminal's upper left part where that is larger than [`MOST`].
+    area: Rect,
     /// A picture was left out, for the terminal had not taken the one before it.
     is_due: bool,
     /// Never dropped: that waits for its thread, which waits for keys, for ever if the terminal is gone.
@@ -53,17 +57,8 @@ pub struct Screen {
     places: Places,
 }
 
-/// What the screen is given back with. `None`: it is not taken.
-static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
-
-struct Taken {
-    out: QueuedWriter,
-    errors: Errors,
-}
-
-/// Standard error meanwhile, for on the terminal it would be in the picture: the terminal, and what there
-/// is instead of it.
-struct Errors(Option<(OwnedFd, File)>);
+/// What the screen is given back through. `None`: it is not taken.
+static TAKEN: Mutex<Option<QueuedWriter>> = Mutex::new(None);
 
 impl Screen {
     /// Takes the terminal.
@@ -75,10 +70,13 @@ impl Screen {
         let out = QueuedWriter::new(unbuffered_output()?);
         take(&out)?;
         // From here on dropping gives it back.
-        let terminal = Terminal::new(CrosstermBackend::new(Sixteen::new(out.clone())));
+        let backend = CrosstermBackend::new(Sixteen::new(out.clone()));
+        let area = Rect::default();
+        let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+        let terminal = Terminal::with_options(backend, options);
         let terminal = ManuallyDrop::new(terminal.inspect_err(|_| give_back())?);
         let input = ManuallyDrop::new(EventStream::new());
-        Ok(Self { terminal, out, is_due: false, input, look, places: Places::default() })
+        Ok(Self { terminal, out, area, is_due: false, input, look, places: Places::default() })
     }
 
     /// Draws what has changed, in one piece; later, if the terminal has not taken what is there.
@@ -94,10 +92,13 @@ impl Screen {
     }
 
     fn draw_now(&mut self, state: &mut State) -> io::Result<()> {
-        let (look, places) = (&self.look, &mut self.places);
-        let mut room = None;
         // One that does not know these passes over them.
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        if self.area != drawn(self.terminal.size()?) {
+            self.forget()?;
+        }
+        let (look, places) = (&self.look, &mut self.places);
+        let mut room = None;
         self.terminal.draw(|frame| room = Some(view::draw(frame, state, look, places)))?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         if let Some(room) = room {
@@ -112,8 +113,8 @@ impl Screen {
     /// When it can't be written.
     pub fn forget(&mut self) -> io::Result<()> {
         // Not `clear()`, which asks the terminal for its cursor and reads the answer off the keys.
-        let size = self.terminal.size()?;
-        self.terminal.resize(size.into())
+        self.area = drawn(self.terminal.size()?);
+        self.terminal.resize(self.area)
     }
 
     /// The terminal is somebody else's for a while.
@@ -166,6 +167,12 @@ impl Drop for Screen {
     }
 }
 
+/// What is drawn on of a terminal.
+fn drawn(size: Size) -> Rect {
+    let Size { width, height } = size;
+    Size { width: width.min(MOST.width), height: height.min(MOST.height) }.into()
+}
+
 /// `BrokenPipe` for what tty_write() and tty_ioctl() say of a terminal that was hung up.
 fn gone(error: io::Error) -> io::Error {
     match error.raw_os_error() {
@@ -202,6 +209,7 @@ fn give_back_on_panic() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             give_back();
+            logging::finish();
             before(panic);
         }));
     });
@@ -210,8 +218,9 @@ fn give_back_on_panic() {
 fn take(out: &QueuedWriter) -> io::Result<()> {
     enable_raw_mode()?;
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    *taken = Some(Taken { out: out.clone(), errors: Errors::keep() });
+    *taken = Some(out.clone());
     drop(taken);
+    logging::keep();
     execute!(out.clone(), EnterAlternateScreen, EnableMouseCapture).inspect_err(|_| give_back())
 }
 
@@ -219,34 +228,9 @@ fn take(out: &QueuedWriter) -> io::Result<()> {
 /// takes nothing is waited for only shortly.
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Taken { mut out, errors }) = taken else { return };
+    let Some(mut out) = taken else { return };
     let _ = execute!(out, EndSynchronizedUpdate, DisableMouseCapture, LeaveAlternateScreen, Show);
     out.wait_blocking();
     let _ = disable_raw_mode();
-    errors.tell();
-}
-
-impl Errors {
-    /// From now on they are kept.
-    fn keep() -> Self {
-        if !io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let kept = || -> io::Result<(OwnedFd, File)> {
-            let terminal = io::stderr().as_fd().try_clone_to_owned()?;
-            let kept = File::from(memfd_create("errors", MFdFlags::MFD_CLOEXEC)?);
-            dup2_stderr(&kept)?;
-            Ok((terminal, kept))
-        };
-        Self(kept().ok())
-    }
-
-    /// They go to where they belong.
-    fn tell(self) {
-        let Some((terminal, mut kept)) = self.0 else { return };
-        let _ = dup2_stderr(&terminal);
-        let mut text = Vec::new();
-        let _ = kept.rewind().and_then(|()| kept.read_to_end(&mut text).map(drop));
-        logging::write(&String::from_utf8_lossy(&text));
-    }
+    logging::write_kept();
 }

@@ -13,7 +13,7 @@ use crate::{
     kernel::{
         descriptors,
         netns::{self, Namespace},
-        sysctl::Files,
+        sysctl::{Files, TooLong},
     },
 };
 
@@ -32,7 +32,10 @@ const FIND_COST: u32 = 4;
 const MEET: Duration = Duration::from_millis(10);
 /// How many files of a namespace's settings stay open.
 const FILES_EACH: usize = 4;
-/// The same where only some are observed: another namespace may be given the number of one that is
+/// Bytes of long lists of reserved ports that are kept, of all namespaces together: whoever may make
+/// namespaces may give each such a list. Short ones always are.
+const LONG_BYTES: usize = 8 << 20;
+/// As [`MEET`], where only some are observed: another namespace may be given the number of one that is
 /// gone, and its events are not asked for.
 const MEET_ONLY: Duration = Duration::from_millis(1);
 
@@ -52,8 +55,13 @@ pub struct Settings {
     next_find: Instant,
     next_read: Instant,
     next_list: Instant,
+    /// What the long lists of reserved ports take, and may take.
+    long_bytes: usize,
+    most_long_bytes: usize,
     /// It was said that there are too few descriptors.
     has_warned: bool,
+    /// It was said that a list is too long.
+    has_warned_of_list: bool,
 }
 
 #[derive(Debug)]
@@ -78,7 +86,10 @@ impl Settings {
             next_find: Instant::now(),
             next_read: Instant::now(),
             next_list: Instant::now(),
+            long_bytes: 0,
+            most_long_bytes: LONG_BYTES,
             has_warned: false,
+            has_warned_of_list: false,
         }
     }
 
@@ -100,14 +111,18 @@ impl Settings {
         let meet = if self.only.is_empty() { MEET } else { MEET_ONLY };
         match self.known.get_mut(&netns) {
             Some(watched) if watched.looked + meet > now => return events,
-            Some(watched) => match watched.look() {
+            Some(watched) => match watched.look(&mut self.long_bytes, self.most_long_bytes) {
                 // Its number is that of another by now.
                 Ok(Look::Gone) => self.gone(netns, &mut events),
                 Ok(Look::Changed) => {
                     events.push(Event::Namespace(Box::new(watched.settings.clone())));
                     return events;
                 }
-                Ok(Look::Same) | Err(_) => return events,
+                Ok(Look::Same) => return events,
+                Err(error) => {
+                    self.note_unread(netns, &error);
+                    return events;
+                }
             },
             None => {}
         }
@@ -179,27 +194,24 @@ impl Settings {
     }
 
     fn read(&mut self, events: &mut Vec<Event>) {
-        let mut gone = Vec::new();
-        self.known.retain(|&netns, watched| match watched.look() {
-            Ok(Look::Same) => true,
-            Ok(Look::Changed) => {
-                events.push(Event::Namespace(Box::new(watched.settings.clone())));
-                true
+        let (mut gone, mut unread) = (Vec::new(), Vec::new());
+        for (&netns, watched) in &mut self.known {
+            match watched.look(&mut self.long_bytes, self.most_long_bytes) {
+                Ok(Look::Same) => {}
+                Ok(Look::Changed) => {
+                    events.push(Event::Namespace(Box::new(watched.settings.clone())));
+                }
+                Ok(Look::Gone) => gone.push(netns),
+                Err(error) => unread.push((netns, error)),
             }
-            Ok(Look::Gone) => {
-                gone.push(netns);
-                true
-            }
-            Err(error) => {
-                log::debug!("the settings of namespace {netns} stay as they were: {error:#}");
-                true
-            }
-        });
+        }
         gone.into_iter().for_each(|netns| self.gone(netns, events));
+        unread.iter().for_each(|(netns, error)| self.note_unread(*netns, error));
     }
 
     fn gone(&mut self, netns: u32, events: &mut Vec<Event>) {
         let Some(watched) = self.known.remove(&netns) else { return };
+        self.long_bytes -= watched.files.long_bytes();
         events.push(Event::NamespaceGone(netns));
         if self.only.contains(&netns) && self.ended.insert(netns) {
             let names = watched.settings.names.join(", ");
@@ -238,7 +250,7 @@ impl Settings {
             return;
         }
         let netns = namespace.inode;
-        match Watched::new(namespace) {
+        match Watched::new(namespace, &mut self.long_bytes, self.most_long_bytes) {
             Ok(Some(watched)) => {
                 events.push(Event::Namespace(Box::new(watched.settings.clone())));
                 self.unfound.remove(&netns);
@@ -249,7 +261,8 @@ impl Settings {
         }
     }
 
-    /// That there are too few descriptors is said once, and how many it takes.
+    /// That there are too few descriptors is said once, and how many it takes; so is that a list is too
+    /// long. What was read of the namespace before stays.
     fn note_unread(&mut self, netns: u32, error: &anyhow::Error) {
         match descriptors::exhausted(error) {
             Some(reason) if !self.has_warned => {
@@ -261,7 +274,15 @@ impl Settings {
                     self.known.len()
                 );
             }
-            _ => log::debug!("the settings of namespace {netns} are not known: {error:#}"),
+            None if error.is::<TooLong>() && !self.has_warned_of_list => {
+                self.has_warned_of_list = true;
+                log::warn!(
+                    "the settings of the network namespace {netns} can't be read, so how full its \
+                     ports are is not known, or told by what was read before: {error:#}; others like \
+                     it are not named: shorten net.ipv4.ip_local_reserved_ports"
+                );
+            }
+            _ => log::debug!("the settings of namespace {netns} can't be read: {error:#}"),
         }
     }
 }
@@ -271,7 +292,8 @@ impl Settings {
 /// # Errors
 /// When it can't be entered, or its settings make no sense.
 pub fn read(namespace: &Namespace) -> Result<Option<NamespaceSettings>> {
-    Ok(Watched::new(namespace.clone())?.map(|watched| watched.settings))
+    let watched = Watched::new(namespace.clone(), &mut 0, LONG_BYTES)?;
+    Ok(watched.map(|watched| watched.settings))
 }
 
 /// What became of settings.
@@ -282,12 +304,17 @@ enum Look {
 }
 
 impl Watched {
-    fn new(namespace: Namespace) -> Result<Option<Self>> {
+    /// `long_bytes`: what the long lists take that are kept, of at most so many.
+    fn new(
+        namespace: Namespace,
+        long_bytes: &mut usize,
+        most_long_bytes: usize,
+    ) -> Result<Option<Self>> {
         let mut files = Files::open(&namespace)?;
-        if files.look().is_none() {
+        if look(&mut files, long_bytes, most_long_bytes).is_none() {
             return Ok(None);
         }
-        let values = files.values()?;
+        let values = files.values().inspect_err(|_| *long_bytes -= files.long_bytes())?;
         let settings = NamespaceSettings {
             netns: namespace.inode,
             names: namespace.names.clone(),
@@ -298,9 +325,10 @@ impl Watched {
         Ok(Some(Self { namespace, files, looked: Instant::now(), settings }))
     }
 
-    fn look(&mut self) -> Result<Look> {
+    /// Arguments as for [`Watched::new`].
+    fn look(&mut self, long_bytes: &mut usize, most_long_bytes: usize) -> Result<Look> {
         self.looked = Instant::now();
-        match self.files.look() {
+        match look(&mut self.files, long_bytes, most_long_bytes) {
             None => return Ok(Look::Gone),
             Some(false) => return Ok(Look::Same),
             Some(true) => {}
@@ -312,6 +340,17 @@ impl Watched {
         settings.tw_reuse_delay_ms = values.tw_reuse_delay_ms;
         Ok(Look::Changed)
     }
+}
+
+/// Reads the files anew, see [`Files::look`]; a long list that there is no room for is left.
+fn look(files: &mut Files, long_bytes: &mut usize, most_long_bytes: usize) -> Option<bool> {
+    *long_bytes -= files.long_bytes();
+    let has_changed = files.look();
+    if files.long_bytes() > most_long_bytes.saturating_sub(*long_bytes) {
+        files.leave_list();
+    }
+    *long_bytes += files.long_bytes();
+    has_changed
 }
 
 #[cfg(test)]

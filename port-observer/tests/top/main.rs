@@ -9,4 +9,6 @@ mod keys;
 #[cfg(test)]
 mod panic;
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod state;

@@ -28,7 +28,7 @@ fn on_the_screen() {
         screen.draw(&mut state).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(25));
     }
-    eprintln!("a warning meanwhile");
+    port_observer::logging::write("a warning meanwhile\n");
     panic!("what went wrong");
 }
 

@@ -1,5 +1,8 @@
 //! A disk that is slow, or never done.
 
+#[path = "../../../tests/plain/mod.rs"]
+mod plain;
+
 use std::{
     process::Command,
     thread::sleep,
@@ -8,10 +11,8 @@ use std::{
 
 use super::*;
 use crate::{
-    event::{Endpoint, Event, Flow, Kind, Protocol, Reason, SocketEvent, SocketId},
     ledger::Checkpoint,
-    recording::{Entry, Options, Recorder},
-    report::Start,
+    recording::{Options, Recorder},
 };
 
 const SLOW: Duration = Duration::from_secs(3);
@@ -48,31 +49,14 @@ fn stuck(log: Log) -> Box<dyn Storage> {
 fn recorder(path: &Path, max_size: u64, storage: fn(Log) -> Box<dyn Storage>) -> Recorder {
     let options = Options { path: path.to_owned(), keep: None, max_size, group: None };
     let mut recorder = Recorder::open_on(options, false, storage).unwrap();
-    let start = Start {
-        host: "host".to_owned(),
-        kernel: "6.1.0".to_owned(),
-        version: "0.1.0".into(),
-        backend: "fexit",
-        exact: true,
-        missing: Vec::new(),
-        ephemeral_range: Vec::new(),
-    };
-    recorder.start(0, 0, &start);
+    recorder.start(0, 0, &plain::start());
     recorder
 }
 
 /// Records so many events.
 fn push(recorder: &mut Recorder, count: u64) {
     for number in 0..count {
-        let flow = Flow {
-            netns: 1,
-            protocol: Protocol::Tcp,
-            local: Endpoint::new("10.0.0.2".parse().unwrap(), 40_000),
-            remote: None,
-        };
-        let kind = Kind::Release { reason: Reason::Closed };
-        let event = SocketEvent { time_ns: number, socket: SocketId(number), flow, kind };
-        recorder.push(Entry::of(number, &Event::Socket(event)).unwrap());
+        recorder.push(plain::release(number));
     }
     recorder.flush();
     if recorder.wants_checkpoint() {

@@ -100,3 +100,40 @@ fn a_namespace_that_is_not_found_is_remembered_as_one_that_may_be_there() {
     let inodes: Vec<u32> = settings.inodes().collect();
     assert!(inodes.contains(&1) && inodes.contains(&2), "{inodes:?}");
 }
+
+#[test]
+fn long_lists_of_reserved_ports_are_kept_up_to_a_limit_for_all_and_short_ones_beyond_it() {
+    const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let own = Namespace::own().unwrap().inode;
+    in_fresh_namespace(|| {
+        let netns = Namespace::own().unwrap().inode;
+        let list = |count| (1..=count).map(|n: u16| (2 * n).to_string()).collect::<Vec<_>>();
+        if netns == own || fs::write(RESERVED, list(1_000).join(",")).is_err() {
+            println!("skipped: no privilege to make a network namespace and set it up");
+            return;
+        }
+        // SAFETY: takes nothing.
+        let thread = u32::try_from(unsafe { libc::gettid() }).unwrap();
+        let reserved = |settings: &mut Settings| {
+            std::thread::sleep(MEET);
+            settings.unfound.clear();
+            let told = told(settings.meet(netns, Some(thread)), netns);
+            told.into_iter().next().map(|event| match event {
+                Event::Namespace(settings) => settings.ports.reserved.ranges().len(),
+                other => panic!("{other:?}"),
+            })
+        };
+        let mut settings = Settings::new(vec![netns], false);
+        settings.most_long_bytes = 0;
+        assert_eq!((reserved(&mut settings), settings.has_warned_of_list), (None, true));
+        settings.most_long_bytes = LONG_BYTES;
+        assert_eq!(reserved(&mut settings), Some(1_000));
+        assert!(settings.long_bytes > 1_000);
+        // One that is known and grows beyond what there is room for stays as it was.
+        settings.most_long_bytes = settings.long_bytes;
+        fs::write(RESERVED, list(2_000).join(",")).unwrap();
+        assert_eq!((reserved(&mut settings), settings.long_bytes), (None, 0));
+        fs::write(RESERVED, list(10).join(",")).unwrap();
+        assert_eq!((reserved(&mut settings), settings.long_bytes), (Some(10), 0));
+    });
+}
