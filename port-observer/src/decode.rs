@@ -10,8 +10,8 @@ use port_observer_ebpf::{
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, Protocol, Reason, Repeated, Reuse, Sharing,
-    SocketEvent, SocketId, Task, TcpState, Via,
+    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, LossKind, Protocol, Reason, Repeated, Reuse,
+    Sharing, SocketEvent, SocketId, Task, TcpState, Via,
 };
 
 /// Why a record makes no sense.
@@ -60,22 +60,22 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// The name of a wire kind, for messages about losses.
-pub fn kind_name(kind: WireKind) -> &'static str {
+pub fn loss_kind(kind: WireKind) -> LossKind {
     match kind {
-        WireKind::Acquire => "acquire",
-        WireKind::Exhausted => "exhausted",
-        WireKind::Conflict => "conflict",
-        WireKind::Inherit => "inherit",
-        WireKind::TimeWait => "time_wait",
-        WireKind::Release => "release",
-        WireKind::State => "state",
-        WireKind::Exec => "exec",
-        WireKind::Fork => "fork",
-        WireKind::Accept => "accept",
-        WireKind::Listen => "listen",
-        WireKind::FinReceived => "fin_received",
-        WireKind::Existing => "existing",
-        WireKind::Rehash => "rehash",
+        WireKind::Acquire => LossKind::Acquire,
+        WireKind::Exhausted => LossKind::Exhausted,
+        WireKind::Conflict => LossKind::Conflict,
+        WireKind::Inherit => LossKind::Inherit,
+        WireKind::TimeWait => LossKind::TimeWait,
+        WireKind::Release => LossKind::Release,
+        WireKind::State => LossKind::State,
+        WireKind::Exec => LossKind::Exec,
+        WireKind::Fork => LossKind::Fork,
+        WireKind::Accept => LossKind::Accept,
+        WireKind::Listen => LossKind::Listen,
+        WireKind::FinReceived => LossKind::FinReceived,
+        WireKind::Existing => LossKind::Existing,
+        WireKind::Rehash => LossKind::Rehash,
     }
 }
 

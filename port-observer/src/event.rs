@@ -2,6 +2,7 @@
 
 mod address;
 mod listing;
+mod loss;
 mod process;
 mod socket;
 mod tcp_state;
@@ -9,6 +10,7 @@ mod tcp_state;
 use crate::ports::Ports;
 pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
 pub use listing::{Ask, ListedSocket, Listing};
+pub use loss::{LossKind, LossPlace};
 pub use process::{Exec, Fork, Task};
 pub use socket::{Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
 pub use tcp_state::{TIME_WAIT_NS, TcpState};
@@ -81,8 +83,8 @@ pub enum Event {
         count: u64,
         /// Where they were lost.
         place: LossPlace,
-        /// Of which wire kind, where known.
-        kind: &'static str,
+        /// Of which kind.
+        kind: LossKind,
         /// A thread of the process that caused them, where that is known.
         task: Option<Task>,
     },
@@ -102,37 +104,6 @@ impl Event {
             | Self::Listing(_)
             | Self::Namespace(_)
             | Self::NamespaceGone(_) => None,
-        }
-    }
-}
-
-/// Where events were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LossPlace {
-    /// The ring buffer was full, or a kernel-side table was.
-    KernelBuffer,
-    /// A record made no sense.
-    Decode,
-    /// The kernel skipped a program, because it was running on that processor already.
-    KernelProgram,
-    /// A queue inside the program was full.
-    Queue,
-    /// The ledger is full (`--max-holdings`): the port is told of, but not accounted.
-    Ledger,
-    /// The reader of the output did not take the lines, and there was no room to keep them for it.
-    Output,
-}
-
-impl LossPlace {
-    /// The name that the JSON has.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KernelBuffer => "kernel_buffer",
-            Self::KernelProgram => "kernel_program",
-            Self::Decode => "decode",
-            Self::Queue => "queue",
-            Self::Ledger => "ledger",
-            Self::Output => "output",
         }
     }
 }

@@ -8,7 +8,7 @@ mod space;
 mod summary;
 
 use crate::{
-    event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via},
+    event::{Endpoint, LossKind, LossPlace, Protocol, Reason, TcpState, Via},
     process::Caller,
 };
 pub use cause::{Cause, CauseKind, Evidence, Growth};
@@ -136,7 +136,7 @@ pub enum Body {
         /// Where.
         place: LossPlace,
         /// Which kind, as the wire names it.
-        kind: &'static str,
+        kind: LossKind,
         /// Whose they were, where that is known.
         caller: Option<Caller>,
     },

@@ -57,13 +57,22 @@ impl Recorder {
     /// Starts it, in the calling thread's namespaces, and waits for its first line. `None`: this
     /// machine can't run it, as [`crate::observer::Observer::own`], or is emulated.
     pub fn start(file: &str, arguments: &[&str]) -> Option<Self> {
+        Self::run(&["record", file], arguments)
+    }
+
+    /// The same of `live` that records beside.
+    pub fn beside(file: &str, arguments: &[&str]) -> Option<Self> {
+        Self::run(&["live", "--record", file], arguments)
+    }
+
+    fn run(command: &[&str], arguments: &[&str]) -> Option<Self> {
         if system::in_virtual_machine() {
             println!(
                 "skipped: recordings are the same on all kernels, and are tested on real processors"
             );
             return None;
         }
-        match Self::try_start(file, arguments) {
+        match Self::try_start(command, arguments) {
             Ok(recorder) => Some(recorder),
             Err(error) if system::must_load() => panic!("{error:#}"),
             Err(error) => {
@@ -73,7 +82,7 @@ impl Recorder {
         }
     }
 
-    fn try_start(file: &str, arguments: &[&str]) -> Result<Self> {
+    fn try_start(words: &[&str], arguments: &[&str]) -> Result<Self> {
         // Not beside the file, whose disk may be full.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -81,8 +90,7 @@ impl Recorder {
         let lines = std::env::temp_dir().join(format!("{stem}.json"));
         let errors = std::env::temp_dir().join(format!("{stem}.errors"));
         let mut command = Command::new(system::program()?);
-        command.args(["record", file, "--json", "--backend", Backend::chosen().name()]);
-        command.args(arguments);
+        command.args(words).args(["--json", "--backend", Backend::chosen().name()]).args(arguments);
         command.stdin(Stdio::null());
         command.stdout(File::create(&lines).context("make a file for its lines")?);
         command.stderr(File::create(&errors).context("make a file for its errors")?);

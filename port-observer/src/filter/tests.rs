@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{Destination, EventType, Filter, Port, PortRange, Process, Protocol, Report};
 use crate::event::Endpoint;
-use crate::event::{LossPlace, Reason, TcpState, Via};
+use crate::event::{LossKind, LossPlace, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::process::Container;
 use crate::report::{Body, Level, Space, SpaceKind, Stop};
@@ -87,8 +87,12 @@ fn threshold(space: Space) -> Report {
 }
 
 fn lost() -> Report {
-    let body =
-        Body::Lost { count: 1, place: LossPlace::KernelBuffer, kind: "acquire", caller: None };
+    let body = Body::Lost {
+        count: 1,
+        place: LossPlace::KernelBuffer,
+        kind: LossKind::Acquire,
+        caller: None,
+    };
     Report { time_ns: 3, body }
 }
 

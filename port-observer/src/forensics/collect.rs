@@ -16,7 +16,7 @@ use super::{
     timeline::Timelines,
 };
 use crate::{
-    event::{LossPlace, Via},
+    event::{LossKind, LossPlace, Via},
     ledger::{Census, SpaceKey},
     ports::PortRange,
     report::{Body, Port, Report, Sink, Story, Summary},
@@ -47,7 +47,7 @@ pub struct Collector(Arc<Mutex<State>>);
 struct State {
     offset_ns: i64,
     told: Forensics,
-    losses: HashMap<(LossPlace, &'static str), u64>,
+    losses: HashMap<(LossPlace, LossKind), u64>,
     open: Vec<Open>,
     samples: HashMap<SpaceKey, VecDeque<(i64, u32)>>,
     namespaces: HashMap<u32, Namespace>,
@@ -86,11 +86,11 @@ impl Collector {
         told.losses = state
             .losses
             .iter()
-            .map(|((place, kind), count)| Loss { place: *place, kind, count: *count })
+            .map(|((place, kind), count)| Loss { place: *place, kind: *kind, count: *count })
             .collect();
         told.taken = std::mem::take(&mut state.taken).finish();
         told.timelines = std::mem::take(&mut state.timelines).finish(TIMELINES);
-        told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind));
+        told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind.name()));
         told
     }
 }
@@ -129,7 +129,7 @@ impl State {
                 }
             }
             Body::Lost { count, place, kind, .. } => {
-                let known = self.losses.entry((*place, kind)).or_default();
+                let known = self.losses.entry((*place, *kind)).or_default();
                 *known = known.saturating_add(*count);
             }
             Body::Summary(summary) => self.sample(now_ns, summary),

@@ -33,7 +33,7 @@ pub(super) fn write_object(out: impl Write, told: &Forensics) -> io::Result<()> 
         "schema": SCHEMA,
         "runs": told.runs.iter().map(run).collect::<Vec<_>>(),
         "losses": told.losses.iter().map(|loss| json!({
-            "where": loss.place.name(), "kind": loss.kind, "count": loss.count,
+            "where": loss.place.name(), "kind": loss.kind.name(), "count": loss.count,
         })).collect::<Vec<_>>(),
         "incidents": told.incidents.iter().map(incident).collect::<Vec<_>>(),
         "incidents_left_out": told.left_out,

@@ -17,7 +17,7 @@ mod timeline;
 use std::sync::Arc;
 
 use crate::{
-    event::{LossPlace, Protocol, Via},
+    event::{LossKind, LossPlace, Protocol, Via},
     ports::PortRange,
     process::Process,
     report::{Cause, Holder, Space, Start, Stop},
@@ -64,7 +64,7 @@ pub struct Loss {
     /// Where they were lost.
     pub place: LossPlace,
     /// Of which kind.
-    pub kind: &'static str,
+    pub kind: LossKind,
     /// How many.
     pub count: u64,
 }

@@ -23,7 +23,7 @@ mod threshold;
 mod untold;
 
 use crate::{
-    event::{Event, Flow, LossPlace, Reason},
+    event::{Event, Flow, LossKind, LossPlace, Reason},
     process::Caller,
     report::{Body, Port, Report, Stop},
 };
@@ -183,8 +183,12 @@ impl Ledger {
         if self.unaccounted > 0 {
             let count = std::mem::take(&mut self.unaccounted);
             self.totals.lost = self.totals.lost.saturating_add(count);
-            let body =
-                Body::Lost { count, place: LossPlace::Ledger, kind: "acquire", caller: None };
+            let body = Body::Lost {
+                count,
+                place: LossPlace::Ledger,
+                kind: LossKind::Acquire,
+                caller: None,
+            };
             out.push(Report { time_ns: now_ns, body });
         }
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     event::{
-        Endpoint, Kind, LossPlace, Protocol, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task,
-        TcpState, Via,
+        Endpoint, Kind, LossKind, LossPlace, Protocol, Repeated, Reuse, Sharing, SocketEvent,
+        SocketId, Task, TcpState, Via,
     },
     process::Process,
 };
@@ -304,8 +304,12 @@ fn a_state_change_names_the_owner_of_the_port() {
 fn what_was_lost_is_said_at_the_time_of_its_discovery_and_counted() {
     let mut book = Book::new();
     book.now_ns = 77;
-    let lost =
-        |count| Event::Lost { count, place: LossPlace::KernelBuffer, kind: "acquire", task: None };
+    let lost = |count| Event::Lost {
+        count,
+        place: LossPlace::KernelBuffer,
+        kind: LossKind::Acquire,
+        task: None,
+    };
     assert_eq!(book.apply(lost(3)), ["lost 3"]);
     book.apply(lost(4));
     assert_eq!(book.ledger.totals().lost, 7);

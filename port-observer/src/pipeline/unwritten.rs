@@ -1,12 +1,15 @@
 //! Lines that were dropped because the reader did not take those before them.
 
-use crate::{event::LossPlace, report::Body};
+use crate::{
+    event::{LossKind, LossPlace},
+    report::Body,
+};
 
 /// How many, until lines of type `lost` say so.
 #[derive(Default)]
 pub(super) struct Unwritten {
     /// By where they were lost, and of which kind: a few.
-    counts: Vec<(LossPlace, &'static str, u64)>,
+    counts: Vec<(LossPlace, LossKind, u64)>,
     total: u64,
 }
 
@@ -24,7 +27,7 @@ impl Unwritten {
     pub(super) fn add(&mut self, body: &Body) {
         let (place, kind, count) = match *body {
             Body::Lost { count, place, kind, .. } => (place, kind, count),
-            _ => (LossPlace::Output, body.event_type().name(), 1),
+            _ => (LossPlace::Output, LossKind::of(body.event_type().name()), 1),
         };
         if place == LossPlace::Output {
             self.total += count;

@@ -2,7 +2,7 @@
 
 use super::row::{Row, RowType, Whose};
 use crate::{
-    event::{Event, LossPlace, NamespaceSettings},
+    event::{Event, LossKind, LossPlace, NamespaceSettings},
     process::Caller,
     report::{Body, Report},
 };
@@ -36,7 +36,7 @@ pub enum Input {
         /// Where.
         place: LossPlace,
         /// Of which wire kind.
-        kind: &'static str,
+        kind: LossKind,
         /// Whose they were, where that is known.
         caller: Option<Whose>,
     },
@@ -62,7 +62,7 @@ impl Entry {
             Event::Namespace(settings) => (now_ns, Input::Namespace(settings.clone())),
             Event::NamespaceGone(netns) => (now_ns, Input::NamespaceGone(*netns)),
             Event::Lost { count, place, kind, task: _ } => {
-                (now_ns, Input::Lost { count: *count, place: *place, kind, caller: None })
+                (now_ns, Input::Lost { count: *count, place: *place, kind: *kind, caller: None })
             }
         };
         Some(Self { time_ns, input })
@@ -108,7 +108,7 @@ impl Entry {
             Input::ScanEnded(skipped) => Event::ScanEnded { skipped: skipped.clone() },
             Input::Lost { count, place, kind, caller } => {
                 let task = caller.as_ref().map(Whose::task);
-                Event::Lost { count: *count, place: *place, kind, task }
+                Event::Lost { count: *count, place: *place, kind: *kind, task }
             }
             Input::Tick | Input::Clock(_) => return None,
         })

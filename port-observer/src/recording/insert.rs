@@ -221,7 +221,7 @@ impl Inserter {
                     .prepare_cached(
                         "INSERT INTO losses (event, count, place, kind) VALUES (?, ?, ?, ?)",
                     )?
-                    .execute(params![event, signed(*count), place.name(), kind])?;
+                    .execute(params![event, signed(*count), place.name(), kind.name()])?;
                 24
             }
             Input::Tick => 25,

@@ -13,7 +13,11 @@ use super::{
     segments::{self, SEGMENTS, Segment},
     sqlite::Budget,
 };
-use crate::{event::LossPlace, ledger::Checkpoint, report::Start};
+use crate::{
+    event::{LossKind, LossPlace},
+    ledger::Checkpoint,
+    report::Start,
+};
 
 /// How many entries are read at once.
 const BATCH: usize = 4_096;
@@ -271,7 +275,8 @@ impl Reader {
         if let Some(current) = &mut self.current {
             current.next_event = at;
         }
-        let lost = Input::Lost { count, place: LossPlace::Decode, kind: "record", caller: None };
+        let lost =
+            Input::Lost { count, place: LossPlace::Decode, kind: LossKind::Record, caller: None };
         out.push(Item::Entry(Entry { time_ns, input: lost }));
         self.has_gap = true;
         self.damage.get_or_insert_with(|| {

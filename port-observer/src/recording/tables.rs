@@ -12,33 +12,12 @@ use super::{
     text::{self, text},
 };
 use crate::{
-    event::{LossPlace, NamespaceSettings, Protocol},
+    event::{LossKind, LossPlace, NamespaceSettings, Protocol},
     ports::{PortRange, Ports, ReservedPorts},
     probe::Backend,
     process::{Cut, Process, container::container},
     report::{EphemeralRange, Start},
 };
-
-/// What a loss can be of, beside the wire's kinds.
-const LOSS_KINDS: [&str; 17] = [
-    "acquire",
-    "exhausted",
-    "conflict",
-    "inherit",
-    "time_wait",
-    "release",
-    "state",
-    "exec",
-    "fork",
-    "accept",
-    "listen",
-    "fin_received",
-    "existing",
-    "rehash",
-    "unknown",
-    "record",
-    "event",
-];
 
 const PLACES: [LossPlace; 5] = [
     LossPlace::KernelBuffer,
@@ -132,7 +111,7 @@ pub(super) fn loss(
         .optional()?;
     Ok(found.and_then(|(count, place, kind)| {
         let place = PLACES.into_iter().find(|known| known.name() == place)?;
-        let kind = LOSS_KINDS.into_iter().find(|known| *known == kind).unwrap_or("unknown");
+        let kind = LossKind::of(&kind);
         Some(Input::Lost { count: count.cast_unsigned(), place, kind, caller })
     }))
 }

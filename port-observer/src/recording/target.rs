@@ -25,7 +25,10 @@ use super::{
     retention::Retention,
     schema,
 };
-use crate::{event::LossPlace, own_file::identity};
+use crate::{
+    event::{LossKind, LossPlace},
+    own_file::identity,
+};
 
 /// What is older than this is committed.
 const COMMIT: Duration = Duration::from_millis(300);
@@ -285,7 +288,7 @@ impl Target {
 pub(super) fn lost_entry(time_ns: u64, count: u64) -> Entry {
     Entry {
         time_ns,
-        input: Input::Lost { count, place: LossPlace::Queue, kind: "record", caller: None },
+        input: Input::Lost { count, place: LossPlace::Queue, kind: LossKind::Record, caller: None },
     }
 }
 

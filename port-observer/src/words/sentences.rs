@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
-use crate::event::{LossPlace, Protocol, Reason, TcpState, Via};
+use crate::event::{LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
 
@@ -106,9 +106,8 @@ fn because(reason: Reason) -> &'static str {
 }
 
 /// What was lost, and why.
-pub fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Caller>) -> String {
-    let kind = escape(kind);
-    let space = if kind.is_empty() { "" } else { " " };
+pub fn lost(count: u64, place: LossPlace, kind: LossKind, caller: Option<&Caller>) -> String {
+    let kind = kind.name();
     let events = if count == 1 { "event" } else { "events" };
     let place = match place {
         LossPlace::Ledger => {
@@ -125,7 +124,7 @@ pub fn lost(count: u64, place: LossPlace, kind: &str, caller: Option<&Caller>) -
     };
     let whose = caller
         .map_or_else(String::new, |caller| format!(" of {}", holder_name(Some(&caller.process))));
-    format!("{count} {kind}{space}{events}{whose}: {place}")
+    format!("{count} {kind} {events}{whose}: {place}")
 }
 
 /// What a backend sees.

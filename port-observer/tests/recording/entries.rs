@@ -1,6 +1,6 @@
 //! Every input of the ledger, through the file and back.
 
-use port_observer::event::{Existing, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState};
+use port_observer::event::{Existing, LossKind, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState};
 use port_observer::ledger::{Held, Holds, Role};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 
@@ -89,7 +89,7 @@ fn every_input_is_read_as_it_was_recorded() {
         Event::Lost {
             count: u64::MAX,
             place: LossPlace::KernelProgram,
-            kind: "time_wait",
+            kind: LossKind::TimeWait,
             task: None,
         },
         Event::NamespaceGone(9),

@@ -1,6 +1,6 @@
 //! The queries that the documentation shows, as it shows them.
 
-use port_observer::event::{Existing, Repeated, TcpState};
+use port_observer::event::{Existing, LossKind, Repeated, TcpState};
 use rusqlite::Connection;
 
 use super::*;
@@ -36,7 +36,7 @@ fn every_query_of_the_documentation_runs_and_finds_something() {
     let lost = Event::Lost {
         count: 3,
         place: port_observer::event::LossPlace::KernelBuffer,
-        kind: "acquire",
+        kind: LossKind::Acquire,
         task: None,
     };
     recorder.push(Entry::of(BEGAN + 3 * SECOND, &lost).unwrap());

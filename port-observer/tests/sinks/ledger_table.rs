@@ -1,5 +1,5 @@
 use jiff::tz::TimeZone;
-use port_observer::event::{LossPlace, Protocol};
+use port_observer::event::{LossKind, LossPlace, Protocol};
 use port_observer::report::Sink;
 use port_observer::report::{
     Body, CauseKind, Closing, Level, Report, Space, SpaceKind, Story, Summary,
@@ -210,7 +210,8 @@ fn an_empty_summary_is_its_title_alone() {
 
 #[test]
 fn a_full_ledger_says_which_option_helps() {
-    let body = Body::Lost { count: 3, place: LossPlace::Ledger, kind: "acquire", caller: None };
+    let body =
+        Body::Lost { count: 3, place: LossPlace::Ledger, kind: LossKind::Acquire, caller: None };
     let text = frame(&[at(1, body)], screen(80), false);
     assert!(text.contains("the ledger is full (see --max-holdings): 3 ports are not accounted"));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use port_observer::event::{Endpoint, LossPlace, Protocol, Reason, TcpState, Via};
+use port_observer::event::{Endpoint, LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use port_observer::process::{Caller, Container, Process};
 use port_observer::report::{Body, EphemeralRange, Port, Report, Start, Stop};
 
@@ -88,8 +88,12 @@ pub fn stream() -> Vec<Report> {
         new: TcpState::try_from(new).unwrap(),
     };
     let released = |held_ns, reason| Body::Release { port: flow(), reason, held_ns };
-    let lost =
-        Body::Lost { count: 12, place: LossPlace::KernelBuffer, kind: "acquire", caller: None };
+    let lost = Body::Lost {
+        count: 12,
+        place: LossPlace::KernelBuffer,
+        kind: LossKind::Acquire,
+        caller: None,
+    };
     vec![
         at(0, Body::Start(start())),
         acquire(flow()),

@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use port_observer::{
     event::{
-        Endpoint, Event, Flow, Kind, LossPlace, NamespaceSettings, Protocol, Reason, Repeated,
-        Reuse, Sharing, SocketEvent, SocketId, Task, Via,
+        Endpoint, Event, Flow, Kind, LossKind, LossPlace, NamespaceSettings, Protocol, Reason,
+        Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, Via,
     },
     ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
@@ -219,7 +219,7 @@ impl Host {
         self.apply(Event::Lost {
             count,
             place: LossPlace::KernelBuffer,
-            kind: "acquire",
+            kind: LossKind::Acquire,
             task: None,
         });
     }

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::{
     config::{Format, Output},
-    event::{LossPlace, Protocol, TcpState},
+    event::{LossKind, LossPlace, Protocol, TcpState},
     report::{Port, Stop},
     sink::json::Json,
 };
@@ -90,7 +90,7 @@ fn losses_that_could_not_be_said_are_said_later_with_where_they_were() {
     let (mut printer, queue, reader) = printer(0, None);
     for count in [3, 4] {
         let place = LossPlace::KernelBuffer;
-        let body = Body::Lost { count, place, kind: "acquire", caller: None };
+        let body = Body::Lost { count, place, kind: LossKind::Acquire, caller: None };
         printer.print(&Report { time_ns: 1, body }).expect("no error");
     }
     print(&mut printer, 2);

@@ -81,7 +81,7 @@ impl<'a> Event<'a> {
             }
             Body::Summary(ref summary) => Self::Rare(Rare::Summary(Summary::new(summary, holders))),
             Body::Lost { count, place, kind, caller: _ } => {
-                Self::Rare(Rare::Lost { count, place: place.name(), kind, process })
+                Self::Rare(Rare::Lost { count, place: place.name(), kind: kind.name(), process })
             }
             Body::Stop(ref stop) => Self::Rare(Rare::Stop(Stop::new(stop))),
         }

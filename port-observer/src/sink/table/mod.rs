@@ -273,7 +273,7 @@ impl<W: Write + Send> Sink for Table<W> {
             Body::Stop(stop) => self.plain_line(&sentences::stop(stop), Style::new().bold()),
             Body::Lost { count, place, kind, caller } => {
                 let time = self.clock.format(report.time_ns);
-                let text = sentences::lost(*count, *place, kind, caller.as_ref());
+                let text = sentences::lost(*count, *place, *kind, caller.as_ref());
                 let gap = " ".repeat(self.layout.gap);
                 let text = format!("{time}{gap}{:9}{gap}{text}", "LOST");
                 self.plain_line(&text, style(EventType::Lost))

@@ -15,8 +15,8 @@ use memmap2::{MmapMut, MmapOptions};
 use port_observer_ebpf::{COUNTED_SLOTS, CallRecord, Counted as Slot, Counting, Kind as WireKind};
 
 use crate::{
-    decode::{decode, kind_name, task},
-    event::{Endpoint, Event, Kind, LossPlace, Repeated},
+    decode::{decode, loss_kind, task},
+    event::{Endpoint, Event, Kind, LossKind, LossPlace, Repeated},
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -168,7 +168,7 @@ fn event(record: &[u8], counting: u64, last_ns: u64, count: u64) -> Event {
     if counting == Counting::Lost as u64 {
         let kind = WireKind::ALL.into_iter().find(|kind| record.first() == Some(&(*kind as u8)));
         let task = task(&record[std::mem::offset_of!(CallRecord, task)..]);
-        return lost(kind.map_or("unknown", kind_name), task);
+        return lost(kind.map_or(LossKind::Unknown, loss_kind), task);
     }
     let differing = counting == Counting::Differing as u64;
     match decode(record) {
@@ -179,7 +179,7 @@ fn event(record: &[u8], counting: u64, last_ns: u64, count: u64) -> Event {
                 Kind::Exhausted { repeated, .. } | Kind::Conflict { repeated, .. } => {
                     *repeated = stands_for;
                 }
-                _ => return lost("unknown", None),
+                _ => return lost(LossKind::Unknown, None),
             }
             if differing {
                 event.flow.local = Endpoint::new(event.flow.local.address, 0);
@@ -187,7 +187,7 @@ fn event(record: &[u8], counting: u64, last_ns: u64, count: u64) -> Event {
             }
             Event::Socket(event)
         }
-        _ => lost("unknown", None),
+        _ => lost(LossKind::Unknown, None),
     }
 }
 
@@ -239,7 +239,12 @@ mod tests {
     #[test]
     fn what_found_no_room_is_lost_by_whom_it_was() {
         let lost = event(&bytes(failed()), Counting::Lost as u64, 77, 5);
-        let Event::Lost { count: 5, place: LossPlace::KernelBuffer, kind: "conflict", task } = lost
+        let Event::Lost {
+            count: 5,
+            place: LossPlace::KernelBuffer,
+            kind: LossKind::Conflict,
+            task,
+        } = lost
         else {
             panic!("no loss: {lost:?}")
         };
@@ -251,6 +256,6 @@ mod tests {
         let mut record = failed();
         record.socket.family = 0;
         let lost = event(&bytes(record), Counting::Equal as u64, 77, 5);
-        assert!(matches!(lost, Event::Lost { count: 5, kind: "unknown", .. }), "{lost:?}");
+        assert!(matches!(lost, Event::Lost { count: 5, kind: LossKind::Unknown, .. }), "{lost:?}");
     }
 }

@@ -23,7 +23,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    event::{Ask, Event, LossPlace, Protocol, TcpState},
+    event::{Ask, Event, LossKind, LossPlace, Protocol, TcpState},
     kernel::clock,
     probe::{Attached, Backend, Iterators, Observed},
 };
@@ -42,8 +42,6 @@ const LOSS_COST: u32 = 4;
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
 const WAIT: Duration = Duration::from_secs(1);
-/// What the ledger has no use for, so that its loss needs no scan.
-const IDLE_KINDS: [&str; 3] = ["exec", "fork", "state"];
 
 /// A backend of kernel programs.
 pub struct Kernel {
@@ -154,7 +152,7 @@ impl Kernel {
             losses.extend(self.missed_ends(&losses));
             for loss in &losses {
                 if let Event::Lost { kind, .. } = loss
-                    && !IDLE_KINDS.contains(kind)
+                    && kind.needs_a_scan()
                 {
                     self.scans.want(For::Loss);
                 }
@@ -177,7 +175,7 @@ impl Kernel {
         (count > 0 && !is_counted).then_some(Event::Lost {
             count,
             place,
-            kind: "release",
+            kind: LossKind::Release,
             task: None,
         })
     }

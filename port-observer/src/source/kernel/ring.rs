@@ -12,8 +12,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::counted::Counted;
 use crate::{
-    decode::{decode, kind_name},
-    event::{Event, LossPlace},
+    decode::{decode, loss_kind},
+    event::{Event, LossKind, LossPlace},
     kernel::clock,
     probe::Misses,
 };
@@ -141,7 +141,7 @@ impl Ring {
             let skipped = misses[slot];
             let program = skipped.saturating_sub(self.told_misses[slot]);
             self.told_misses[slot] = skipped.max(self.told_misses[slot]);
-            let kind = kind_name(kind);
+            let kind = loss_kind(kind);
             for (count, place) in
                 [(buffer, LossPlace::KernelBuffer), (program, LossPlace::KernelProgram)]
             {
@@ -153,7 +153,7 @@ impl Ring {
         let count = std::mem::take(&mut self.undecoded);
         if count > 0 {
             let place = LossPlace::Decode;
-            losses.push(Event::Lost { count, place, kind: "unknown", task: None });
+            losses.push(Event::Lost { count, place, kind: LossKind::Unknown, task: None });
         }
         Ok(losses)
     }

@@ -104,6 +104,28 @@ fn a_recording_is_replayed_as_the_lines_that_were_printed() {
 }
 
 #[test]
+fn what_live_shows_and_records_at_once_is_the_same() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        let file = directory.file("ports.db");
+        let recorder = Recorder::beside(&file, &["--netns", &inode.to_string()])?;
+        let server = Server::listen();
+        for _ in 0..20 {
+            server.touch();
+        }
+        thread::sleep(Duration::from_millis(1_500));
+        let printed = recorder.interrupted();
+        let replayed = output(&["replay", &file, "--json"]);
+        let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(shown(&printed), shown(&replayed));
+        let acquired = lines(&printed);
+        let acquired = acquired.iter().filter(|line| matches!(line.body, Body::Acquire(_)));
+        assert_eq!(acquired.count(), 21, "20 connections, and their server");
+        Some(())
+    });
+}
+
+#[test]
 fn filters_and_times_narrow_what_is_replayed() {
     in_namespace(|inode| {
         let directory = Directory::make();
