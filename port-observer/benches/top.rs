@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 use port_observer::{
     report::Sink as _,
     screen::{
-        self, Feed,
-        state::{Key, Picture, State, View},
+        self,
+        state::{Activity, Key, Picture, State, View},
         view::{Look, Places, draw},
     },
 };
@@ -24,11 +24,11 @@ const FRAMES: u64 = 31;
 
 fn main() {
     let mut ledger = ledger();
-    let mut feed = Feed::default();
+    let mut activity = Activity::default();
     let mut take = |reports: &mut Vec<_>| {
         for report in reports.drain(..) {
             // It only counts.
-            let _ = feed.report(&report);
+            let _ = activity.report(&report);
         }
     };
     holdings::fill(&mut ledger, DESTINATIONS, &mut take, &mut Vec::new());
@@ -41,7 +41,7 @@ fn main() {
             let now_ns = u64::from(HOLDINGS) * 1_000 + number * 1_000_000_000;
             let last = std::mem::take(&mut state.picture);
             let question = state.question(false);
-            state.picture = screen::picture(&mut ledger, &feed.activity(), now_ns, &question, last);
+            state.picture = screen::picture(&mut ledger, &activity, now_ns, &question, last);
             let mut room = None;
             let Ok(_) = terminal.draw(|frame| room = Some(draw(frame, state, &look, &mut places)));
             room.into_iter().for_each(|room| state.set_room(room));

@@ -82,7 +82,7 @@ async fn live(
 /// Takes events in until told to stop.
 async fn watch(
     observer: &mut Observer,
-    stream: &mut Stream,
+    stream: &mut Stream<impl Sink>,
     signals: &mut EndSignals,
 ) -> Result<()> {
     stream.start(first_line(observer)?)?;

@@ -24,8 +24,8 @@ use crate::{
     recording::Reader,
     sandbox::{Sandbox, Task},
     screen::{
-        self, Feed, Screen,
-        state::{Action, State},
+        self, Screen,
+        state::{Action, Activity, State},
     },
 };
 
@@ -74,7 +74,6 @@ pub fn run(args: TopArgs, color: Color, sandbox: Sandbox) -> Result<()> {
 struct Top {
     screen: Screen,
     state: State,
-    feed: Feed,
     /// When the ledger was last asked.
     asked: Instant,
     /// How many calls had failed then.
@@ -82,42 +81,40 @@ struct Top {
 }
 
 impl Top {
-    fn open(config: &TopConfig, feed: Feed) -> Result<Self> {
+    fn open(config: &TopConfig) -> Result<Self> {
         let netns = match config.live.lines.filter.netns[..] {
             [only] => Some(only),
             _ => None,
         };
         let state = State::new(config.view, netns);
         let screen = Screen::open(config.look.clone()).context("can't take the terminal")?;
-        Ok(Self { screen, state, feed, asked: Instant::now(), failed: 0 })
+        Ok(Self { screen, state, asked: Instant::now(), failed: 0 })
     }
 
     /// When the next picture is due, of one every so often: after a failure soon.
-    fn due(&self, every: Duration, urgent: Duration) -> Instant {
-        let has_failed = self.feed.activity().failures.total() != self.failed;
+    fn due(&self, activity: &Activity, every: Duration, urgent: Duration) -> Instant {
+        let has_failed = activity.failures.total() != self.failed;
         self.asked + if has_failed { every.min(urgent) } else { every }
     }
 
     /// Asks the ledger for what is shown now, or for all views.
-    fn ask(&mut self, stream: &mut Stream, now_ns: u64, all: bool) {
-        let activity = self.feed.activity();
+    fn ask(&mut self, stream: &mut Stream<Activity>, now_ns: u64, all: bool) {
+        let (ledger, activity) = stream.both();
         let question = self.state.question(all);
         let last = std::mem::take(&mut self.state.picture);
-        self.state.picture = screen::picture(stream.ledger(), &activity, now_ns, &question, last);
+        self.state.picture = screen::picture(ledger, activity, now_ns, &question, last);
         self.failed = activity.failures.total();
-        drop(activity);
         self.asked = Instant::now();
     }
 
     /// The same only for what is looked at closely: the rest is held still.
-    fn ask_closely(&mut self, stream: &mut Stream, now_ns: u64) {
-        let activity = self.feed.activity();
+    fn ask_closely(&mut self, stream: &mut Stream<Activity>, now_ns: u64) {
+        let (ledger, activity) = stream.both();
         let question = self.state.question(false);
         let picture = &self.state.picture;
-        let detail = screen::detail(stream.ledger(), &activity, now_ns, &question, picture);
+        let detail = screen::detail(ledger, activity, now_ns, &question, picture);
         self.state.picture.detail = detail;
         self.failed = activity.failures.total();
-        drop(activity);
         self.asked = Instant::now();
     }
 

@@ -1,11 +1,6 @@
 //! From the reports of a stream to incidents, in bounded memory.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, time::Duration};
 
 use foldhash::HashMap;
 
@@ -39,12 +34,9 @@ const INCIDENTS: usize = 1_000;
 /// How many timelines are told.
 const TIMELINES: usize = 12;
 
-/// Takes reports; a clone sees the same.
-#[derive(Clone, Default)]
-pub struct Collector(Arc<Mutex<State>>);
-
+/// Takes reports.
 #[derive(Default)]
-struct State {
+pub struct Collector {
     offset_ns: i64,
     told: Forensics,
     losses: HashMap<(LossPlace, LossKind), u64>,
@@ -58,38 +50,33 @@ struct State {
 impl Collector {
     /// How often [`Collector::add`] is to be called.
     pub fn step(&self) -> Duration {
-        self.lock().timelines.step().min(SAMPLE)
+        self.timelines.step().min(SAMPLE)
     }
 
     /// Of which spaces a census is to be taken, beside the fullest.
     pub fn followed(&self) -> Vec<SpaceKey> {
-        self.lock().timelines.followed()
+        self.timelines.followed()
     }
 
     /// How full spaces are at a moment, nanoseconds since 1970.
-    pub fn add(&self, now_ns: i64, census: &[Census]) {
-        self.lock().timelines.add(now_ns, census);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn add(&mut self, now_ns: i64, census: &[Census]) {
+        self.timelines.add(now_ns, census);
     }
 
     /// What was found, when all has been taken in.
-    pub fn finish(&self) -> Forensics {
-        let mut state = self.lock();
-        for open in std::mem::take(&mut state.open) {
-            state.close(open);
+    pub fn finish(mut self) -> Forensics {
+        for open in std::mem::take(&mut self.open) {
+            self.close(open);
         }
-        let mut told = std::mem::take(&mut state.told);
+        let mut told = std::mem::take(&mut self.told);
         told.incidents.sort_by_key(|incident| incident.began_ns);
-        told.losses = state
+        told.losses = self
             .losses
             .iter()
             .map(|((place, kind), count)| Loss { place: *place, kind: *kind, count: *count })
             .collect();
-        told.taken = std::mem::take(&mut state.taken).finish();
-        told.timelines = std::mem::take(&mut state.timelines).finish(TIMELINES);
+        told.taken = self.taken.finish();
+        told.timelines = self.timelines.finish(TIMELINES);
         told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind.name()));
         told
     }
@@ -97,11 +84,11 @@ impl Collector {
 
 impl Sink for Collector {
     fn set_offset(&mut self, offset_ns: i64) {
-        self.lock().offset_ns = offset_ns;
+        self.offset_ns = offset_ns;
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        self.lock().take(report);
+        self.take(report);
         Ok(())
     }
 
@@ -110,7 +97,7 @@ impl Sink for Collector {
     }
 }
 
-impl State {
+impl Collector {
     fn take(&mut self, report: &Report) {
         let now_ns = self.offset_ns.wrapping_add_unsigned(report.time_ns);
         match &report.body {

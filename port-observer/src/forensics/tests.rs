@@ -127,7 +127,7 @@ fn an_incident_is_told_in_words_with_its_numbers() {
 
 #[test]
 fn timelines_are_columns_in_json() {
-    let collector = Collector::default();
+    let mut collector = Collector::default();
     for (second, used) in [(1, 100), (2, 300), (7, 200)] {
         let mailer = Some(process(43, "mailer"));
         let ports = [

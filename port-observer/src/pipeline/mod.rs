@@ -27,11 +27,11 @@ use crate::{
 };
 
 /// Events in, lines out.
-pub struct Stream {
+pub struct Stream<S> {
     ledger: Ledger,
     /// Who calls; empty where the source says so itself.
     who: ProcessTable,
-    printer: Printer,
+    printer: Printer<S>,
     time: Time,
     /// Realtime less boottime, as the printer has it.
     offset_ns: i64,
@@ -75,12 +75,12 @@ struct Summaries {
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
 
-impl Stream {
+impl<S: Sink> Stream<S> {
     /// Of a host that is observed, with nothing observed yet.
     ///
     /// # Errors
     /// When the kernel refuses the clocks.
-    pub fn of_host(config: &Lines, observer: &Observer, sink: Box<dyn Sink>) -> Result<Self> {
+    pub fn of_host(config: &Lines, observer: &Observer, sink: S) -> Result<Self> {
         let options = ledger::Options {
             sticky: observer.is_blocking_sticky(),
             listings: observer.lists(),
@@ -93,7 +93,7 @@ impl Stream {
     ///
     /// # Errors
     /// None that is known: the clocks of a recording can be read.
-    pub fn of_recording(config: &Lines, sink: Box<dyn Sink>) -> Result<Self> {
+    pub fn of_recording(config: &Lines, sink: S) -> Result<Self> {
         let time = Time::Recorded { now_ns: 0, offset_ns: 0 };
         Self::new(config, options(config), ProcessTable::default(), time, sink)
     }
@@ -103,7 +103,7 @@ impl Stream {
         options: ledger::Options,
         who: ProcessTable,
         time: Time,
-        sink: Box<dyn Sink>,
+        sink: S,
     ) -> Result<Self> {
         let offset_ns = time.offset_ns()?;
         let mut printer = Printer::new(config, sink);
@@ -206,6 +206,21 @@ impl Stream {
     /// The ledger.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
+    }
+
+    /// The sink.
+    pub fn sink(&mut self) -> &mut S {
+        self.printer.sink()
+    }
+
+    /// The ledger and the sink, for who asks both.
+    pub fn both(&mut self) -> (&mut Ledger, &mut S) {
+        (&mut self.ledger, self.printer.sink())
+    }
+
+    /// The sink, when all is over.
+    pub fn into_sink(self) -> S {
+        self.printer.into_sink()
     }
 
     /// What the time is, in nanoseconds since boot.

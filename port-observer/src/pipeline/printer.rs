@@ -19,8 +19,8 @@ const RESUME_BYTES: usize = 4 << 20;
 const WAIT_BYTES: usize = 1 << 20;
 
 /// In front of the sink.
-pub(super) struct Printer {
-    sink: Box<dyn Sink>,
+pub(super) struct Printer<S> {
+    sink: S,
     filter: Filter,
     /// Only lines of these times of day are printed, nanoseconds since 1970.
     window: Option<RangeInclusive<i64>>,
@@ -38,8 +38,8 @@ pub(super) struct Printer {
     unwritten: Unwritten,
 }
 
-impl Printer {
-    pub(super) fn new(config: &Lines, sink: Box<dyn Sink>) -> Self {
+impl<S: Sink> Printer<S> {
+    pub(super) fn new(config: &Lines, sink: S) -> Self {
         Self {
             sink,
             filter: config.filter.clone(),
@@ -71,6 +71,14 @@ impl Printer {
         if let Some(queue) = &self.queue {
             queue.room(WAIT_BYTES).await;
         }
+    }
+
+    pub(super) fn sink(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
+    pub(super) fn into_sink(self) -> S {
+        self.sink
     }
 
     pub(super) fn filter(&self) -> &Filter {

@@ -9,6 +9,7 @@ use crate::{
     config::Lines,
     event::{Event, Kind},
     recording::{Input, Item, Reader, Run},
+    report::Sink,
 };
 
 /// A recording at work.
@@ -75,7 +76,7 @@ impl Recorded {
     ///
     /// # Errors
     /// The stream's, or when nothing more can be read.
-    pub fn drain(&mut self, until_ns: i64, stream: &mut Stream) -> Result<()> {
+    pub fn drain(&mut self, until_ns: i64, stream: &mut Stream<impl Sink>) -> Result<()> {
         if self.items.is_empty() {
             self.reader.next(&mut self.items)?;
             // Taken from the end.
@@ -94,7 +95,7 @@ impl Recorded {
         Ok(())
     }
 
-    fn hand_over(&mut self, item: Item, stream: &mut Stream) -> Result<()> {
+    fn hand_over(&mut self, item: Item, stream: &mut Stream<impl Sink>) -> Result<()> {
         match item {
             Item::Begins { run, time_ns, offset_ns } => {
                 self.offset_ns = offset_ns;
@@ -145,12 +146,12 @@ impl Recorded {
     ///
     /// # Errors
     /// The stream's.
-    pub fn finish(&mut self, stream: &mut Stream) -> Result<()> {
+    pub fn finish(&mut self, stream: &mut Stream<impl Sink>) -> Result<()> {
         let Some((began_ns, now_ns)) = self.run.take() else { return stream.flush() };
         stream.stop(Duration::from_nanos(now_ns.saturating_sub(began_ns)))
     }
 
-    fn set_time(&mut self, now_ns: u64, stream: &mut Stream) {
+    fn set_time(&mut self, now_ns: u64, stream: &mut Stream<impl Sink>) {
         if let Some((_, latest_ns)) = &mut self.run {
             *latest_ns = now_ns.max(*latest_ns);
         }

@@ -36,6 +36,28 @@ pub trait Sink: Send {
     fn flush(&mut self) -> io::Result<()>;
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn set_offset(&mut self, offset_ns: i64) {
+        (**self).set_offset(offset_ns);
+    }
+
+    fn begin(&mut self, first_offset_ns: i64) {
+        (**self).begin(first_offset_ns);
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        (**self).report(report)
+    }
+
+    fn closing(&mut self, closing: &Closing) -> io::Result<()> {
+        (**self).closing(closing)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+}
+
 /// Takes reports and does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Nowhere;

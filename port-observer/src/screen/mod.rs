@@ -2,12 +2,10 @@
 //! (`ask`), and the terminal that it is drawn on (`terminal`).
 
 mod ask;
-mod feed;
 mod sixteen;
 pub mod state;
 mod terminal;
 pub mod view;
 
 pub use ask::{detail, picture};
-pub use feed::Feed;
 pub use terminal::Screen;

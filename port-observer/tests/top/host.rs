@@ -12,8 +12,8 @@ use port_observer::{
     process::{Caller, Container, Process},
     report::{Body, Report, Sink as _, Start},
     screen::{
-        self, Feed,
-        state::{State, View},
+        self,
+        state::{Activity, State, View},
     },
 };
 
@@ -55,7 +55,7 @@ impl Names {
 pub struct Host {
     ledger: Ledger,
     names: Names,
-    feed: Feed,
+    activity: Activity,
     pub state: State,
     now_ns: u64,
     socket: u64,
@@ -67,12 +67,12 @@ impl Host {
         let mut host = Self {
             ledger: Ledger::new(Options::default()),
             names: Names::default(),
-            feed: Feed::default(),
+            activity: Activity::default(),
             state: State::new(view, None),
             now_ns: 10 * SECOND,
             socket: 0,
         };
-        host.feed.set_offset(OFFSET_NS);
+        host.activity.set_offset(OFFSET_NS);
         host.begin("fexit");
         host.namespace(NETNS, &[], 40_000, 40_099);
         host.apply(Event::ScanBegins);
@@ -110,7 +110,7 @@ impl Host {
     }
 
     fn take(&mut self, reports: &[Report]) {
-        reports.iter().for_each(|report| self.feed.report(report).unwrap());
+        reports.iter().for_each(|report| self.activity.report(report).unwrap());
     }
 
     fn apply(&mut self, event: Event) {
@@ -229,7 +229,7 @@ impl Host {
         let question = self.state.question(false);
         let last = std::mem::take(&mut self.state.picture);
         self.state.picture =
-            screen::picture(&mut self.ledger, &self.feed.activity(), self.now_ns, &question, last);
+            screen::picture(&mut self.ledger, &self.activity, self.now_ns, &question, last);
         &mut self.state
     }
 }

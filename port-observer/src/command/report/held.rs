@@ -37,7 +37,7 @@ pub(super) fn tell(
         );
     }
     reader.skip_to(at_ns);
-    let mut reading = Reading::begin(reader, lines(output), Box::new(Nowhere))?;
+    let mut reading = Reading::begin(reader, lines(output), Nowhere)?;
     reading.read_to(at_ns)?;
     let Some(run) = reading.run().cloned() else {
         bail!("nothing was recorded at that moment: one run had ended, the next had not begun");
@@ -50,7 +50,7 @@ pub(super) fn tell(
     reading.take_damage().map_or(Ok(()), Err)
 }
 
-fn snapshot(stream: &mut Stream, run: Run, time_ns: u64, args: &ReportArgs) -> Snapshot {
+fn snapshot(stream: &mut Stream<Nowhere>, run: Run, time_ns: u64, args: &ReportArgs) -> Snapshot {
     let ledger = stream.ledger();
     let summary = ledger.summary(time_ns, args.top.get(), &|_| true, &|_| true);
     let holdings = args.holdings.then(|| {

@@ -43,17 +43,17 @@ pub fn run(args: &ReportArgs, color: Color, sandbox: Sandbox) -> Result<()> {
     let page = args.html.as_deref().map(|path| Page::at(path, &args.file)).transpose()?;
     let (from_ns, to_ns) = window(&reader, args.from, args.to)?;
     reader.skip_to(from_ns.saturating_sub(BEFORE_NS));
-    let collector = Collector::default();
     let mut lines = reading::lines(output);
     lines.summary = Some(forensics::SAMPLE);
     lines.top = forensics::SPACES;
     lines.holders = forensics::HOLDERS;
-    let mut reading = Reading::begin(reader, lines, Box::new(collector.clone()))?;
+    let mut reading = Reading::begin(reader, lines, Collector::default())?;
     reading.print_only(from_ns.saturating_sub(BEFORE_NS)..=to_ns);
-    reading.look_into(&collector, from_ns..=to_ns);
+    reading.look_into(from_ns..=to_ns);
     reading.read_to(to_ns.saturating_add(AFTER_NS))?;
     reading.finish()?;
-    let mut told = collector.finish();
+    let damage = reading.take_damage();
+    let mut told = reading.into_sink().finish();
     told.incidents.retain(|incident| incident.ended_ns >= from_ns);
     let zone = TimeZone::system();
     match (page, output.format) {
@@ -72,5 +72,5 @@ pub fn run(args: &ReportArgs, color: Color, sandbox: Sandbox) -> Result<()> {
             .context("can't write to standard output")?;
         }
     }
-    reading.take_damage().map_or(Ok(()), Err)
+    damage.map_or(Ok(()), Err)
 }

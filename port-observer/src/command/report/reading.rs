@@ -11,9 +11,10 @@ use anyhow::Result;
 use crate::{
     config::{Lines, Output},
     forensics::{self, Collector},
+    ledger::{Census, SpaceKey},
     pipeline::{Recorded, Stream},
     recording::{Reader, Run},
-    report::Sink,
+    report::{Nowhere, Sink},
 };
 
 /// For how long at most nothing is recorded while a recorder runs.
@@ -30,12 +31,45 @@ pub(super) fn lines(output: Output) -> Lines {
     }
 }
 
+/// A sink that asks how full spaces are.
+pub(super) trait TakesCensus: Sink {
+    /// Takes a census of a moment, nanoseconds since 1970, of so many spaces and these; returns how long
+    /// after it the next is due.
+    fn take_census(
+        &mut self,
+        at_ns: i64,
+        census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
+    ) -> Duration;
+}
+
+impl TakesCensus for Collector {
+    fn take_census(
+        &mut self,
+        at_ns: i64,
+        census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
+    ) -> Duration {
+        let census = census(forensics::SPACES, &self.followed());
+        self.add(at_ns, &census);
+        self.step()
+    }
+}
+
+impl TakesCensus for Nowhere {
+    fn take_census(
+        &mut self,
+        _at_ns: i64,
+        _census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
+    ) -> Duration {
+        Duration::MAX
+    }
+}
+
 /// A recording that is read through.
-pub(super) struct Reading {
+pub(super) struct Reading<S> {
     source: Recorded,
-    stream: Stream,
+    stream: Stream<S>,
     progress: Progress,
-    looks: Option<(Looks, Collector)>,
+    looks: Option<Looks>,
 }
 
 /// When it is looked how full spaces are, in nanoseconds since 1970.
@@ -71,9 +105,9 @@ impl Looks {
     }
 }
 
-impl Reading {
+impl<S: TakesCensus> Reading<S> {
     /// Reads nothing yet.
-    pub(super) fn begin(reader: Reader, lines: Lines, sink: Box<dyn Sink>) -> Result<Self> {
+    pub(super) fn begin(reader: Reader, lines: Lines, sink: S) -> Result<Self> {
         let mut stream = Stream::of_recording(&lines, sink)?;
         stream.is_silent();
         let progress = Progress::of(&reader)?;
@@ -86,10 +120,10 @@ impl Reading {
     }
 
     /// Says again and again how full spaces are, in this time.
-    pub(super) fn look_into(&mut self, collector: &Collector, window: RangeInclusive<i64>) {
+    pub(super) fn look_into(&mut self, window: RangeInclusive<i64>) {
         let (from_ns, to_ns) = window.into_inner();
         let looks = Looks { from_ns, to_ns, next_ns: from_ns };
-        self.looks = Some((looks, collector.clone()));
+        self.looks = Some(looks);
     }
 
     /// Up to a moment, nanoseconds since 1970.
@@ -103,7 +137,7 @@ impl Reading {
                 self.progress.tell(next_ns.min(until_ns), until_ns);
                 self.look_before(next_ns);
             }
-            let next_ns = self.looks.as_ref().and_then(|(looks, _)| looks.next());
+            let next_ns = self.looks.as_ref().and_then(Looks::next);
             let stop_ns = next_ns.map_or(until_ns, |next_ns| next_ns.min(until_ns));
             self.source.drain(stop_ns, &mut self.stream)?;
         }
@@ -113,17 +147,17 @@ impl Reading {
 
     /// Takes each census that is due before the next entry.
     fn look_before(&mut self, next_ns: i64) {
-        let Some((looks, collector)) = &mut self.looks else { return };
+        let Some(looks) = &mut self.looks else { return };
         while let Some(due_ns) = looks.due(next_ns) {
-            let ledger = self.stream.ledger();
+            let (ledger, sink) = self.stream.both();
             if self.source.run().is_none() || !ledger.knows_all() {
                 looks.skip_to(next_ns);
                 return;
             }
             let boot_ns = due_ns.wrapping_sub(self.source.offset_ns());
             let now_ns = u64::try_from(boot_ns).unwrap_or(0);
-            collector.add(due_ns, &ledger.census(now_ns, forensics::SPACES, &collector.followed()));
-            looks.done(collector.step());
+            let step = sink.take_census(due_ns, |spaces, also| ledger.census(now_ns, spaces, also));
+            looks.done(step);
         }
     }
 
@@ -143,8 +177,13 @@ impl Reading {
     }
 
     /// What the ledger is in.
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(super) fn stream(&mut self) -> &mut Stream<S> {
         &mut self.stream
+    }
+
+    /// The sink, when all is read.
+    pub(super) fn into_sink(self) -> S {
+        self.stream.into_sink()
     }
 
     /// What is wrong with the file.

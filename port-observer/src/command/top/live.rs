@@ -10,8 +10,7 @@ use crate::{
     config::TopConfig,
     pipeline::Stream,
     sandbox::{Sandbox, Task},
-    screen::Feed,
-    screen::state::Action,
+    screen::state::{Action, Activity},
     source::{Observer, Source as _},
 };
 
@@ -28,13 +27,12 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
          snapshot` need no privileges",
     )?;
     sandbox.enter(&Task::Follow { backend: observer.backend(), recording: None });
-    let feed = Feed::default();
     let lines = &config.live.lines;
-    let mut stream = Stream::of_host(lines, &observer, Box::new(feed.clone()))?;
+    let mut stream = Stream::of_host(lines, &observer, Activity::default())?;
     stream.is_silent();
     stream.start(first_line(&observer)?)?;
 
-    let mut top = Top::open(config, feed)?;
+    let mut top = Top::open(config)?;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut action = Action::Ask;
@@ -57,7 +55,7 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
             tokio::select! {
                 ready = observer.ready() => ready?,
                 _ = second.tick() => stream.tick()?,
-                () = sleep_until(top.due(config.every, URGENT)) => break Action::Ask,
+                () = sleep_until(top.due(stream.sink(), config.every, URGENT)) => break Action::Ask,
                 key = top.screen.key() => break top.pressed(key),
                 told = signals.next() => break top.told(told)?,
             }

@@ -8,7 +8,7 @@ use crate::{
     config::Lines,
     pipeline::{Recorded, Stream},
     recording::Reader,
-    screen::Feed,
+    screen::state::Activity,
 };
 
 /// How long before what is shown it is read: rates, growth and sparklines are of the minutes before.
@@ -19,7 +19,6 @@ const BEFORE_NS: i64 = 300_000_000_000;
 pub(super) struct Recording<'a> {
     pub(super) path: &'a Path,
     pub(super) lines: &'a Lines,
-    pub(super) feed: &'a Feed,
     /// From when to when it goes, nanoseconds since 1970.
     pub(super) span_ns: (i64, i64),
 }
@@ -28,7 +27,7 @@ pub(super) struct Recording<'a> {
 pub(super) struct Playback<'a> {
     recording: Recording<'a>,
     source: Recorded,
-    stream: Stream,
+    stream: Stream<Activity>,
     /// What is shown, nanoseconds since 1970.
     at_ns: i64,
     damage: Option<anyhow::Error>,
@@ -40,8 +39,7 @@ impl<'a> Playback<'a> {
         let (began_ns, ended_ns) = recording.span_ns;
         let at_ns = at_ns.min(ended_ns).max(began_ns);
         reader.skip_to(at_ns.saturating_sub(BEFORE_NS));
-        let sink = Box::new(recording.feed.clone());
-        let mut stream = Stream::of_recording(recording.lines, sink)?;
+        let mut stream = Stream::of_recording(recording.lines, Activity::default())?;
         stream.is_silent();
         let source = Recorded::new(reader, recording.lines.clone());
         Ok(Self { recording, source, stream, at_ns, damage: None })
@@ -58,7 +56,7 @@ impl<'a> Playback<'a> {
     }
 
     /// What was taken in up to there, once [`Playback::is_behind`] is no longer so.
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(super) fn stream(&mut self) -> &mut Stream<Activity> {
         &mut self.stream
     }
 

@@ -18,10 +18,7 @@ use super::{
 use crate::{
     config::TopConfig,
     recording::Reader,
-    screen::{
-        Feed,
-        state::{Action, Replay},
-    },
+    screen::state::{Action, Replay},
 };
 
 /// How often it is shown how far it is read.
@@ -34,14 +31,13 @@ pub(super) async fn show(reader: Reader, config: &TopConfig) -> Result<()> {
     let span_ns = reader.span_ns()?.unwrap_or((0, 0));
     let step_ns = i64::try_from(config.every.as_nanos()).unwrap_or(i64::MAX);
     let (from_ns, _) = window(&reader, *from, None)?;
-    let feed = Feed::default();
-    let recording = Recording { path, lines: &config.live.lines, feed: &feed, span_ns };
+    let recording = Recording { path, lines: &config.live.lines, span_ns };
     // What was held before is in the first second.
     let mut playback =
         Playback::begin(recording, reader, from_ns.max(span_ns.0.saturating_add(step_ns)))?;
     let failures = Moments::look_for(path.clone(), config.every);
 
-    let mut top = Top::open(config, feed.clone())?;
+    let mut top = Top::open(config)?;
     // A moment is what is looked for, so it stands still until it is told to go on.
     top.state.set_paused(true);
     let mut action = Action::Ask;

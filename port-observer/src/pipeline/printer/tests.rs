@@ -15,13 +15,16 @@ use crate::{
 };
 
 /// A printer into a pipe, with room for so many bytes.
-fn printer(limit: usize, count: Option<u64>) -> (Printer, QueuedWriter, PipeReader) {
+fn printer(
+    limit: usize,
+    count: Option<u64>,
+) -> (Printer<Json<QueuedWriter>>, QueuedWriter, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let queue = QueuedWriter::new(File::from(OwnedFd::from(writer)));
     let output = Output { format: Format::Json, color: false };
     let lines =
         Lines { count: count.and_then(std::num::NonZero::new), ..Lines::everything(output) };
-    let mut printer = Printer::new(&lines, Box::new(Json::new(queue.clone())));
+    let mut printer = Printer::new(&lines, Json::new(queue.clone()));
     printer.drop_when_full(Some(queue.clone()));
     printer.limit = Some(limit);
     (printer, queue, reader)
@@ -32,7 +35,7 @@ fn state() -> Report {
     Report { time_ns: 1, body: Body::State { port, old: TcpState::SYN_SENT, new: TcpState::CLOSE } }
 }
 
-fn print(printer: &mut Printer, count: usize) {
+fn print(printer: &mut Printer<impl Sink>, count: usize) {
     for _ in 0..count {
         printer.print(&state()).expect("no error");
         printer.flush().expect("no error");

@@ -1,6 +1,6 @@
 //! What happened lately: counted from reports as they come, in bounded memory.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use foldhash::HashMap;
 
@@ -9,7 +9,7 @@ use crate::{
     event::{Protocol, Via},
     ledger::SpaceKey,
     process::Process,
-    report::{Body, Port, Report, SpaceKind, Start},
+    report::{Body, Port, Report, Sink, SpaceKind, Start},
 };
 
 /// A process by its number and when it started; `None`: those of whom nothing is known.
@@ -80,6 +80,26 @@ pub fn second(time_ns: u64) -> u64 {
     time_ns / 1_000_000_000
 }
 
+impl Sink for Activity {
+    fn set_offset(&mut self, offset_ns: i64) {
+        self.offset_ns = offset_ns;
+    }
+
+    /// What is known is of the run before.
+    fn begin(&mut self, _first_offset_ns: i64) {
+        *self = Self { offset_ns: self.offset_ns, ..Self::default() };
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.take(report);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Activity {
     /// Takes a report.
     pub fn take(&mut self, report: &Report) {
@@ -115,11 +135,6 @@ impl Activity {
             | Body::State { .. }
             | Body::Stop(_) => {}
         }
-    }
-
-    /// Another run begins: what is known is of the one before.
-    pub fn begin(&mut self) {
-        *self = Self { offset_ns: self.offset_ns, ..Self::default() };
     }
 
     fn process(&mut self, port: &Port, second: u64) -> Option<&mut ProcessActivity> {
