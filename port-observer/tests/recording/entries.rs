@@ -1,6 +1,8 @@
 //! Every input of the ledger, through the file and back.
 
-use port_observer::event::{Existing, LossKind, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState};
+use port_observer::event::{
+    Existing, LossKind, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState,
+};
 use port_observer::ledger::{Held, Holds, Role};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 
