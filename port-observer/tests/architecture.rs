@@ -57,11 +57,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
 
 /// Imports that the table forbids and that are still there, each with its reason. One that is gone has
 /// to go from here too.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "kernel",
-    "sandbox",
-    "a namespace that a user names is looked up with that user's rights (`as_caller_of_files`)",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// The most lines of a source file.
 const LINES: usize = 400;
