@@ -72,8 +72,8 @@ pub fn write(text: &str) {
     put(text.as_bytes());
 }
 
-/// From now on a thread of its own writes. Not earlier than the process has given up the privileges that
-/// it does not need: a thread that runs then keeps them.
+/// From now on a thread of its own writes. Not earlier than the process has confined itself: some of that
+/// is of a thread, and of those that it starts (landlock(7), capabilities(7)).
 pub fn use_thread() {
     if !IS_THREADED.swap(true, Ordering::AcqRel) {
         let held = std::mem::take(&mut *lock(&HELD));

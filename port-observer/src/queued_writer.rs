@@ -8,6 +8,7 @@
 mod shared;
 #[cfg(test)]
 mod tests;
+mod whole_lines;
 
 use std::{
     fs::File,
@@ -18,6 +19,7 @@ use std::{
 };
 
 use self::shared::Shared;
+pub use self::whole_lines::WholeLines;
 
 /// How long at the end the reader may take less than [`LEAST_BYTES`] before the rest is dropped.
 const PATIENCE: Duration = Duration::from_millis(800);

@@ -14,7 +14,7 @@ use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
 use crate::kernel::rights::as_caller;
-use crate::queued_writer::{QueuedWriter, unbuffered_output};
+use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
 use crate::sandbox::{Sandbox, Task};
 
 /// Bytes that wait for a reader before it is not checked again until they are read.
@@ -68,7 +68,8 @@ async fn repeat(
     mut signals: EndSignals,
 ) -> Result<ExitCode> {
     const CANT_WRITE: &str = "can't write to standard output";
-    let mut out = QueuedWriter::new(unbuffered_output().context(CANT_WRITE)?);
+    let out = WholeLines::new(unbuffered_output().context(CANT_WRITE)?);
+    let mut out = QueuedWriter::new(out);
     let mut due = tokio::time::interval(every);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Whether there is something of which it is not known whether it could be written.

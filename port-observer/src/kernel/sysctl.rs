@@ -15,9 +15,9 @@ const TW_REUSE_DELAY: &str = "/proc/sys/net/ipv4/tcp_tw_reuse_delay";
 /// `tcp_tw_reuse_delay` where the kernel has no such setting (before Linux 6.13), in milliseconds.
 const TW_REUSE_DELAY_MS: u32 = 1000;
 
-/// A setting that is longer is not taken: who owns a network namespace may reserve every second port,
-/// which takes 200 KB, and there are thousands of namespaces. Several thousand ranges fit.
-const MOST_BYTES: usize = 32 << 10;
+/// A setting that is longer makes no sense: every second port reserved, by who owns a network
+/// namespace, takes 200 KB.
+const MOST_BYTES: usize = 256 << 10;
 /// A list that is longer counts as long, see [`Files::long_bytes`].
 const SHORT_BYTES: usize = 256;
 
@@ -175,7 +175,7 @@ impl Setting {
     }
 }
 
-/// A list that is longer than is taken, alone or with those of other network namespaces.
+/// A list that is longer than is taken, with those of other network namespaces.
 #[derive(Clone, Copy, Debug)]
 pub struct TooLong;
 

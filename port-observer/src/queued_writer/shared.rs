@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 /// Small writes are put together up to so many bytes: a sink's 64 KiB, and the line that filled them up.
 const CHUNK_BYTES: usize = 72 << 10;
-/// At most so many bytes of a line go into one write(2), so that a slow reader's progress shows.
+/// At most so many bytes go into one write(2), so that a slow reader's progress shows.
 const WRITE_BYTES: usize = 32 << 10;
 /// So many written chunks are kept, to be filled anew.
 const SPARE_CHUNKS: usize = 4;
@@ -225,7 +225,7 @@ impl Shared {
     fn write(&self, out: &mut dyn Write, chunk: &[u8]) -> io::Result<usize> {
         let mut at = 0;
         while at < chunk.len() {
-            let end = at + piece(&chunk[at..]);
+            let end = chunk.len().min(at + WRITE_BYTES);
             match out.write(&chunk[at..end]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => {
@@ -261,18 +261,6 @@ fn give_up_capabilities() {
     for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         let _ = caps::clear(None, set);
     }
-}
-
-/// How much of this goes into the next write(2): whole lines that a pipe takes at once or not at all
-/// (pipe(7)), so that the text of a reader that stalls ends with a line; else one longer line.
-fn piece(bytes: &[u8]) -> usize {
-    let Some((atomic, rest)) = bytes.split_at_checked(libc::PIPE_BUF) else { return bytes.len() };
-    if let Some(last) = atomic.iter().rposition(|byte| *byte == b'\n') {
-        return last + 1;
-    }
-    let rest = &rest[..rest.len().min(WRITE_BYTES - atomic.len())];
-    let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
-    atomic.len() + end
 }
 
 fn lines(bytes: &[u8]) -> u64 {

@@ -10,7 +10,7 @@ use super::*;
 
 fn piped() -> (QueuedWriter, PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
-    (QueuedWriter::new(File::from(OwnedFd::from(writer))), reader)
+    (QueuedWriter::new(WholeLines::new(File::from(OwnedFd::from(writer)))), reader)
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -3,6 +3,7 @@
 use std::{os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
@@ -77,6 +78,8 @@ fn connect(path: &Path) -> Result<(Connection, Identity, u64)> {
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ) =>
         {
+            // What SQLite says does not tell whether it may be read.
+            eaccess(path, AccessFlags::R_OK).map_err(std::io::Error::from)?;
             try_open(path, Way::Immutable)?
         }
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {

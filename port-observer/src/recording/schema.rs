@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{sqlite, target};
+use super::{faults, sqlite, target};
 pub(super) use check::check;
 
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
@@ -77,8 +77,10 @@ pub fn open(path: &Path) -> Result<Connection> {
     connection.busy_timeout(target::BUSY)?;
     match identity(&connection).with_context(what)? {
         Identity::Empty => {
-            create(&mut connection)
-                .with_context(|| format!("can't make a recording of {shown}"))?;
+            if let Err(error) = create(&mut connection) {
+                let why = faults::explained(&connection, &error);
+                bail!("can't make a recording of {shown}: {why}");
+            }
         }
         Identity::Recording(version) if version > VERSION => bail!(
             "can't record into {shown}: it is of a newer port-observer (schema {version}, this one \

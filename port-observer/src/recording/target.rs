@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
-    errno::Errno,
     fcntl::Flock,
     sys::stat::{fstat, lstat},
     unistd::unlink,
 };
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
 use super::{
     claim::{Claim, Whereabouts, beside, lock_log},
     disk::{Bounds, Disk, Log, Storage},
     entry::{Entry, Input},
+    faults,
     insert::{Insert, Inserter},
     recorder::{Moment, Options, RunStart, Shared},
     retention::Retention,
@@ -233,11 +233,9 @@ impl Target {
         self.inserter.reload(&self.connection)
     }
 
-    /// What the kernel said when SQLite last failed to read, write or open.
-    pub(super) fn system_error(&self) -> Option<Errno> {
-        // SAFETY: the handle is that of an open connection, which only this thread uses.
-        let number = unsafe { ffi::sqlite3_system_errno(self.connection.handle()) };
-        (number != 0).then(|| Errno::from_raw(number))
+    /// What went wrong last, for people.
+    pub(super) fn explained(&self, error: &rusqlite::Error) -> String {
+        faults::explained(&self.connection, error)
     }
 
     /// Looks whether the file is still at its path. `None`: that can't be known now.

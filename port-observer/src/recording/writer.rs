@@ -12,7 +12,7 @@ use super::{
     claim::Whereabouts,
     disk::{Log, Storage},
     entry::{Entry, Input},
-    faults::{is_io, may_pass, reason},
+    faults::may_pass,
     recorder::{Message, Moment, Options, RunStart, Shared},
     say::say,
     target::{Now, Target, lost_entry},
@@ -359,9 +359,7 @@ impl Writer {
         let Err(error) = result else { return };
         let mut why = error.to_string();
         if let Some(target) = &mut self.target {
-            if let Some(errno) = target.system_error().filter(|_| is_io(&error)) {
-                why = format!("{why} ({})", reason(errno));
-            }
+            why = target.explained(&error);
             self.lost += target.roll_back();
         }
         if !may_pass(&error) {

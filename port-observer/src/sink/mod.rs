@@ -6,7 +6,7 @@ pub mod table;
 
 use std::io::{self, BufWriter, IsTerminal, Write as _};
 
-use crate::queued_writer::{QueuedWriter, unbuffered_output};
+use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
 use crate::report::{Sink, Snapshot};
 
 /// What lines are written as.
@@ -42,7 +42,7 @@ pub fn standard_output(
     if file.metadata()?.is_file() {
         return Ok((sink_on(file, is_terminal, output, home_netns), None));
     }
-    let queue = QueuedWriter::new(file);
+    let queue = QueuedWriter::new(WholeLines::new(file));
     Ok((sink_on(queue.clone(), is_terminal, output, home_netns), Some(queue)))
 }
 

@@ -287,12 +287,13 @@ impl Settings {
     }
 }
 
-/// The settings of a namespace now; `None`: it is gone.
+/// The settings of a namespace now; `None`: it is gone. `long_bytes`: what the long lists of reserved
+/// ports take of those that were read before.
 ///
 /// # Errors
-/// When it can't be entered, or its settings make no sense.
-pub fn read(namespace: &Namespace) -> Result<Option<NamespaceSettings>> {
-    let watched = Watched::new(namespace.clone(), &mut 0, LONG_BYTES)?;
+/// When it can't be entered, or its settings make no sense or are too long.
+pub fn read(namespace: &Namespace, long_bytes: &mut usize) -> Result<Option<NamespaceSettings>> {
+    let watched = Watched::new(namespace.clone(), long_bytes, LONG_BYTES)?;
     Ok(watched.map(|watched| watched.settings))
 }
 

@@ -48,6 +48,27 @@ fn what_is_no_recording_is_refused_with_the_reason() {
 }
 
 #[test]
+fn that_a_recording_may_not_be_read_is_said() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not root, who gives it to another user");
+        return;
+    }
+    let directory = Directory::make();
+    let path = directory.file();
+    recorded(&path, 10);
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let program = env!("CARGO_BIN_EXE_port-observer");
+    let output = Command::new("setpriv").args(nobody).args([program, "replay"]).arg(&path).output();
+    let error = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    // The program itself may lie where nobody may go.
+    if error.contains("failed to execute") {
+        println!("skipped: {error}");
+        return;
+    }
+    assert!(error.contains("Permission denied"), "{error}");
+}
+
+#[test]
 fn of_a_newer_version_what_is_known_is_read_and_nothing_is_written() {
     let directory = Directory::make();
     let path = directory.file();

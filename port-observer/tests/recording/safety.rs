@@ -161,6 +161,7 @@ fn what_could_not_be_begun_leaves_nothing_behind() {
     let error = String::from_utf8_lossy(&status.stderr).into_owned();
     // Not by SIGXFSZ: then there is no exit code.
     assert_eq!(status.status.code(), Some(1), "{error}");
-    assert!(error.contains("can't"), "{error}");
+    assert!(error.contains("can't make a recording"), "{error}");
+    assert!(error.contains("RLIMIT_FSIZE"), "{error}");
     assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0, "{error}");
 }

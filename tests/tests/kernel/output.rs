@@ -121,6 +121,7 @@ fn a_reader_that_stalls_holds_up_no_end_and_is_said_how_much_it_missed() {
             // An acquire and a release each, and `stop`.
             assert_eq!(written + observer.missed(), 2 * FEW + 1, "{}", observer.said);
             assert!(written < 2 * FEW, "the pipe is too large for this test");
+            assert!(rest.ends_with('\n'), "the last line is cut off");
         }
         Some(())
     });

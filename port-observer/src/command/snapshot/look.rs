@@ -24,6 +24,9 @@ use crate::{
 /// As many as the ledger can number: the list is read anyhow, and nothing is added later.
 const MAX_HOLDINGS: usize = u32::MAX as usize;
 
+/// Namespaces whose settings can't be read are named up to so many.
+const MOST_UNREAD: usize = 10;
+
 /// Reads the kernel's lists once, as the ledger understands them.
 ///
 /// # Errors
@@ -42,8 +45,9 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     // Nobody waits for a line of each.
     let mut lines = Vec::new();
     let mut unset = Vec::new();
+    let mut long_bytes = 0;
     for namespace in &namespaces {
-        match settings::read(namespace) {
+        match settings::read(namespace, &mut long_bytes) {
             Ok(Some(settings)) => {
                 ledger.apply(time_ns, Event::Namespace(Box::new(settings)), None, &mut lines);
             }
@@ -57,11 +61,7 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     let looked = poll.looked();
     // Of one that can't be looked into, that is said already.
     unset.retain(|(netns, _)| looked.contains(netns));
-    missing.extend(
-        unset
-            .into_iter()
-            .map(|(netns, why)| format!("the settings of the network namespace {netns}: {why}")),
-    );
+    missing.extend(unread(&unset));
     missing.extend(limits(poll.limits(), &existing, config));
     ledger.apply(time_ns, Event::ScanBegins, None, &mut lines);
     for one in existing {
@@ -95,6 +95,19 @@ fn namespaces(config: &SnapshotConfig) -> Result<(Vec<Namespace>, Vec<String>)> 
         Scope::Own => (vec![Namespace::own()?], vec![OTHERS_ARE_HIDDEN.to_owned()]),
         _ => (netns::list()?.namespaces, Vec::new()),
     })
+}
+
+/// Whose settings are not known, and why: a sentence each, and one for all beyond [`MOST_UNREAD`].
+fn unread(unset: &[(u32, String)]) -> Vec<String> {
+    let (named, others) = unset.split_at(unset.len().min(MOST_UNREAD));
+    let mut sentences: Vec<String> = named
+        .iter()
+        .map(|(netns, why)| format!("the settings of the network namespace {netns}: {why}"))
+        .collect();
+    if !others.is_empty() {
+        sentences.push(format!("the settings of {} more network namespaces", others.len()));
+    }
+    sentences
 }
 
 /// What the lists could not show, a sentence each.
@@ -150,4 +163,18 @@ fn holdings(
         .collect();
     holdings.sort_by_key(Holding::order);
     holdings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_can_not_be_read_are_named_and_many_are_counted() {
+        let unset: Vec<(u32, String)> = (1..=12).map(|netns| (netns, "why".to_owned())).collect();
+        assert_eq!(unread(&unset[..1]), ["the settings of the network namespace 1: why"]);
+        let sentences = unread(&unset);
+        assert_eq!((sentences.len(), unread(&[]).len()), (11, 0));
+        assert_eq!(sentences[10], "the settings of 2 more network namespaces");
+    }
 }
