@@ -217,12 +217,9 @@ mod tests {
             time_wait: state == TcpState::TIME_WAIT,
             expires_ms: 0,
             inode,
-            uid: 0,
             cookie: 0,
-            ipv6: false,
             v6only: None,
             interface: 0,
-            cgroup_id: 0,
         }
     }
 

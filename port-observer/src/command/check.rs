@@ -13,8 +13,9 @@ use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
 use crate::config::{CheckConfig, Format};
 use crate::kernel::netns::{self, Namespace};
+use crate::kernel::rights::as_caller;
 use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
-use crate::sandbox::{Sandbox, Task, capabilities::as_caller};
+use crate::sandbox::{Sandbox, Task};
 
 /// Bytes that wait for a reader before it is not checked again until they are read.
 const QUEUE_BYTES: usize = 64 << 10;

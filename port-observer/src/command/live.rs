@@ -8,13 +8,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{end_signals::EndSignals, output};
 use crate::{
     config::LiveConfig,
-    kernel::netns,
+    kernel::{netns, rights::as_caller},
     notice,
     pipeline::Stream,
     queued_writer::QueuedWriter,
     recording::Recorder,
     report::{Nowhere, Sink, Start},
-    sandbox::{Recording, Sandbox, Task, capabilities::as_caller},
+    sandbox::{Recording, Sandbox, Task},
     sink,
     source::{Observer, Source as _},
 };

@@ -10,6 +10,8 @@ pub mod diag;
 pub mod memory;
 pub mod mounts;
 pub mod netns;
+pub mod release;
+pub mod rights;
 pub mod symbols;
 pub mod sysctl;
 pub mod tracefs;

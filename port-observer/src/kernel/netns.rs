@@ -11,8 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
-use super::mounts;
-use crate::sandbox::capabilities::as_caller_of_files;
+use super::{mounts, rights::as_caller_of_files};
 
 /// Where the calling thread's namespace shows.
 const OWN: &str = "/proc/thread-self/ns/net";

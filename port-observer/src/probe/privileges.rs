@@ -6,6 +6,7 @@ use caps::CapSet;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use super::table::Backend;
+use crate::kernel::release;
 
 /// A capability that helps (capabilities(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,16 +165,7 @@ fn memlock() -> Option<u64> {
 /// Programs and maps counted as locked memory until 5.11 (`bpf_map_charge_init`, since then the
 /// memory cgroup's). No try tells the two apart.
 pub fn charges_memlock() -> bool {
-    let release = nix::sys::utsname::uname();
-    release.is_ok_and(|name| is_before_5_11(&name.release().to_string_lossy()))
-}
-
-fn is_before_5_11(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (5, 11),
-        _ => false,
-    }
+    release::is_before(5, 11) == Some(true)
 }
 
 /// Whether it is worth to try an iterator (bpf_capable, perfmon_capable, include/linux/capability.h).
@@ -206,14 +198,6 @@ mod tests {
         assert_eq!(chosen(text), Some("confidentiality".to_owned()));
         assert_eq!(chosen("[none] integrity confidentiality"), Some("none".to_owned()));
         assert_eq!(chosen(""), None);
-    }
-
-    #[test]
-    fn locked_memory_is_charged_before_5_11() {
-        assert!(is_before_5_11("5.10.0-40-cloud-amd64"));
-        assert!(is_before_5_11("4.18.0"));
-        assert!(!is_before_5_11("5.11.0") && !is_before_5_11("6.1.0-rc1"));
-        assert!(!is_before_5_11("") && !is_before_5_11("x.y"));
     }
 
     #[test]

@@ -181,12 +181,6 @@ impl ProcessTable {
         self.resolve_anew(key, task)
     }
 
-    /// A process that runs now, read from /proc.
-    pub fn from_proc(&mut self, pid: u32) -> Option<Process> {
-        let task = self.proc_fs.task(pid)?;
-        Some(Process::clone(&self.resolve(&task)))
-    }
-
     /// How many processes it holds.
     pub fn len(&self) -> usize {
         self.entries.len()

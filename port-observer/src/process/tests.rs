@@ -323,7 +323,8 @@ fn this_machine_is_seeded_and_this_process_found() {
     let count = table.seed().unwrap();
     println!("{count} processes in {:?}", before.elapsed());
     assert!(count > 0);
-    let process = table.from_proc(std::process::id()).unwrap();
+    let task = ProcFs::default().task(std::process::id()).unwrap();
+    let process = table.resolve(&task);
     assert_eq!(*process.command_line, *std::env::args().collect::<Vec<_>>());
     assert_eq!(process.uid, Some(nix::unistd::getuid().as_raw()));
     assert!(process.start_time_ns > 0);

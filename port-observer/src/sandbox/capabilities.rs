@@ -11,11 +11,13 @@ use caps::{
     },
     CapsHashSet,
 };
-use nix::unistd::getuid;
 
 use super::{Recording, Task};
 use crate::{
-    kernel::bpf,
+    kernel::{
+        bpf,
+        rights::{is_root, without_capabilities},
+    },
     probe::{Backend, charges_memlock},
 };
 
@@ -149,47 +151,6 @@ fn clear_bounding() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a closure with the rights of the user who started the program, for files that this user
-/// names: capabilities that the program's file has (`setcap`) open nothing for whoever may run it.
-/// Threads that the closure starts go on without them. Root's own rights stay.
-pub fn as_caller<T>(f: impl FnOnce() -> T) -> T {
-    if is_root() { f() } else { without_capabilities(f) }
-}
-
-/// The same, but only capabilities that overrule the permissions of files are without effect: for a
-/// path that may lead into `/proc/PID`.
-pub fn as_caller_of_files<T>(f: impl FnOnce() -> T) -> T {
-    let is_about_files = |one: &Capability| matches!(one, CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH);
-    if is_root() { f() } else { without(is_about_files, f) }
-}
-
-/// Runs a closure with an empty effective set, on this thread and those that it starts.
-fn without_capabilities<T>(f: impl FnOnce() -> T) -> T {
-    without(|_| true, f)
-}
-
-fn without<T>(is_left_out: impl Fn(&Capability) -> bool, f: impl FnOnce() -> T) -> T {
-    struct Restore(Option<CapsHashSet>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let Some(effective) = &self.0 else { return };
-            if let Err(error) = caps::set(None, CapSet::Effective, effective) {
-                log::warn!("can't take the capabilities back: {error}");
-            }
-        }
-    }
-    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
-    let left: CapsHashSet = effective.iter().filter(|one| !is_left_out(one)).copied().collect();
-    let is_reduced = left != effective && caps::set(None, CapSet::Effective, &left).is_ok();
-    let _restore = Restore(is_reduced.then_some(effective));
-    f()
-}
-
-/// The user who started the program is root of its user namespace.
-fn is_root() -> bool {
-    getuid().is_root()
-}
-
 /// Before Linux 5.19 `kernel.unprivileged_bpf_disabled` closes every command of bpf(), since then only
 /// those that make something (commit c8644cd0efe7).
 pub fn does_bpf_need_capability() -> bool {
@@ -263,13 +224,5 @@ mod tests {
             std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
         }
         assert!(needs_read(&secret) && needs_write(&secret) && needs_write(&other.join("new")));
-        let before = caps::read(None, CapSet::Effective).unwrap();
-        assert_eq!(as_caller(|| caps::read(None, CapSet::Effective).unwrap()), before);
-        let inside = without_capabilities(|| {
-            let read = || caps::read(None, CapSet::Effective).unwrap().len();
-            (read(), std::thread::spawn(read).join().unwrap())
-        });
-        assert_eq!(inside, (0, 0));
-        assert_eq!(caps::read(None, CapSet::Effective).unwrap(), before);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Source, kernel::Kernel, poll::Scope, polling::Polling, start};
 use crate::{
     event::{Ask, Event, Protocol},
-    kernel::btf::KernelTypes,
+    kernel::{btf::KernelTypes, release},
     probe::Backend,
     report::EphemeralRange,
 };
@@ -154,15 +154,7 @@ impl Source for Observer {
 pub fn is_blocking_sticky() -> bool {
     match KernelTypes::read() {
         Ok(types) => !types.has_connect_bind(),
-        Err(_) => is_before_6_18(),
+        // There is no type information.
+        Err(_) => release::is_before(6, 18) != Some(false),
     }
-}
-
-/// By the release, where there is no type information.
-fn is_before_6_18() -> bool {
-    let Ok(name) = nix::sys::utsname::uname() else { return true };
-    let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().ok());
-    let version = (numbers.next().flatten(), numbers.next().flatten());
-    version < (Some(6), Some(18))
 }

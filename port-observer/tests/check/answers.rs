@@ -79,12 +79,9 @@ fn socket(local: &str, remote: Option<&str>, state: TcpState) -> DiagSocket {
         time_wait: state == TcpState::TIME_WAIT,
         expires_ms: 0,
         inode: 0,
-        uid: 0,
         cookie: 0,
-        ipv6: false,
         v6only: None,
         interface: 0,
-        cgroup_id: 0,
     }
 }
 

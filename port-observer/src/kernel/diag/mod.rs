@@ -16,10 +16,9 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
-use nix::sys::utsname::uname;
 
 use crate::event::{Flow, Protocol, TcpState};
-use crate::kernel::netns::own_inode;
+use crate::kernel::{netns::own_inode, release};
 
 /// One socket, or one TIME_WAIT entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +35,13 @@ pub struct DiagSocket {
     pub expires_ms: u32,
     /// The number in `/proc/PID/fd` (`socket:[…]`), 0 when no process has it open.
     pub inode: u32,
-    /// The user who made it, 0 for a TIME_WAIT entry.
-    pub uid: u32,
     /// Unique since boot, and a TIME_WAIT entry has that of its socket if that had been asked for
     /// (`inet_twsk_alloc`). 0: unknown, from `/proc/net`.
     pub cookie: u64,
-    /// It is an IPv6 socket, even if its addresses are v4-mapped.
-    pub ipv6: bool,
     /// `IPV6_V6ONLY`, known of IPv6 sockets that listen or are not connected.
     pub v6only: Option<bool>,
     /// The index of the device that it is bound to, 0: none.
     pub interface: u32,
-    /// The inode number of its cgroup in the unified hierarchy (5.8 and later), 0: unknown.
-    pub cgroup_id: u64,
 }
 
 impl DiagSocket {
@@ -164,18 +157,11 @@ pub fn dump(request: &Request) -> anyhow::Result<Dump> {
 pub fn lists_bound_sockets() -> Option<bool> {
     static ANSWER: OnceLock<Option<bool>> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        let release = uname().ok().and_then(|name| version(name.release().to_str()?));
-        if release.is_some_and(|release| release >= (6, 8)) {
+        if release::is_before(6, 8) == Some(false) {
             return Some(true);
         }
         lists_one_that_is_bound()
     })
-}
-
-/// `6.1.0-13-amd64`: (6, 1).
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|other: char| !other.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn lists_one_that_is_bound() -> Option<bool> {

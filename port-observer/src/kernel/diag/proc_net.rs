@@ -42,12 +42,11 @@ fn wanted(socket: &DiagSocket, request: &Request) -> bool {
 /// One line: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
 pub(super) fn parse(line: &str, protocol: Protocol, netns: u32) -> Option<DiagSocket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (local, ipv6) = endpoint(fields.next()?)?;
-    let (remote, _) = endpoint(fields.next()?)?;
+    let local = endpoint(fields.next()?)?;
+    let remote = endpoint(fields.next()?)?;
     let state = TcpState::try_from(u8::from_str_radix(fields.next()?, 16).ok()?).ok()?;
     let (timer, ticks) = fields.nth(1)?.split_once(':')?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let inode = fields.nth(1)?.parse().ok()?;
+    let inode = fields.nth(3)?.parse().ok()?;
     let ticks = u64::from_str_radix(ticks, 16).ok()?;
     Some(DiagSocket {
         flow: Flow { netns, protocol, local, remote: (!remote.is_unset()).then_some(remote) },
@@ -57,17 +56,14 @@ pub(super) fn parse(line: &str, protocol: Protocol, netns: u32) -> Option<DiagSo
         // Clock ticks of 10 ms (USER_HZ).
         expires_ms: u32::try_from(ticks.saturating_mul(10)).unwrap_or(u32::MAX),
         inode,
-        uid,
         cookie: 0,
-        ipv6,
         v6only: None,
         interface: 0,
-        cgroup_id: 0,
     })
 }
 
 /// `0100007F:1F90`: the address as words of the processor's byte order, the port as a number.
-fn endpoint(field: &str) -> Option<(Endpoint, bool)> {
+fn endpoint(field: &str) -> Option<Endpoint> {
     let (address, port) = field.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     if !address.is_ascii() {
@@ -88,5 +84,5 @@ fn endpoint(field: &str) -> Option<(Endpoint, bool)> {
         }
         _ => return None,
     };
-    Some((Endpoint::new(address, port), address.is_ipv6()))
+    Some(Endpoint::new(address, port))
 }

@@ -22,8 +22,6 @@ const HEADER_BYTES: usize = 16;
 const MESSAGE_BYTES: usize = 72;
 /// `INET_DIAG_SKV6ONLY`
 const ATTRIBUTE_V6ONLY: u16 = 11;
-/// `INET_DIAG_CGROUP_ID`
-const ATTRIBUTE_CGROUP_ID: u16 = 21;
 /// `idiag_timer` of a TIME_WAIT entry (`inet_twsk_diag_fill`).
 const TIMER_TIME_WAIT: u8 = 3;
 
@@ -118,20 +116,13 @@ fn try_socket(message: &[u8], protocol: Protocol, netns: u32) -> Option<DiagSock
         time_wait,
         expires_ms: if message[2] == 0 { 0 } else { u32_at(message, 52)? },
         inode: u32_at(message, 68)?,
-        uid: u32_at(message, 64)?,
         cookie: u64::from(u32_at(message, 44)?) | u64::from(u32_at(message, 48)?) << 32,
-        ipv6: family == FAMILY_IPV6,
         v6only: None,
         interface: u32_at(message, 40)?,
-        cgroup_id: 0,
     };
     for (kind, value) in Attributes(attributes) {
-        match kind {
-            ATTRIBUTE_V6ONLY => socket.v6only = value.first().map(|&flag| flag != 0),
-            ATTRIBUTE_CGROUP_ID => {
-                socket.cgroup_id = value.first_chunk().map_or(0, |id| u64::from_ne_bytes(*id));
-            }
-            _ => {}
+        if kind == ATTRIBUTE_V6ONLY {
+            socket.v6only = value.first().map(|&flag| flag != 0);
         }
     }
     Some(socket)

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ledger::HeldPort,
     process::Process,
-    report::{NamespaceUse, Space},
+    report::Space,
     words::{
         errno::ErrorName,
         figures::{ends, holder_name},
@@ -163,12 +163,6 @@ impl Needle {
     /// Whether a port has it in its holder; a number is a port to go to, and leaves none out.
     pub fn is_of_port(&self, held: &HeldPort) -> bool {
         self.0.parse::<u16>().is_ok() || self.is_of_process(held.process.as_deref())
-    }
-
-    /// Whether a namespace has it in its number or names.
-    pub fn is_of_namespace(&self, namespace: &NamespaceUse) -> bool {
-        self.is_in(&namespace.netns.to_string())
-            || namespace.names.iter().any(|name| self.is_in(name))
     }
 }
 

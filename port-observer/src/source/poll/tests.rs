@@ -25,12 +25,9 @@ fn socket(cookie: u64, state: TcpState, local: &str, remote: Option<&str>) -> Di
         time_wait: false,
         expires_ms: 0,
         inode: u32::try_from(cookie).unwrap() + 100,
-        uid: 0,
         cookie,
-        ipv6: local.address.is_ipv6(),
         v6only: None,
         interface: 0,
-        cgroup_id: 0,
     }
 }
 
