@@ -104,10 +104,10 @@ impl Reconcile {
         existing: &mut Existing,
         holders: impl Iterator<Item = UdpHolder>,
     ) -> bool {
-        if existing.state == TcpState::TIME_WAIT {
-            if existing.reuse.is_some_and(|reuse| reuse.fin_wait2) {
-                self.awaiting.insert(existing.flow, existing.time_ns);
-            }
+        if existing.state == TcpState::TIME_WAIT
+            && existing.reuse.is_some_and(|reuse| reuse.fin_wait2)
+        {
+            self.awaiting.insert(existing.flow, existing.time_ns);
         }
         existing.flow.protocol != Protocol::Udp || self.udp.pass_existing(existing, holders)
     }

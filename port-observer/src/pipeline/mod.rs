@@ -1,7 +1,9 @@
 //! The one loop that knows source, ledger and sink.
 
+mod intake;
 mod printer;
 mod recorded;
+mod summaries;
 mod time;
 mod unwritten;
 
@@ -13,17 +15,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use self::printer::Printer;
+use self::{printer::Printer, summaries::Summaries};
 pub use self::{recorded::Recorded, time::Time};
 use crate::{
     config::{Format, Lines},
-    event::{Event, Kind, Listing},
-    ledger::{self, Checkpoint, Concluded, Ledger},
-    process::{Caller, ProcessTable},
+    event::Event,
+    ledger::{self, Checkpoint, Ledger},
+    process::ProcessTable,
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
     report::{Body, Report, Sink, Start},
-    source::{Observer, Source},
+    source::Observer,
 };
 
 /// Events in, lines out.
@@ -61,16 +63,7 @@ fn options(config: &Lines) -> ledger::Options {
     }
 }
 
-/// Memory for so many events is kept between two rounds.
-const KEPT_EVENTS: usize = 16_384;
-
 const CANT_WRITE: &str = "can't write to standard output";
-
-/// When summaries are printed, by `CLOCK_BOOTTIME`.
-struct Summaries {
-    every_ns: u64,
-    next_ns: u64,
-}
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
@@ -109,10 +102,6 @@ impl<S: Sink> Stream<S> {
         let mut printer = Printer::new(config, sink);
         printer.set_offset(offset_ns);
         let now_ns = time.now_ns()?;
-        let every = |every: Duration| {
-            let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
-            Summaries { every_ns, next_ns: now_ns.saturating_add(every_ns) }
-        };
         Ok(Self {
             ledger: Ledger::new(options),
             who,
@@ -123,7 +112,7 @@ impl<S: Sink> Stream<S> {
             started: Instant::now(),
             duration: None,
             is_silent: false,
-            summaries: config.summary.map(every),
+            summaries: config.summary.map(|every| Summaries::new(every, now_ns)),
             top: config.top,
             closes: config.output.format == Format::Table,
             reports: Vec::new(),
@@ -198,7 +187,7 @@ impl<S: Sink> Stream<S> {
         self.printer.begin(first_offset_ns);
         self.printer.set_offset(self.offset_ns);
         if let Some(summaries) = &mut self.summaries {
-            summaries.next_ns = self.time.now_ns()?.saturating_add(summaries.every_ns);
+            summaries.begin(self.time.now_ns()?);
         }
         Ok(())
     }
@@ -258,93 +247,6 @@ impl<S: Sink> Stream<S> {
         let report = Report { time_ns, body: Body::Start(start) };
         self.print(&report)?;
         self.flush()
-    }
-
-    /// Takes in what a source has, about `most` events at most, and writes what it means.
-    ///
-    /// # Errors
-    /// The source's, or when the output can't be written; what the source had is taken in anyhow.
-    pub fn take_in(&mut self, source: &mut impl Source, most: usize) -> Result<()> {
-        if let Some(ask) = self.ledger.ask(self.time.now_ns()?) {
-            source.ask(ask);
-        }
-        let mut events = std::mem::take(&mut self.events);
-        let had = source.next(most, &mut events);
-        self.take_all(events).and(had)
-    }
-
-    /// Takes in what is left of a source that ends, see [`Stream::take_in`].
-    ///
-    /// # Errors
-    /// The same.
-    pub fn take_rest(&mut self, source: impl Source) -> Result<()> {
-        let mut events = std::mem::take(&mut self.events);
-        let had = source.finish(&mut events);
-        self.take_all(events).and(had)
-    }
-
-    /// All of them, whatever becomes of the lines: they are recorded too. Keeps the memory.
-    fn take_all(&mut self, mut events: Vec<Event>) -> Result<()> {
-        let mut result = Ok(());
-        for event in events.drain(..) {
-            let taken = self.event(event);
-            result = result.and(taken);
-        }
-        events.shrink_to(KEPT_EVENTS);
-        self.events = events;
-        result
-    }
-
-    fn event(&mut self, mut event: Event) -> Result<()> {
-        if let Event::Listing(listing) = &event {
-            return self.conclude(listing);
-        }
-        if !self.ledger.correct(&mut event) {
-            return Ok(());
-        }
-        let caller = self.who.caller(&event);
-        self.event_of(event, caller)
-    }
-
-    /// Takes in what a listing shows to have happened.
-    fn conclude(&mut self, listing: &Listing) -> Result<()> {
-        let mut concluded = self.ledger.conclude(listing);
-        let inodes = concluded.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
-        let mut openers = self.who.openers(&inodes);
-        let mut result = Ok(());
-        for one in &mut concluded {
-            if let Event::Socket(event) = &mut one.event
-                && let Kind::Acquire { task, .. } = &mut event.kind
-            {
-                *task = openers.remove(&one.inode);
-            }
-        }
-        for Concluded { event, .. } in concluded {
-            let caller = self.who.caller(&event);
-            let taken = self.event_of(event, caller);
-            result = result.and(taken);
-        }
-        result
-    }
-
-    /// Takes in one event whose caller is known, and writes what it means.
-    fn event_of(&mut self, event: Event, caller: Option<Caller>) -> Result<()> {
-        let has_time = matches!(
-            event,
-            Event::Socket(_) | Event::Existing(_) | Event::Exec(_) | Event::Fork(_)
-        );
-        let now_ns = if has_time { 0 } else { self.time.now_ns()? };
-        let mut reports = std::mem::take(&mut self.reports);
-        let entry = self.recorder.as_ref().and_then(|_| Entry::of(now_ns, &event));
-        let entry = entry.map(|entry| (entry, caller.clone()));
-        self.ledger.apply(now_ns, event, caller, &mut reports);
-        if let Some(recorder) = &mut self.recorder
-            && let Some((mut entry, caller)) = entry
-        {
-            entry.set_caller(caller, &reports);
-            recorder.push(entry);
-        }
-        self.print_all(reports)
     }
 
     /// From now on the holdings are these: says what was not known.
@@ -414,44 +316,6 @@ impl<S: Sink> Stream<S> {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
         Ok(())
-    }
-
-    /// How long until the next summary is due, if any is. Until all is known that was held before,
-    /// none is.
-    pub fn until_summary(&self) -> Option<Duration> {
-        if !self.ledger.knows_all() {
-            return None;
-        }
-        let next_ns = self.summaries.as_ref()?.next_ns;
-        Some(Duration::from_nanos(next_ns.saturating_sub(self.time.now_ns().unwrap_or(0))))
-    }
-
-    /// Prints a summary, if it is time to.
-    ///
-    /// # Errors
-    /// When the output can't be written.
-    pub fn summarize(&mut self) -> Result<()> {
-        let Some(summaries) = &mut self.summaries else { return Ok(()) };
-        if !self.ledger.knows_all() {
-            return Ok(());
-        }
-        let time_ns = self.time.now_ns()?;
-        if time_ns < summaries.next_ns {
-            return Ok(());
-        }
-        // One that is late does not make the others come closer together.
-        summaries.next_ns = summaries.next_ns.saturating_add(summaries.every_ns).max(time_ns);
-        let filter = self.printer.filter();
-        let mut summary = self.ledger.summary(
-            time_ns,
-            self.top,
-            &|space| filter.matches_space(space),
-            &|process| filter.matches_holder(process),
-        );
-        let is_wanted = |netns: u32| filter.netns.is_empty() || filter.netns.contains(&netns);
-        summary.namespaces.retain(|namespace| is_wanted(namespace.netns));
-        self.print(&Report { time_ns, body: Body::Summary(Box::new(summary)) })?;
-        self.flush()
     }
 
     /// Writes the last line.

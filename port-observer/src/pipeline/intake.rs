@@ -1,0 +1,105 @@
+//! From a source into the ledger: who called, what listings show, and what is recorded of it.
+
+use anyhow::Result;
+
+use super::Stream;
+use crate::{
+    event::{Event, Kind, Listing},
+    ledger::Concluded,
+    process::Caller,
+    recording::Entry,
+    report::Sink,
+    source::Source,
+};
+
+/// Memory for so many events is kept between two rounds.
+const KEPT_EVENTS: usize = 16_384;
+
+impl<S: Sink> Stream<S> {
+    /// Takes in what a source has, about `most` events at most, and writes what it means.
+    ///
+    /// # Errors
+    /// The source's, or when the output can't be written; what the source had is taken in anyhow.
+    pub fn take_in(&mut self, source: &mut impl Source, most: usize) -> Result<()> {
+        if let Some(ask) = self.ledger.ask(self.time.now_ns()?) {
+            source.ask(ask);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        let had = source.next(most, &mut events);
+        self.take_all(events).and(had)
+    }
+
+    /// Takes in what is left of a source that ends, see [`Stream::take_in`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn take_rest(&mut self, source: impl Source) -> Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        let had = source.finish(&mut events);
+        self.take_all(events).and(had)
+    }
+
+    /// All of them, whatever becomes of the lines: they are recorded too. Keeps the memory.
+    fn take_all(&mut self, mut events: Vec<Event>) -> Result<()> {
+        let mut result = Ok(());
+        for event in events.drain(..) {
+            let taken = self.event(event);
+            result = result.and(taken);
+        }
+        events.shrink_to(KEPT_EVENTS);
+        self.events = events;
+        result
+    }
+
+    fn event(&mut self, mut event: Event) -> Result<()> {
+        if let Event::Listing(listing) = &event {
+            return self.conclude(listing);
+        }
+        if !self.ledger.correct(&mut event) {
+            return Ok(());
+        }
+        let caller = self.who.caller(&event);
+        self.event_of(event, caller)
+    }
+
+    /// Takes in what a listing shows to have happened.
+    fn conclude(&mut self, listing: &Listing) -> Result<()> {
+        let mut concluded = self.ledger.conclude(listing);
+        let inodes = concluded.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
+        let mut openers = self.who.openers(&inodes);
+        let mut result = Ok(());
+        for one in &mut concluded {
+            if let Event::Socket(event) = &mut one.event
+                && let Kind::Acquire { task, .. } = &mut event.kind
+            {
+                *task = openers.remove(&one.inode);
+            }
+        }
+        for Concluded { event, .. } in concluded {
+            let caller = self.who.caller(&event);
+            let taken = self.event_of(event, caller);
+            result = result.and(taken);
+        }
+        result
+    }
+
+    /// Takes in one event whose caller is known, and writes what it means.
+    pub(super) fn event_of(&mut self, event: Event, caller: Option<Caller>) -> Result<()> {
+        let has_time = matches!(
+            event,
+            Event::Socket(_) | Event::Existing(_) | Event::Exec(_) | Event::Fork(_)
+        );
+        let now_ns = if has_time { 0 } else { self.time.now_ns()? };
+        let mut reports = std::mem::take(&mut self.reports);
+        let entry = self.recorder.as_ref().and_then(|_| Entry::of(now_ns, &event));
+        let entry = entry.map(|entry| (entry, caller.clone()));
+        self.ledger.apply(now_ns, event, caller, &mut reports);
+        if let Some(recorder) = &mut self.recorder
+            && let Some((mut entry, caller)) = entry
+        {
+            entry.set_caller(caller, &reports);
+            recorder.push(entry);
+        }
+        self.print_all(reports)
+    }
+}
