@@ -233,7 +233,7 @@ shapes! {
     Process {
         pid: u32, tid: Option<u32>, name: String, executable: Option<String>,
         command_line: Option<Vec<String>>, uid: Option<u32>, start_time: Option<Timestamp>,
-        cgroup: Option<String>, container: Option<Container>,
+        cgroup: Option<String>, container: Option<Container>, truncated: Option<Vec<String>>,
     }
     Container { id: String, name: Option<String>, runtime: String }
 }

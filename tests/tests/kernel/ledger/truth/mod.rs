@@ -31,6 +31,9 @@ const WORLDS: usize = 100;
 const BATCH: usize = 12;
 /// Before, whether a TIME_WAIT can be reused depends on the moment: older kernels compare seconds.
 const SETTLED: Duration = Duration::from_millis(2100);
+/// As long as a TIME_WAIT must be there before it can be reused, from when a list has shown that the
+/// peer's FIN came: the observer can't know that it came earlier.
+const RIPE: Duration = Duration::from_millis(1100);
 /// How often a state is made at most in an emulated machine, whose kernel skips probes now and then.
 const TRIES: usize = 3;
 /// How many states that were stated wrongly are shown with their story.
@@ -154,6 +157,8 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
     }
     thread::sleep(settled.saturating_duration_since(Instant::now()));
     let from = marked(observer, &mut worlds);
+    // The list that showed the marker may be the first to show a FIN.
+    thread::sleep(RIPE);
     let asked: Vec<(u32, bool, Vec<Asked>)> = worlds
         .iter_mut()
         .map(|world| {
