@@ -1,5 +1,7 @@
 //! The kernel's clocks: events carry time since boot, people read wall time.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
 
@@ -23,6 +25,28 @@ pub fn offset_ns() -> anyhow::Result<i64> {
     let wall = read(ClockId::CLOCK_REALTIME, "CLOCK_REALTIME")?;
     let after = read(ClockId::CLOCK_BOOTTIME, "CLOCK_BOOTTIME")?;
     Ok(wall - (before + (after - before) / 2))
+}
+
+/// How much processor time this process has had so far; zero if the kernel does not say.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// Adds up what work costs in processor time, so that it can be given a share of a processor: on a busy
+/// machine the time that goes by would put off its next turn by minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost(Duration);
+
+impl Cost {
+    /// Begins now.
+    pub fn begin() -> Self {
+        Self(processor_time())
+    }
+
+    /// What it has come to.
+    pub fn so_far(self) -> Duration {
+        processor_time().saturating_sub(self.0)
+    }
 }
 
 fn read(clock: ClockId, name: &str) -> anyhow::Result<i64> {

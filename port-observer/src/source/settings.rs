@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::{
     event::{Event, NamespaceSettings},
     kernel::{
+        clock::Cost,
         descriptors,
         netns::{self, Namespace},
         sysctl::{Files, TooLong},
@@ -138,8 +139,9 @@ impl Settings {
             self.add(namespace, &mut events);
         }
         if !self.known.contains_key(&netns) && is_due && self.next_find <= now {
+            let cost = Cost::begin();
             self.list(&mut events);
-            self.next_find = now + now.elapsed() * FIND_COST;
+            self.next_find = now + cost.so_far() * FIND_COST;
         }
         if !self.known.contains_key(&netns) && is_due {
             self.unfound.insert(netns, now + UNFOUND);
@@ -159,13 +161,15 @@ impl Settings {
         let mut events = Vec::new();
         let now = Instant::now();
         if self.next_read <= now {
+            let cost = Cost::begin();
             self.read(&mut events);
-            self.next_read = now + READ.max(now.elapsed() * COST);
+            self.next_read = now + READ.max(cost.so_far() * COST);
         }
         let now = Instant::now();
         if self.next_list <= now {
+            let cost = Cost::begin();
             self.list(&mut events);
-            self.next_list = now + LIST.max(now.elapsed() * COST);
+            self.next_list = now + LIST.max(cost.so_far() * COST);
         }
         events
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     event::{Ask, Event, LossKind, LossPlace, Protocol, TcpState},
-    kernel::clock,
+    kernel::clock::{self, Cost},
     probe::{Attached, Backend, Iterators, Observed},
 };
 
@@ -182,7 +182,7 @@ impl Kernel {
 
     /// Goes on with the scan that is under way, or begins one if it is time.
     fn scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
-        let began = Instant::now();
+        let (began, cost) = (Instant::now(), Cost::begin());
         if self.scans.current.is_none() {
             if !self.scans.is_due(began) {
                 return Ok(());
@@ -194,7 +194,7 @@ impl Kernel {
         while self.scans.current.is_some() && began.elapsed() < SLICE {
             self.scan_on(out);
         }
-        self.scans.spent += began.elapsed();
+        self.scans.spent += cost.so_far();
         if self.scans.current.is_none() {
             self.scans.ended = Some(Instant::now());
         }
@@ -260,7 +260,7 @@ impl Kernel {
         if !self.lists() || Instant::now() < self.next_round {
             return Ok(());
         }
-        let began = Instant::now();
+        let (began, cost) = (Instant::now(), Cost::begin());
         let protocols = &self.looks.protocols;
         let lists = Lists {
             time_waits: self.time_waits,
@@ -273,7 +273,7 @@ impl Kernel {
         // What the programs told before the look comes first: else it would be found twice.
         self.intake.pass(usize::MAX, out);
         out.push(Event::Listing(Box::new(listing)));
-        self.next_round = began + ROUND.max(began.elapsed() * ROUND_COST);
+        self.next_round = began + ROUND.max(cost.so_far() * ROUND_COST);
         Ok(())
     }
 }

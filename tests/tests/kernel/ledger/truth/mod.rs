@@ -157,8 +157,10 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
     }
     thread::sleep(settled.saturating_duration_since(Instant::now()));
     let from = marked(observer, &mut worlds);
-    // The list that showed the marker may be the first to show a FIN.
-    thread::sleep(RIPE);
+    if !Backend::chosen().is_exact() {
+        // The list that showed the marker may be the first to show a FIN.
+        thread::sleep(RIPE);
+    }
     let asked: Vec<(u32, bool, Vec<Asked>)> = worlds
         .iter_mut()
         .map(|world| {
