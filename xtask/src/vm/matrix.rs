@@ -107,10 +107,12 @@ impl Matrix<'_> {
         }
     }
 
-    /// The newest first, since it takes longest; the runs come back in the order of the images.
+    /// Those that take longest first: the newest, and whichever runs all tests. The runs come back in the
+    /// order of the images.
     fn boot_all(&self, images: &[Image]) -> Result<Vec<Run>> {
-        let queue: Mutex<VecDeque<(usize, &Image)>> =
-            Mutex::new(images.iter().enumerate().rev().collect());
+        let mut queue: VecDeque<(usize, &Image)> = images.iter().enumerate().rev().collect();
+        queue.make_contiguous().sort_by_key(|(_, image)| self.leaves_out(image.kernel));
+        let queue = Mutex::new(queue);
         let done = Mutex::new(Vec::new());
         let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
         std::thread::scope(|scope| {
