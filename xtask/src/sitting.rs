@@ -63,6 +63,15 @@ pub fn is_enough_at_the_ends(test: &str) -> bool {
     is_enough_once(test) || test.starts_with("storms::") || test.starts_with("privileges::")
 }
 
+/// Whether a test of those runs on the newest kernel alone: what the ledger makes of events. What `check`
+/// and `snapshot` list differs between kernels.
+pub fn is_enough_on_the_newest(test: &str) -> bool {
+    let lists = ["ledger::check", "ledger::snapshot"];
+    is_enough_once(test)
+        && !lists.iter().any(|prefix| test.starts_with(prefix))
+        && !test.starts_with("privileges::")
+}
+
 /// Whether a test is about the kernel too, so that it runs on each, and not about the program alone. Of
 /// the privileges, what an observer keeps and what one look keeps show what the kernel asks for.
 pub fn is_of_the_kernel(test: &str) -> bool {
@@ -116,6 +125,15 @@ mod tests {
         assert!(is_enough_once("ledger::check::a"));
         assert!(!is_enough_once("ledger::truth::a"));
         assert!(!is_enough_once("bind::ledger"));
+    }
+
+    #[test]
+    fn what_a_kernel_lists_is_tested_on_the_oldest_too() {
+        assert!(is_enough_on_the_newest("ledger::cause::a"));
+        for test in ["ledger::check::a", "ledger::snapshot::a", "ledger::truth::a", "storms::a"] {
+            assert!(!is_enough_on_the_newest(test), "{test}");
+        }
+        assert!(is_enough_at_the_ends("storms::a") && !is_enough_at_the_ends("bind::a"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use super::qemu::{Ending, Machine, Outcome, TRIES, Terminal, lines};
 use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
-use crate::sitting::{is_enough_at_the_ends, is_enough_once, is_of_the_kernel, sittings};
+use crate::sitting::{
+    is_enough_at_the_ends, is_enough_on_the_newest, is_enough_once, is_of_the_kernel, sittings,
+};
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
 ///
@@ -81,28 +83,34 @@ impl Matrix<'_> {
     /// What each backend runs on this kernel.
     fn tests_on(&self, kernel: Kernel) -> Vec<(Backend, BTreeSet<String>)> {
         let mut tests = self.tests.clone();
-        if self.leaves_out(kernel) {
+        if let Some(is_left_out) = self.left_out(kernel) {
             for (_, tests) in &mut tests {
-                tests.retain(|test| !is_enough_at_the_ends(test));
+                tests.retain(|test| !is_left_out(test));
             }
         }
         tests
     }
 
-    /// A whole run has some tests on the oldest and the newest kernel only.
-    fn leaves_out(&self, kernel: Kernel) -> bool {
-        let is_between = Some(&kernel) != KERNELS.first() && Some(&kernel) != KERNELS.last();
-        is_between && self.args.kernel.is_empty() && self.args.filter.is_empty()
+    /// A whole run has some tests on the oldest and the newest kernel only, or on the newest.
+    fn left_out(&self, kernel: Kernel) -> Option<fn(&str) -> bool> {
+        let is_whole = self.args.kernel.is_empty() && self.args.filter.is_empty();
+        if !is_whole || Some(&kernel) == KERNELS.last() {
+            None
+        } else if Some(&kernel) == KERNELS.first() {
+            Some(is_enough_on_the_newest)
+        } else {
+            Some(is_enough_at_the_ends)
+        }
     }
 
     fn say_what_is_left_out(&self) {
-        for kernel in KERNELS.into_iter().filter(|kernel| self.leaves_out(*kernel)) {
-            let left = self.tests.iter().flat_map(|(_, tests)| tests);
-            let count = left.filter(|test| is_enough_at_the_ends(test)).count();
+        for kernel in KERNELS {
+            let Some(is_left_out) = self.left_out(kernel) else { continue };
+            let all = self.tests.iter().flat_map(|(_, tests)| tests);
+            let count = all.filter(|test| is_left_out(test)).count();
             let name = kernel.name;
             println!(
-                "skipped {count} tests on {name}, run on the oldest and the newest kernel: cargo xtask \
-                 vm --kernel {name}"
+                "skipped {count} tests on {name}, run on other kernels: cargo xtask vm --kernel {name}"
             );
         }
     }
@@ -111,7 +119,11 @@ impl Matrix<'_> {
     /// order of the images.
     fn boot_all(&self, images: &[Image]) -> Result<Vec<Run>> {
         let mut queue: VecDeque<(usize, &Image)> = images.iter().enumerate().rev().collect();
-        queue.make_contiguous().sort_by_key(|(_, image)| self.leaves_out(image.kernel));
+        queue.make_contiguous().sort_by_key(|(_, image)| {
+            let is_of_the_ends =
+                KERNELS.first() == Some(&image.kernel) || KERNELS.last() == Some(&image.kernel);
+            !is_of_the_ends
+        });
         let queue = Mutex::new(queue);
         let done = Mutex::new(Vec::new());
         let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
