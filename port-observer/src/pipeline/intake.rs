@@ -21,12 +21,15 @@ impl<S: Sink> Stream<S> {
     /// # Errors
     /// The source's, or when the output can't be written; what the source had is taken in anyhow.
     pub fn take_in(&mut self, source: &mut impl Source, most: usize) -> Result<()> {
-        if let Some(ask) = self.ledger.ask(self.time.now_ns()?) {
-            source.ask(ask);
-        }
+        // Of what happened before this moment, all that is told is in when the ledger is asked.
+        let now_ns = self.time.now_ns()?;
         let mut events = std::mem::take(&mut self.events);
         let had = source.next(most, &mut events);
-        self.take_all(events).and(had)
+        let taken = self.take_all(events);
+        if let Some(ask) = self.ledger.ask(now_ns) {
+            source.ask(ask);
+        }
+        taken.and(had)
     }
 
     /// Takes in what is left of a source that ends, see [`Stream::take_in`].
