@@ -51,7 +51,14 @@ impl Ledger {
                 let holders = self.holdings.on_port(&flow).map(|(_, holding)| udp_holder(holding));
                 reconcile.pass_existing(existing, holders)
             }
-            _ => true,
+            Event::Exec(_)
+            | Event::Fork(_)
+            | Event::ScanBegins
+            | Event::ScanEnded { .. }
+            | Event::Listing(_)
+            | Event::Namespace(_)
+            | Event::NamespaceGone(_)
+            | Event::Lost { .. } => true,
         }
     }
 

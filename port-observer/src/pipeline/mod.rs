@@ -1,4 +1,4 @@
-//! The one loop that knows source, ledger and sink.
+//! The stream that joins a source, the ledger and a sink; the commands loop over it.
 
 mod intake;
 mod printer;

@@ -1,5 +1,6 @@
 //! The kernel tests on every kernel with every backend.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -115,15 +116,14 @@ impl Matrix<'_> {
         }
     }
 
-    /// Those that take longest first: the newest, and whichever runs all tests. The runs come back in the
+    /// Those with most tests first, of equals the newest, which takes longest; the runs come back in the
     /// order of the images.
     fn boot_all(&self, images: &[Image]) -> Result<Vec<Run>> {
         let mut queue: VecDeque<(usize, &Image)> = images.iter().enumerate().rev().collect();
-        queue.make_contiguous().sort_by_key(|(_, image)| {
-            let is_of_the_ends =
-                KERNELS.first() == Some(&image.kernel) || KERNELS.last() == Some(&image.kernel);
-            !is_of_the_ends
-        });
+        let tests = |image: &Image| -> usize {
+            self.tests_on(image.kernel).iter().map(|(_, tests)| tests.len()).sum()
+        };
+        queue.make_contiguous().sort_by_key(|(_, image)| Reverse(tests(image)));
         let queue = Mutex::new(queue);
         let done = Mutex::new(Vec::new());
         let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
