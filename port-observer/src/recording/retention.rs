@@ -111,8 +111,8 @@ impl Retention {
         let is_long = self.keep.is_some_and(|keep| {
             self.began.elapsed() > (keep / SEGMENTS as u32).max(Duration::from_secs(1))
         });
-        let is_over = self.entries >= self.entries_wanted || (is_long && self.entries > 0);
-        Ok(is_over)
+        // Without entries none is over; before a run begins there is none.
+        Ok(self.entries > 0 && (self.entries >= self.entries_wanted || is_long))
     }
 
     fn is_too_old(&mut self, connection: &Connection) -> Result<bool> {
