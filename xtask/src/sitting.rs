@@ -73,13 +73,18 @@ pub fn is_enough_on_the_newest(test: &str) -> bool {
 }
 
 /// Whether a test is about the kernel too, so that it runs on each, and not about the program alone. Of
-/// the privileges, what an observer keeps and what one look keeps show what the kernel asks for.
+/// the privileges, what an observer keeps and what one look keeps show what the kernel asks for; of the
+/// options, some are for the kernel programs.
 pub fn is_of_the_kernel(test: &str) -> bool {
-    let (live, once) = ("live_keeps_what_it_needs", "commands_that_look_once");
-    match test.strip_prefix("privileges::") {
-        Some(name) => name.starts_with(live) || name.starts_with(once),
-        None => !test.starts_with("output::"),
-    }
+    let some = [
+        ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"][..]),
+        ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
+        ("output::", &[]),
+    ];
+    some.iter().all(|(group, of_the_kernel)| {
+        test.strip_prefix(group)
+            .is_none_or(|name| of_the_kernel.iter().any(|prefix| name.starts_with(prefix)))
+    })
 }
 
 fn arguments<'a>(threads: u32, which: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -125,6 +130,18 @@ mod tests {
         assert!(is_enough_once("ledger::check::a"));
         assert!(!is_enough_once("ledger::truth::a"));
         assert!(!is_enough_once("bind::ledger"));
+    }
+
+    #[test]
+    fn what_the_program_does_alone_is_not_of_the_kernel() {
+        for test in
+            ["bind::a", "options::netns_lets_only_one", "privileges::commands_that_look_once"]
+        {
+            assert!(is_of_the_kernel(test), "{test}");
+        }
+        for test in ["output::a", "options::count_ends", "privileges::a"] {
+            assert!(!is_of_the_kernel(test), "{test}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn per_backend(args: &Args, tests: BTreeSet<String>) -> Vec<(Backend, BTreeSet<S
         tests.retain(|test| is_of_the_kernel(test));
         println!(
             "skipped {} tests of the program alone, run on this machine: cargo xtask vm --filter \
-             privileges",
+             options",
             count - tests.len()
         );
     }
