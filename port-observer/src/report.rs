@@ -2,6 +2,7 @@
 //! of every sink.
 
 mod cause;
+mod counts;
 mod event_type;
 mod sink;
 mod space;
@@ -12,6 +13,7 @@ use crate::{
     process::Caller,
 };
 pub use cause::{Cause, CauseKind, Evidence, Growth};
+pub use counts::{Counts, Standing};
 pub use event_type::EventType;
 pub use sink::{Nowhere, Several, Sink};
 pub use space::{Holder, Level, Space, SpaceKind, Story, used_percent};

@@ -122,8 +122,14 @@ impl Body {
         };
         spaces.into_iter().try_for_each(Space::check)?;
         for holder in holders {
-            let Holder { established, time_wait, bound, other, total, process: _ } = holder;
-            ensure!(established + time_wait + bound + other == *total, "total of a holder");
+            let Holder { established, time_wait, bound, other, total, .. } = holder;
+            let Holder { syn_sent, close_wait, fin_wait, listening, .. } = holder;
+            let states = [syn_sent, close_wait, fin_wait, listening];
+            let states: u32 = states.into_iter().flatten().sum();
+            ensure!(
+                established + time_wait + bound + other + states == *total,
+                "total of a holder"
+            );
         }
         ensure!(holders.is_sorted_by_key(|holder| std::cmp::Reverse(holder.total)), "order");
         Ok(())
@@ -196,11 +202,13 @@ shapes! {
     }
     Holder {
         process: Option<Process>,
-        established: u32, time_wait: u32, bound: u32, other: u32, total: u32,
+        established: u32, syn_sent: Option<u32>, close_wait: Option<u32>, fin_wait: Option<u32>,
+        time_wait: u32, bound: u32, listening: Option<u32>, other: u32, total: u32,
     }
     Cause { kind: String, evidence: Evidence }
     Evidence {
-        capacity: u32, time_wait: u32, established: u32, bound: u32,
+        capacity: u32, time_wait: u32, established: u32, syn_sent: Option<u32>,
+        close_wait: Option<u32>, closing: Option<u32>, other: Option<u32>, bound: u32,
         closed_per_second: Option<f64>, median_age_seconds: Option<f64>,
         growth_per_second: Option<f64>,
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use foldhash::HashMap;
 
-use super::{Flow, SocketId};
+use super::{Flow, SocketId, TcpState};
 
 /// One look at some of the kernel's lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct Listing {
     pub time_waits: Option<HashMap<Flow, bool>>,
     /// UDP sockets with a port, if they were looked at.
     pub udp: Option<Vec<ListedSocket>>,
+    /// TCP connections that are in no state that events tell, if they were looked at: neither
+    /// ESTABLISHED nor TIME_WAIT.
+    pub states: Option<HashMap<Flow, TcpState>>,
 }
 
 /// A socket in a list.
@@ -44,5 +47,12 @@ pub enum Ask {
     Scan {
         /// How many more since this was last asked.
         missed: u64,
+    },
+    /// In which state the TCP connections of a network namespace are, at once: an answer waits for it.
+    States {
+        /// Its inode number.
+        netns: u32,
+        /// When it is to be known for, nanoseconds since boot.
+        time_ns: u64,
     },
 }

@@ -168,6 +168,11 @@ pub enum Kind {
         /// After.
         new: TcpState,
     },
+    /// A look at the kernel's lists has shown a connection in this state, which no event tells.
+    Listed {
+        /// Which state.
+        state: TcpState,
+    },
 }
 
 impl Kind {
@@ -185,7 +190,8 @@ impl Kind {
             | Self::FinReceived
             | Self::Rehash
             | Self::Release { .. }
-            | Self::State { .. } => None,
+            | Self::State { .. }
+            | Self::Listed { .. } => None,
         }
     }
 }

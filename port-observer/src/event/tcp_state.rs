@@ -29,6 +29,8 @@ impl TcpState {
     pub const SYN_SENT: Self = Self(2);
     /// A peer's connect() is under way.
     pub const SYN_RECV: Self = Self(3);
+    /// Closed here, which the peer has not acknowledged.
+    pub const FIN_WAIT1: Self = Self(4);
     /// Closed here and acknowledged, the peer's FIN is awaited.
     pub const FIN_WAIT2: Self = Self(5);
     /// The socket is gone, the port is kept.
@@ -37,6 +39,8 @@ impl TcpState {
     pub const CLOSE: Self = Self(7);
     /// The peer has closed, this side has not.
     pub const CLOSE_WAIT: Self = Self(8);
+    /// Closed by the peer and then here, which the peer has not acknowledged.
+    pub const LAST_ACK: Self = Self(9);
     /// A listener.
     pub const LISTEN: Self = Self(10);
     /// Both sides closed at once.

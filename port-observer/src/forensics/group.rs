@@ -22,10 +22,7 @@ pub(super) fn holders(holders: &[Holder]) -> Vec<Group> {
         |group| (Reverse(group.holder.total().into()), pid(group.holder.process.as_deref())),
         |group, more| {
             group.processes += more.processes;
-            group.holder.established += more.holder.established;
-            group.holder.time_wait += more.holder.time_wait;
-            group.holder.bound += more.holder.bound;
-            group.holder.other += more.holder.other;
+            group.holder.counts += more.holder.counts;
         },
     )
 }

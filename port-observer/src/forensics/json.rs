@@ -230,15 +230,16 @@ fn space(space: &Space) -> Value {
 
 fn holders(groups: &[Group]) -> Vec<Value> {
     let group = |Group { holder, processes }: &Group| {
-        object([
+        let of_process = [
             ("process", holder.process.as_deref().map(process).into()),
             ("processes", several(*processes)),
-            ("established", holder.established.into()),
-            ("time_wait", holder.time_wait.into()),
-            ("bound", holder.bound.into()),
-            ("other", holder.other.into()),
-            ("total", holder.total().into()),
-        ])
+        ];
+        let counts = holder.counts.named().into_iter();
+        let always = ["established", "time_wait", "bound", "other"];
+        let counts = counts.filter(|(count, _, name)| *count > 0 || always.contains(name));
+        let counts = counts.map(|(count, _, name)| (name, count.into()));
+        let total = [("total", holder.total().into())];
+        object(of_process.into_iter().chain(counts).chain(total))
     };
     groups.iter().map(group).collect()
 }
@@ -250,6 +251,10 @@ fn cause(cause: &Cause) -> Value {
         ("time_wait", evidence.time_wait.into()),
         ("reusable", evidence.reusable.into()),
         ("established", evidence.established.into()),
+        ("syn_sent", evidence.syn_sent.into()),
+        ("close_wait", evidence.close_wait.into()),
+        ("closing", evidence.closing.into()),
+        ("other", evidence.other.into()),
         ("bound", evidence.bound.into()),
         ("closed_per_second", rounded(evidence.closed_per_second())),
         ("median_age_seconds", rounded(evidence.median_age_seconds)),

@@ -172,6 +172,10 @@ pub enum RemedyKind {
     TwReuse,
     /// More source or destination addresses.
     MoreAddresses,
+    /// A destination that answers, or giving up on it sooner.
+    GiveUpSooner,
+    /// A peer that reads.
+    ReadingPeer,
 }
 
 impl RemedyKind {
@@ -185,6 +189,8 @@ impl RemedyKind {
             Self::LargerRange => "larger_range",
             Self::TwReuse => "tw_reuse",
             Self::MoreAddresses => "more_addresses",
+            Self::GiveUpSooner => "give_up_sooner",
+            Self::ReadingPeer => "reading_peer",
         }
     }
 }

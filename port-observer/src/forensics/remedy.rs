@@ -31,6 +31,9 @@ pub(super) fn remedies(incident: &Incident) -> Vec<Remedy> {
             advice.ports_outside_range(),
             advice.range_or_addresses(),
         ],
+        CauseKind::Unanswered => vec![advice.give_up_sooner()],
+        CauseKind::NotClosed => vec![advice.close_what_peers_closed()],
+        CauseKind::NotRead => vec![advice.reading_peer()],
         CauseKind::Concurrency | CauseKind::SmallRange => {
             vec![advice.bind_address_no_port(), advice.range_or_addresses()]
         }
@@ -44,6 +47,11 @@ fn holders(incident: &Incident) -> &[Group] {
 
 fn who(group: &Group) -> String {
     group_name(group.holder.process.as_deref(), group.processes)
+}
+
+/// Ports held by sockets that are bound, and connected nowhere.
+fn idle(holder: &Holder) -> u32 {
+    holder.counts.bound + holder.counts.listening
 }
 
 struct Advice<'a> {
@@ -80,7 +88,7 @@ impl Advice<'_> {
     }
 
     fn reuse_connections(&self) -> Option<Remedy> {
-        let group = self.largest(|holder| holder.time_wait)?;
+        let group = self.largest(|holder| holder.counts.time_wait)?;
         let text = format!(
             "Reuse connections (keep-alive, a pool) in {}{}: {} of the {} ports were kept by TIME_WAIT. \
              Connections were closed at {}, and each keeps its port for {TIME_WAIT_SECONDS:.0} s more",
@@ -108,7 +116,7 @@ impl Advice<'_> {
     }
 
     fn close_connections(&self) -> Option<Remedy> {
-        let group = self.largest(|holder| holder.established)?;
+        let group = self.largest(|holder| holder.counts.connections())?;
         let grew = self.evidence.growth_per_second().filter(|growth| *growth > 0.0);
         let grew = grew.map_or_else(String::new, |growth| format!(", {} more", rate(growth)));
         let age = self.evidence.median_age_seconds.unwrap_or(0.0);
@@ -116,19 +124,62 @@ impl Advice<'_> {
             "Close connections that are not used any more in {}: it kept {}{} open, half of them for \
              {age:.0} s or longer{grew}. A larger range would only have put it off",
             who(group),
-            group.holder.established,
+            group.holder.counts.connections(),
             self.towards(),
         );
         Some(self.remedy(RemedyKind::CloseConnections, Some(group), text))
     }
 
+    fn give_up_sooner(&self) -> Option<Remedy> {
+        let group = self.largest(|holder| holder.counts.syn_sent)?;
+        let text = format!(
+            "Give up on connect() sooner in {} (a shorter timeout, or net.ipv4.tcp_syn_retries), and try \
+             less at the same time: {} of the {} ports waited{} for an answer (SYN_SENT). More ports would \
+             only have waited too",
+            who(group),
+            self.evidence.syn_sent,
+            self.evidence.capacity,
+            self.towards(),
+        );
+        Some(self.remedy(RemedyKind::GiveUpSooner, Some(group), text))
+    }
+
+    fn close_what_peers_closed(&self) -> Option<Remedy> {
+        let group = self.largest(|holder| holder.counts.close_wait)?;
+        let text = format!(
+            "Have {} close connections that the peer has closed: {} of the {} ports were kept{} by \
+             connections in CLOSE_WAIT, a leak in that program. A larger range would only have put it off",
+            who(group),
+            self.evidence.close_wait,
+            self.evidence.capacity,
+            self.towards(),
+        );
+        Some(self.remedy(RemedyKind::CloseConnections, Some(group), text))
+    }
+
+    fn reading_peer(&self) -> Option<Remedy> {
+        let group = self.largest(|holder| holder.counts.fin_wait + holder.counts.other)?;
+        let text = format!(
+            "Look at the peer{}, which does not read or is gone: {} of the {} ports were kept by \
+             connections that {} had closed and that wait until what was sent is taken in (FIN_WAIT1); \
+             net.ipv4.tcp_orphan_retries says for how long",
+            self.towards(),
+            self.evidence.closing,
+            self.evidence.capacity,
+            who(group),
+        );
+        Some(self.remedy(RemedyKind::ReadingPeer, Some(group), text))
+    }
+
     /// Helps where what was bound is connected then: such a port can be shared by destinations.
     fn bind_address_no_port(&self) -> Option<Remedy> {
         // Of a space of connect(), what another destination's connection keeps was bound before.
-        let was_bound = |holder: &Holder| holder.established + holder.time_wait;
+        let was_bound = |holder: &Holder| holder.counts.connections() + holder.counts.time_wait;
         let is_bind = self.incident.via != Via::Connect;
         let many = |ports: u32| f64::from(ports) >= f64::from(self.evidence.capacity) * 0.25;
-        let connected = self.evidence.established + self.evidence.time_wait;
+        let Evidence { established, syn_sent, close_wait, closing, other, time_wait, .. } =
+            *self.evidence;
+        let connected = established + syn_sent + close_wait + closing + other + time_wait;
         let of_others = self.evidence.bound.saturating_sub(self.idle());
         if self.incident.protocol != Protocol::Tcp
             || !many(if is_bind { connected } else { of_others })
@@ -149,12 +200,12 @@ impl Advice<'_> {
 
     /// Ports held by sockets that are bound, and connected nowhere.
     fn idle(&self) -> u32 {
-        self.holders.iter().map(|group| group.holder.bound).sum()
+        self.holders.iter().map(|group| idle(&group.holder)).sum()
     }
 
     fn ports_outside_range(&self) -> Option<Remedy> {
-        let group = self.largest(|holder| holder.bound)?;
-        let idle = group.holder.bound;
+        let group = self.largest(idle)?;
+        let idle = idle(&group.holder);
         if idle < self.evidence.capacity.div_ceil(10) {
             return None;
         }

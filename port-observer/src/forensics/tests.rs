@@ -8,7 +8,7 @@ use crate::{
     ledger::Census,
     process::Caller,
     report::{
-        Body, CauseKind, EphemeralRange, Evidence, Growth, Holder, Port, Report, Sink as _,
+        Body, CauseKind, Counts, EphemeralRange, Evidence, Growth, Holder, Port, Report, Sink as _,
         SpaceKind, Story, Summary,
     },
 };
@@ -51,7 +51,8 @@ fn space(used: u32) -> Space {
 }
 
 fn holder(name: &str, [established, time_wait, bound]: [u32; 3]) -> Holder {
-    Holder { process: Some(process(42, name)), established, time_wait, bound, other: 0 }
+    let counts = Counts { established, time_wait, bound, ..Counts::default() };
+    Holder { process: Some(process(42, name)), counts }
 }
 
 fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {
@@ -60,7 +61,6 @@ fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {
         evidence: Evidence {
             capacity: 28_232,
             time_wait,
-            reusable: 0,
             established,
             bound,
             median_age_seconds: Some(2.0),
@@ -68,6 +68,7 @@ fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {
                 used_per_second: 12.5,
                 closed_per_second: f64::from(time_wait) / 60.0,
             }),
+            ..Evidence::default()
         },
     }
 }

@@ -26,6 +26,8 @@ pub struct Held {
     pub role: Role,
     /// What keeps the port.
     pub holds: Holds,
+    /// The state of a connection, as it was last listed.
+    pub connection: TcpState,
     /// Who else may have the port.
     pub sharing: Sharing,
     /// When TIME_WAIT may be taken over.
@@ -58,6 +60,7 @@ impl Held {
             began_ns: holding.began_ns,
             role: holding.role,
             holds: holding.holds,
+            connection: holding.connection,
             sharing: Sharing { connect_bind, ipv6_only, device: 0 },
             reuse: holding.reuse,
             is_bound,
@@ -70,6 +73,7 @@ impl Held {
         holding.taken_at(self.since_ns.unwrap_or(0));
         holding.began_ns = self.began_ns;
         holding.role = self.role;
+        holding.connection = self.connection;
         holding.sharing = self.sharing.into();
         holding.reuse = self.reuse;
         holding
@@ -94,12 +98,11 @@ impl Held {
     pub fn state(&self) -> TcpState {
         match (self.holds, self.flow.protocol) {
             (Holds::Listening, _) => TcpState::LISTEN,
-            (Holds::Connected, _) => TcpState::ESTABLISHED,
+            (Holds::Connected, _) => self.connection,
             (Holds::Bound, Protocol::Tcp) => TcpState::BOUND_INACTIVE,
             (Holds::Bound, Protocol::Udp) => TcpState::CLOSE,
             (Holds::TimeWait, _) if self.reuse.fin_wait2 => TcpState::FIN_WAIT2,
             (Holds::TimeWait, _) => TcpState::TIME_WAIT,
-            (Holds::Other, _) => TcpState::CLOSE_WAIT,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{Endpoint, NamespaceSettings, Protocol},
     process::Process,
-    report::{Holder, SpaceKind},
+    report::{Holder, SpaceKind, Standing},
 };
 
 /// A port that is held.
@@ -23,7 +23,7 @@ pub struct HeldPort {
     /// Its number.
     pub port: u16,
     /// What keeps it: of several holders, what leaves the fewest choices.
-    pub holds: Holds,
+    pub standing: Standing,
     /// How many holders it has.
     pub holders: u32,
     /// The process of that one of them, if known.
@@ -166,7 +166,7 @@ impl Holdings {
             let first = on_it.min_by_key(|holding| rank(holding.holds))?;
             Some(HeldPort {
                 port: *port,
-                holds: first.holds,
+                standing: first.standing(),
                 holders: bucket.holders,
                 process: first.process().cloned(),
             })
@@ -213,7 +213,6 @@ fn rank(holds: Holds) -> u8 {
     match holds {
         Holds::Bound | Holds::Listening => 0,
         Holds::Connected => 1,
-        Holds::Other => 2,
-        Holds::TimeWait => 3,
+        Holds::TimeWait => 2,
     }
 }

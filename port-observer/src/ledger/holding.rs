@@ -8,9 +8,9 @@ use super::{
     place::Place,
 };
 use crate::{
-    event::{Flow, Protocol, Reuse, Sharing, SocketId, TIME_WAIT_NS},
+    event::{Flow, Protocol, Reuse, Sharing, SocketId, TIME_WAIT_NS, TcpState},
     process::{Caller, Process},
-    report::SpaceKind,
+    report::{SpaceKind, Standing},
 };
 
 /// How late its timer may be, at least: it fires in steps of up to 1.7 s.
@@ -36,8 +36,6 @@ pub enum Holds {
     Connected,
     /// A TIME_WAIT entry.
     TimeWait,
-    /// A connection that one side has closed.
-    Other,
 }
 
 /// Of [`Sharing`], what the ledger asks for.
@@ -72,6 +70,8 @@ pub struct Holding {
     pub role: Role,
     /// What keeps the port.
     pub holds: Holds,
+    /// The state of a connection, as it was last listed; no event tells how it changes.
+    pub connection: TcpState,
     /// Who else may have the port.
     pub sharing: Shares,
     /// When TIME_WAIT may be taken over.
@@ -103,12 +103,29 @@ impl Holding {
             began_ns: 0,
             role: Role::Owner,
             holds,
+            connection: TcpState::ESTABLISHED,
             sharing: Shares::default(),
             reuse: Reuse::default(),
             ripe: false,
             seen: 0,
             space: NONE,
             in_bucket: Links::default(),
+        }
+    }
+
+    /// As what it counts.
+    pub fn standing(&self) -> Standing {
+        match self.holds {
+            Holds::Bound => Standing::Bound,
+            Holds::Listening => Standing::Listening,
+            Holds::TimeWait => Standing::TimeWait,
+            Holds::Connected => match self.connection {
+                TcpState::ESTABLISHED => Standing::Established,
+                TcpState::SYN_SENT => Standing::SynSent,
+                TcpState::CLOSE_WAIT => Standing::CloseWait,
+                TcpState::FIN_WAIT1 | TcpState::FIN_WAIT2 => Standing::FinWait,
+                _ => Standing::Other,
+            },
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acquire;
+mod answers;
 mod census;
 mod checkpoint;
 mod fill;
@@ -79,6 +80,7 @@ pub struct Ledger {
     scan: scan::Scan,
     reconcile: Option<reconcile::Reconcile>,
     missed: reconcile::Missed,
+    answers: answers::Answers,
     failures: summary::Failures,
     /// Ports that found no place in the ledger since that was last told.
     unaccounted: u64,
@@ -119,6 +121,7 @@ impl Ledger {
             scan: scan::Scan::default(),
             reconcile: options.listings.then(reconcile::Reconcile::default),
             missed: reconcile::Missed::default(),
+            answers: answers::Answers::default(),
             failures: summary::Failures::default(),
             unaccounted: 0,
             unseen_ends: 0,
@@ -166,7 +169,10 @@ impl Ledger {
             }
             Event::ScanEnded { skipped } => self.scan_ended(now_ns, &skipped, out),
             Event::Namespace(settings) => self.holdings.set_namespace(*settings),
-            Event::NamespaceGone(netns) => self.holdings.forget_namespace(netns),
+            Event::NamespaceGone(netns) => {
+                self.answers.forget(netns);
+                self.holdings.forget_namespace(netns);
+            }
             Event::Lost { count, place, kind, task: _ } => {
                 self.totals.lost = self.totals.lost.saturating_add(count);
                 let body = Body::Lost { count, place, kind, caller };

@@ -136,6 +136,17 @@ impl Holdings {
         self.bucket_at(port).into_iter().flat_map(|bucket| self.on(bucket))
     }
 
+    /// Who is on any port of a protocol in a namespace.
+    pub(super) fn on_ports(
+        &self,
+        netns: u32,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = &Holding> {
+        let namespace = self.namespaces.get(&netns).into_iter();
+        let buckets = namespace.flat_map(move |one| one.table(protocol).buckets.values());
+        buckets.flat_map(|bucket| self.on(bucket)).map(|(_, holding)| holding)
+    }
+
     /// Who is on any port of UDP.
     pub fn udp(&self) -> impl Iterator<Item = &Holding> {
         let buckets = self.namespaces.values().flat_map(|namespace| namespace.udp.buckets.values());

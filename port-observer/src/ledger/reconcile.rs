@@ -64,9 +64,13 @@ impl Ledger {
 
     /// What a listing shows to have happened since the one before it.
     pub fn conclude(&mut self, listing: &Listing) -> Vec<Concluded> {
-        let Some(reconcile) = &mut self.reconcile else { return Vec::new() };
-        let udp: Vec<UdpHolder> = self.holdings.udp().map(udp_holder).collect();
-        reconcile.compare(listing, self.holdings.time_waits(), &udp)
+        let mut concluded = Vec::new();
+        if let Some(reconcile) = &mut self.reconcile {
+            let udp: Vec<UdpHolder> = self.holdings.udp().map(udp_holder).collect();
+            concluded = reconcile.compare(listing, self.holdings.time_waits(), &udp);
+        }
+        self.changed_states(listing, &mut concluded);
+        concluded
     }
 }
 

@@ -122,6 +122,9 @@ impl Ledger {
             return;
         }
         let mut holding = Holding::new(socket, found.flow, holds(&found));
+        if holding.holds == Holds::Connected {
+            holding.connection = found.state;
+        }
         holding.sharing = found.sharing.into();
         if self.options.sticky {
             // These kernels do not keep who chose the port, but mark it once somebody bound it.
@@ -300,9 +303,8 @@ fn holds(found: &Existing) -> Holds {
     }
     match found.state {
         TcpState::LISTEN => Holds::Listening,
-        TcpState::ESTABLISHED | TcpState::SYN_SENT | TcpState::SYN_RECV => Holds::Connected,
         TcpState::CLOSE | TcpState::BOUND_INACTIVE => Holds::Bound,
         TcpState::TIME_WAIT => Holds::TimeWait,
-        _ => Holds::Other,
+        _ => Holds::Connected,
     }
 }

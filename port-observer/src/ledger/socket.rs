@@ -111,6 +111,11 @@ impl Ledger {
                     self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, caller, out);
                 }
             }
+            Kind::Listed { state } => {
+                if let Some(index) = known {
+                    self.holdings.get_mut(index).connection = state;
+                }
+            }
             Kind::State { old, new } => {
                 let caller = known.and_then(|index| self.holdings.get(index).caller());
                 let port = place(&flow, caller);

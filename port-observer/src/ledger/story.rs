@@ -6,9 +6,9 @@ use foldhash::HashMap;
 
 use super::{Holding, Holdings, Holds, Ledger, SpaceKey, lists::NONE, rules::overlaps};
 use crate::{
-    event::{Flow, Via},
+    event::{Flow, TcpState, Via},
     process::Process,
-    report::{Cause, Evidence, Holder, Space, SpaceKind, Story},
+    report::{Cause, Counts, Evidence, Holder, Space, SpaceKind, Story},
 };
 
 /// How many holders a line has.
@@ -36,37 +36,23 @@ pub(super) struct Tally {
 impl Tally {
     /// One more port.
     pub(super) fn add(&mut self, holding: &Holding) {
-        *count_of(self.holder(holding.process()), holding.holds) += 1;
+        *self.holder(holding.process()).counts.of(holding.standing()) += 1;
     }
 
     /// All of another, less some of these.
     pub(super) fn add_all(&mut self, of: &Self, less: &Self) {
         for from in &of.holders {
-            let to = self.holder(from.process.as_ref());
-            to.established += from.established;
-            to.time_wait += from.time_wait;
-            to.bound += from.bound;
-            to.other += from.other;
+            self.holder(from.process.as_ref()).counts += from.counts;
         }
         for from in &less.holders {
-            let to = self.holder(from.process.as_ref());
-            to.established -= from.established;
-            to.time_wait -= from.time_wait;
-            to.bound -= from.bound;
-            to.other -= from.other;
+            self.holder(from.process.as_ref()).counts -= from.counts;
         }
     }
 
     fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
-            self.holders.push(Holder {
-                process: process.cloned(),
-                established: 0,
-                time_wait: 0,
-                bound: 0,
-                other: 0,
-            });
+            self.holders.push(Holder { process: process.cloned(), counts: Counts::default() });
             self.holders.len() - 1
         });
         &mut self.holders[at]
@@ -78,15 +64,6 @@ impl Tally {
         self.holders.sort_by_key(|holder| (std::cmp::Reverse(holder.total()), pid(holder)));
         self.holders.truncate(count);
         self.holders
-    }
-}
-
-fn count_of(holder: &mut Holder, holds: Holds) -> &mut u32 {
-    match holds {
-        Holds::Connected => &mut holder.established,
-        Holds::TimeWait => &mut holder.time_wait,
-        Holds::Bound | Holds::Listening => &mut holder.bound,
-        Holds::Other => &mut holder.other,
     }
 }
 
@@ -170,8 +147,16 @@ impl Ledger {
                     evidence.reusable += u32::from(holding.ripe);
                 }
                 Holds::Bound | Holds::Listening => evidence.bound += 1,
-                Holds::Connected | Holds::Other => {
-                    evidence.established += 1;
+                Holds::Connected => {
+                    match holding.connection {
+                        TcpState::ESTABLISHED => evidence.established += 1,
+                        TcpState::SYN_SENT => evidence.syn_sent += 1,
+                        TcpState::CLOSE_WAIT => evidence.close_wait += 1,
+                        TcpState::FIN_WAIT1 | TcpState::CLOSING | TcpState::LAST_ACK => {
+                            evidence.closing += 1;
+                        }
+                        _ => evidence.other += 1,
+                    }
                     // Of what was there before, it is known that it is no younger than that.
                     ages.push(now_ns.saturating_sub(holding.since_ns().unwrap_or(began_ns)));
                 }

@@ -4,13 +4,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::{Holding, Holdings, Holds, Ledger, spaces::State};
+use super::{Holding, Holdings, Ledger, spaces::State};
 use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
     report::{
-        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Summary,
-        TcpUse,
+        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Standing,
+        Summary, TcpUse,
     },
 };
 
@@ -227,11 +227,13 @@ fn permille(space: &Space) -> u32 {
 }
 
 fn count(used: &mut TcpUse, holding: &Holding) {
-    *match holding.holds {
-        Holds::Connected => &mut used.established,
-        Holds::TimeWait => &mut used.time_wait,
-        Holds::Listening => &mut used.listening,
-        Holds::Bound => &mut used.bound,
-        Holds::Other => &mut used.other,
+    *match holding.standing() {
+        Standing::Established => &mut used.established,
+        Standing::TimeWait => &mut used.time_wait,
+        Standing::Listening => &mut used.listening,
+        Standing::Bound => &mut used.bound,
+        Standing::SynSent | Standing::CloseWait | Standing::FinWait | Standing::Other => {
+            &mut used.other
+        }
     } += 1;
 }

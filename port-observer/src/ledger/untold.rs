@@ -69,7 +69,8 @@ impl Ledger {
             | Kind::FinReceived
             | Kind::Rehash
             | Kind::Again(_)
-            | Kind::State { .. } => {}
+            | Kind::State { .. }
+            | Kind::Listed { .. } => {}
         }
         known
     }

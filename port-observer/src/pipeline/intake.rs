@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Stream;
 use crate::{
-    event::{Event, Kind, Listing},
+    event::{Ask, Event, Kind, Listing},
     ledger::Concluded,
     process::Caller,
     recording::Entry,
@@ -25,11 +25,13 @@ impl<S: Sink> Stream<S> {
         let now_ns = self.time.now_ns()?;
         let mut events = std::mem::take(&mut self.events);
         let had = source.next(most, &mut events);
-        let taken = self.take_all(events);
-        if let Some(ask) = self.ledger.ask(now_ns) {
-            source.ask(ask);
+        let mut result = self.take_all(events, |ask| source.ask(ask));
+        if let Some(ask) = self.ledger.ask(now_ns)
+            && let Some(listing) = source.ask(ask)
+        {
+            result = result.and(self.conclude(&listing));
         }
-        taken.and(had)
+        result.and(had)
     }
 
     /// Takes in what is left of a source that ends, see [`Stream::take_in`].
@@ -39,13 +41,21 @@ impl<S: Sink> Stream<S> {
     pub fn take_rest(&mut self, source: impl Source) -> Result<()> {
         let mut events = std::mem::take(&mut self.events);
         let had = source.finish(&mut events);
-        self.take_all(events).and(had)
+        self.take_all(events, |_| None).and(had)
     }
 
     /// All of them, whatever becomes of the lines: they are recorded too. Keeps the memory.
-    fn take_all(&mut self, mut events: Vec<Event>) -> Result<()> {
+    fn take_all(
+        &mut self,
+        mut events: Vec<Event>,
+        mut answer: impl FnMut(Ask) -> Option<Listing>,
+    ) -> Result<()> {
         let mut result = Ok(());
         for event in events.drain(..) {
+            if let Some(listing) = self.ledger.needs(&event).and_then(&mut answer) {
+                let taken = self.conclude(&listing);
+                result = result.and(taken);
+            }
             let taken = self.event(event);
             result = result.and(taken);
         }

@@ -2,7 +2,7 @@
 
 use super::row::flags;
 use crate::{
-    event::{Reason, Via},
+    event::{Reason, TcpState, Via},
     ledger::{Held, Holds},
 };
 
@@ -49,16 +49,22 @@ pub fn holds_number(holds: Holds) -> u8 {
         Holds::Listening => 2,
         Holds::Connected => 3,
         Holds::TimeWait => 4,
-        Holds::Other => 5,
     }
 }
 
-/// What keeps a port, by its number.
+/// What keeps a port, by its number. Older recordings have 5 for connections that one side has closed.
 pub fn holds(number: u8) -> Holds {
-    [Holds::Bound, Holds::Listening, Holds::Connected, Holds::TimeWait]
+    [Holds::Bound, Holds::Listening, Holds::TimeWait]
         .into_iter()
         .find(|holds| holds_number(*holds) == number)
-        .unwrap_or(Holds::Other)
+        .unwrap_or(Holds::Connected)
+}
+
+/// The state of a connection that is held, by the number of what keeps the port and its flags.
+pub fn held_state(number: u8, bits: u16) -> TcpState {
+    let state = (bits >> flags::STATE_SHIFT).to_le_bytes()[0];
+    let older = if number == 5 { TcpState::CLOSE_WAIT } else { TcpState::ESTABLISHED };
+    TcpState::try_from(state).unwrap_or(older)
 }
 
 /// The flags of a holding.
@@ -69,4 +75,5 @@ pub fn held_flags(held: &Held) -> u16 {
         | of(held.reuse.fin_wait2, flags::FIN_WAIT2)
         | of(held.reuse.timestamps, flags::TIMESTAMPS)
         | of(held.is_bound, flags::BLOCKED)
+        | u16::from(held.connection.number()) << flags::STATE_SHIFT
 }

@@ -35,11 +35,13 @@ pub enum RowType {
     Existing = 12,
     /// [`Kind::Rehash`]
     Rehash = 13,
+    /// [`Kind::Listed`]
+    Listed = 14,
 }
 
 impl RowType {
     /// All. Number 7 is in older recordings: that a call began, which is told again by what it came to.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -52,6 +54,7 @@ impl RowType {
         Self::State,
         Self::Existing,
         Self::Rehash,
+        Self::Listed,
     ];
 
     /// The type that a recording gives this number.
@@ -82,6 +85,8 @@ pub mod flags {
     pub const AGAIN: u16 = 256;
     /// [`crate::event::Repeated::differing`]
     pub const DIFFERING: u16 = 512;
+    /// Of a connection that is held, its state in the bits from here on; 0: not known.
+    pub const STATE_SHIFT: u32 = 12;
 }
 
 /// About a socket. What its type has no use for is not set.
@@ -265,6 +270,7 @@ impl Row {
             Kind::State { old, new } => {
                 Self { old_state: Some(*old), state: Some(*new), ..row(RowType::State) }
             }
+            Kind::Listed { state } => Self { state: Some(*state), ..row(RowType::Listed) },
         }
     }
 
@@ -333,6 +339,7 @@ impl Row {
             RowType::Rehash => Kind::Rehash,
             RowType::Release => Kind::Release { reason: self.reason? },
             RowType::State => Kind::State { old: self.old_state?, new: self.state? },
+            RowType::Listed => Kind::Listed { state: self.state? },
             RowType::Existing => {
                 return Some(Event::Existing(Box::new(Existing {
                     time_ns,

@@ -267,9 +267,11 @@ impl Rows {
                 checkpoint.succeeded.push((socket, local_port));
                 continue;
             }
-            let holds = numbers::holds(row.get(9)?);
+            let number = row.get(9)?;
+            let holds = numbers::holds(number);
             let Some(path) = self.path(connection, row.get(1)?)? else { continue };
             let set: u16 = row.get(10)?;
+            let state = numbers::held_state(number, set);
             let has = |flag: u16| set & flag != 0;
             let offset_ns = self.offset_ns;
             let time = |wall_ns: i64| boot_ns(wall_ns, offset_ns);
@@ -281,6 +283,7 @@ impl Rows {
                 began_ns: time(row.get(7)?),
                 role: if role == 0 { Role::Owner } else { Role::Child },
                 holds,
+                connection: state,
                 sharing: Sharing {
                     connect_bind: has(flags::CONNECT_BIND),
                     ipv6_only: has(flags::IPV6_ONLY),

@@ -16,6 +16,12 @@ pub enum CauseKind {
     Leak,
     /// Ports are held by bind(), which connect() can't share.
     BindHeld,
+    /// Connections wait for a destination that does not answer.
+    Unanswered,
+    /// The peers have closed, the process does not.
+    NotClosed,
+    /// The process has closed, the peers do not acknowledge what was sent.
+    NotRead,
     /// Many connections in real use.
     Concurrency,
     /// The range is small.
@@ -29,6 +35,9 @@ impl CauseKind {
             Self::Churn => "churn",
             Self::Leak => "leak",
             Self::BindHeld => "bind_held",
+            Self::Unanswered => "unanswered",
+            Self::NotClosed => "not_closed",
+            Self::NotRead => "not_read",
             Self::Concurrency => "concurrency",
             Self::SmallRange => "small_range",
         }
@@ -55,6 +64,15 @@ pub struct Evidence {
     pub reusable: u32,
     /// Kept by connections in use.
     pub established: u32,
+    /// Kept by connections that wait for an answer (SYN_SENT).
+    pub syn_sent: u32,
+    /// Kept by connections that the peer has closed and the process has not (CLOSE_WAIT).
+    pub close_wait: u32,
+    /// Kept by connections that were closed here and whose peer has not acknowledged all that was sent
+    /// (FIN_WAIT1, CLOSING, LAST_ACK).
+    pub closing: u32,
+    /// Kept by connections in any other state (FIN_WAIT2, SYN_RECV).
+    pub other: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.
     pub bound: u32,
     /// The median age of the connections in use, if known.
@@ -89,11 +107,22 @@ impl Evidence {
     }
 
     fn kind(&self) -> CauseKind {
-        if self.time_wait > self.established && self.time_wait >= self.bound {
-            CauseKind::Churn
-        } else if self.bound > self.established {
-            CauseKind::BindHeld
-        } else if self.is_leak() {
+        let kinds = [
+            (self.syn_sent, CauseKind::Unanswered),
+            (self.close_wait, CauseKind::NotClosed),
+            (self.closing, CauseKind::NotRead),
+            (self.time_wait, CauseKind::Churn),
+            (self.bound, CauseKind::BindHeld),
+        ];
+        let in_use = (self.established + self.other, self.of_use());
+        // Of equals the first.
+        let most = |a: (u32, CauseKind), b: (u32, CauseKind)| if b.0 > a.0 { b } else { a };
+        kinds.into_iter().fold(in_use, most).1
+    }
+
+    /// Why connections in use hold so many.
+    fn of_use(&self) -> CauseKind {
+        if self.is_leak() {
             CauseKind::Leak
         } else if self.capacity < SMALL_CAPACITY {
             CauseKind::SmallRange
@@ -125,7 +154,7 @@ mod tests {
             established,
             bound,
             median_age_seconds: Some(30.0),
-            growth: None,
+            ..Evidence::default()
         }
     }
 
@@ -139,6 +168,14 @@ mod tests {
         assert_eq!(evidence(0, 8_000, 20_232).cause().kind, CauseKind::BindHeld);
         assert_eq!(evidence(8_000, 20_000, 232).cause().kind, CauseKind::Concurrency);
         assert_eq!(evidence(0, 10, 0).cause().kind, CauseKind::SmallRange);
+        let of = |syn_sent, close_wait, closing| {
+            let evidence = Evidence { syn_sent, close_wait, closing, ..evidence(90, 90, 90) };
+            evidence.cause().kind
+        };
+        assert_eq!(of(91, 0, 0), CauseKind::Unanswered);
+        assert_eq!(of(0, 91, 0), CauseKind::NotClosed);
+        assert_eq!(of(0, 0, 91), CauseKind::NotRead);
+        assert_eq!(of(90, 90, 90), CauseKind::SmallRange);
     }
 
     #[test]

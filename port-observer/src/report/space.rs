@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::Cause;
+use super::{Cause, Counts};
 use crate::{
     event::{Endpoint, Protocol},
     process::Process,
@@ -66,20 +66,14 @@ pub fn used_percent(used: u32, capacity: u32) -> f64 {
 pub struct Holder {
     /// Who took them; `None`: those of whom nothing is known.
     pub process: Option<Arc<Process>>,
-    /// By connections.
-    pub established: u32,
-    /// By TIME_WAIT.
-    pub time_wait: u32,
-    /// By bind(), neither connected nor listening, and by listeners.
-    pub bound: u32,
-    /// By sockets in any other state.
-    pub other: u32,
+    /// By what holds them.
+    pub counts: Counts,
 }
 
 impl Holder {
     /// All of them.
     pub fn total(&self) -> u32 {
-        self.established + self.time_wait + self.bound + self.other
+        self.counts.total()
     }
 }
 

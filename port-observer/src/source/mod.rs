@@ -11,7 +11,7 @@ mod start;
 use anyhow::Result;
 
 pub use self::observer::{Looks, Observer, Options, is_blocking_sticky};
-use crate::event::{Ask, Event};
+use crate::event::{Ask, Event, Listing};
 
 /// Something that yields what happens on a host, in order.
 pub trait Source: Sized {
@@ -27,8 +27,9 @@ pub trait Source: Sized {
     /// When the kernel's counters or lists can't be read; what was added by then has happened.
     fn next(&mut self, most: usize, out: &mut Vec<Event>) -> Result<()>;
 
-    /// Takes note of what the ledger wants to know; the answer comes as events.
-    fn ask(&mut self, ask: Ask);
+    /// Takes note of what the ledger wants to know. What is wanted at once is the answer, if it can be had
+    /// within what looking may cost; all else comes as events.
+    fn ask(&mut self, ask: Ask) -> Option<Listing>;
 
     /// Ends, and adds what is left.
     ///

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Source, kernel::Kernel, poll::Scope, polling::Polling, start};
 use crate::{
-    event::{Ask, Event, Protocol},
+    event::{Ask, Event, Listing, Protocol},
     kernel::{btf::KernelTypes, release},
     probe::Backend,
     report::EphemeralRange,
@@ -135,7 +135,7 @@ impl Source for Observer {
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: Ask) -> Option<Listing> {
         match &mut self.source {
             Backends::Kernel(kernel) => kernel.ask(ask),
             Backends::Poll(polling) => polling.ask(ask),

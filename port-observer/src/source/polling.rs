@@ -9,7 +9,7 @@ use super::{
     poll::{Poll, Scope},
     settings::Settings,
 };
-use crate::event::{Ask, Event, Existing};
+use crate::event::{Ask, Event, Existing, Listing};
 
 /// Lists are compared, once a second.
 pub struct Polling {
@@ -67,8 +67,10 @@ impl Source for Polling {
         if std::mem::take(&mut self.is_due) { self.compare(out) } else { Ok(()) }
     }
 
-    /// Every round lists all that there is.
-    fn ask(&mut self, _ask: Ask) {}
+    /// Every round lists all that there is, and no call that fails is seen.
+    fn ask(&mut self, _ask: Ask) -> Option<Listing> {
+        None
+    }
 
     fn finish(mut self, out: &mut Vec<Event>) -> Result<()> {
         self.compare(out)

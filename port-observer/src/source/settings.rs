@@ -174,6 +174,11 @@ impl Settings {
         events
     }
 
+    /// A namespace that is known.
+    pub fn namespace(&self, netns: u32) -> Option<&Namespace> {
+        self.known.get(&netns).map(|watched| &watched.namespace)
+    }
+
     /// The namespaces as of now, those not asked for left out.
     ///
     /// # Errors

@@ -5,8 +5,10 @@ use crate::report::{Cause, CauseKind, Evidence, Holder};
 
 /// The cause in a few words, and the numbers that say so.
 pub fn evidence(cause: &Cause) -> String {
-    let Evidence { capacity, time_wait, established, bound, median_age_seconds, growth, .. } =
-        cause.evidence;
+    let &Evidence {
+        capacity, time_wait, established, syn_sent, close_wait, closing, other, ..
+    } = &cause.evidence;
+    let &Evidence { bound, median_age_seconds, growth, .. } = &cause.evidence;
     let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
     match cause.kind {
         CauseKind::Churn => {
@@ -23,14 +25,29 @@ pub fn evidence(cause: &Cause) -> String {
             let growth = finite(growth.map(|growth| growth.used_per_second))
                 .filter(|growth| *growth > 0.0)
                 .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
-            format!("leak, connections hold {established} of {capacity} ports{age}{growth}")
+            format!(
+                "leak, connections hold {} of {capacity} ports{age}{growth}",
+                established + other
+            )
         }
         CauseKind::BindHeld => format!(
             "bind() and listeners hold {bound} of {capacity} ports, which connect() can't share"
         ),
-        CauseKind::Concurrency => {
-            format!("concurrency, connections in use hold {established} of {capacity} ports")
-        }
+        CauseKind::Unanswered => format!(
+            "unanswered, {syn_sent} of {capacity} ports wait in SYN_SENT for the destination to answer"
+        ),
+        CauseKind::NotClosed => format!(
+            "not closed, {close_wait} of {capacity} ports are in CLOSE_WAIT: the peer has closed, the \
+             process has not"
+        ),
+        CauseKind::NotRead => format!(
+            "not read, {closing} of {capacity} ports are closed here and wait for the peer to take in \
+             what was sent (FIN_WAIT1)"
+        ),
+        CauseKind::Concurrency => format!(
+            "concurrency, connections in use hold {} of {capacity} ports",
+            established + other
+        ),
         CauseKind::SmallRange => format!("a small range, it has only {capacity} ports"),
     }
 }
@@ -50,6 +67,18 @@ pub fn advice(kind: CauseKind) -> &'static str {
             "let connect() choose the port (no bind() before it, or IP_BIND_ADDRESS_NO_PORT), or \
              bind() ports outside ip_local_port_range"
         }
+        CauseKind::Unanswered => {
+            "look at the destination, or at what is between; give up on connect() sooner (a shorter \
+             timeout, or tcp_syn_retries) and try less at the same time; more ports would only wait too"
+        }
+        CauseKind::NotClosed => {
+            "have the largest holder close connections that the peer has closed (read() gave it 0): a \
+             leak in that program; a wider ip_local_port_range only buys time"
+        }
+        CauseKind::NotRead => {
+            "look at the peer, which does not read or is gone; tcp_orphan_retries says for how long such \
+             connections are kept"
+        }
         CauseKind::Concurrency => {
             "share connections (pooling), use more source or destination addresses, or widen \
              ip_local_port_range"
@@ -62,17 +91,10 @@ pub fn advice(kind: CauseKind) -> &'static str {
 
 /// What holds the ports of a holder, by how many.
 pub fn counts(holder: &Holder) -> String {
-    let &Holder { established, time_wait, bound, other, .. } = holder;
-    let of = [
-        (established, "established"),
-        (time_wait, "TIME_WAIT"),
-        (bound, "bound"),
-        (other, "other"),
-    ];
-    let some: Vec<String> = of
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} {name}"))
+    let named = holder.counts.named().into_iter();
+    let some: Vec<String> = named
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, name, _)| format!("{count} {name}"))
         .collect();
     if some.is_empty() { "none".to_owned() } else { some.join(", ") }
 }
@@ -81,18 +103,33 @@ pub fn counts(holder: &Holder) -> String {
 pub fn because(cause: &Cause) -> String {
     let Cause { kind, evidence } = cause;
     let Evidence { capacity, time_wait, established, bound, .. } = evidence;
+    let Evidence { syn_sent, close_wait, closing, other, .. } = evidence;
     let what = match kind {
         CauseKind::Churn => "connections come and go faster than TIME_WAIT ends",
         CauseKind::Leak => "connections are opened, kept for long, and hardly any closed",
         CauseKind::BindHeld => "ports are held by bind(), which connect() can't share",
+        CauseKind::Unanswered => "the destination does not answer",
+        CauseKind::NotClosed => "the peers have closed their connections, the process has not",
+        CauseKind::NotRead => {
+            "the peers do not take in what was sent before the connections were closed"
+        }
         CauseKind::Concurrency => "that many connections are in use at the same time",
         CauseKind::SmallRange => "the range is small",
     };
     let mut text = format!(
-        "{} ({what}): of {capacity} ports {time_wait} in TIME_WAIT, {established} connected, {bound} \
-         taken by bind()",
+        "{} ({what}): of {capacity} ports {time_wait} in TIME_WAIT, {established} established",
         kind.name().replace('_', " ")
     );
+    let states = [
+        (syn_sent, "in SYN_SENT"),
+        (close_wait, "in CLOSE_WAIT"),
+        (closing, "in FIN_WAIT1 or the like"),
+        (other, "connected otherwise"),
+    ];
+    for (count, name) in states.into_iter().filter(|(count, _)| **count > 0) {
+        text.push_str(&format!(", {count} {name}"));
+    }
+    text.push_str(&format!(", {bound} taken by bind()"));
     if let Some(closed) = evidence.closed_per_second() {
         text.push_str(&format!("; closed {}", rate(closed)));
     }

@@ -72,7 +72,7 @@ pub fn standing(port: &Port, state: TcpState) -> &'static str {
 fn taken_by(holders: &[Holder]) -> String {
     let Some((first, more)) = holders.split_first() else { return String::new() };
     let name = holder_name(first.process.as_deref());
-    let only_time_wait = first.time_wait > 0 && first.time_wait == first.total();
+    let only_time_wait = first.counts.time_wait > 0 && first.counts.time_wait == first.total();
     let how = if only_time_wait { "kept by TIME_WAIT of" } else { "held by" };
     match more.len() {
         0 => format!(", {how} {name}"),

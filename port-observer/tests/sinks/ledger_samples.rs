@@ -7,8 +7,8 @@ use port_observer::event::{Protocol, TcpState, Via};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 use port_observer::process::Process;
 use port_observer::report::{
-    Body, Cause, CauseKind, Closing, Evidence, Failure, Growth, Holder, Level, NamespaceUse, Port,
-    ProcessUse, Report, Space, SpaceKind, Story, Summary, TcpUse,
+    Body, Cause, CauseKind, Closing, Counts, Evidence, Failure, Growth, Holder, Level,
+    NamespaceUse, Port, ProcessUse, Report, Space, SpaceKind, Story, Summary, TcpUse,
 };
 
 use super::samples::{NETNS, acquire, at, curl, endpoint, port};
@@ -55,7 +55,8 @@ pub fn named(pid: u32, name: &str) -> Process {
 /// `[established, time_wait, bound, other]` of a process.
 pub fn holder(process: Option<Process>, counts: [u32; 4]) -> Holder {
     let [established, time_wait, bound, other] = counts;
-    Holder { process: process.map(Arc::new), established, time_wait, bound, other }
+    let counts = Counts { established, time_wait, bound, other, ..Counts::default() };
+    Holder { process: process.map(Arc::new), counts }
 }
 
 pub fn cause(kind: CauseKind) -> Cause {
@@ -67,6 +68,7 @@ pub fn cause(kind: CauseKind) -> Cause {
         bound: 0,
         median_age_seconds: Some(2.5),
         growth: Some(Growth { used_per_second: 0.0, closed_per_second: 40.123_456 }),
+        ..Evidence::default()
     };
     Cause { kind, evidence }
 }

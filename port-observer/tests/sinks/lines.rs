@@ -64,8 +64,12 @@ pub struct Space {
 pub struct Holder {
     pub process: Option<Process>,
     pub established: u32,
+    pub syn_sent: Option<u32>,
+    pub close_wait: Option<u32>,
+    pub fin_wait: Option<u32>,
     pub time_wait: u32,
     pub bound: u32,
+    pub listening: Option<u32>,
     pub other: u32,
     pub total: u32,
 }
@@ -83,6 +87,10 @@ pub struct Evidence {
     pub capacity: u32,
     pub time_wait: u32,
     pub established: u32,
+    pub syn_sent: Option<u32>,
+    pub close_wait: Option<u32>,
+    pub closing: Option<u32>,
+    pub other: Option<u32>,
     pub bound: u32,
     pub closed_per_second: Option<f64>,
     pub median_age_seconds: Option<f64>,

@@ -54,9 +54,8 @@ impl Names {
             let total = holder.total();
             let is_large = at < IN_BUCKET && total >= LEAST && total.saturating_mul(LARGE) >= used;
             let Some(number) = self.number(holder.process.as_ref(), is_large) else { continue };
-            let Holder { established, time_wait, bound, other, .. } = *holder;
-            *shares.entry(number).or_default() +=
-                Held { in_use: established + bound + other, time_wait };
+            let time_wait = holder.counts.time_wait;
+            *shares.entry(number).or_default() += Held { in_use: total - time_wait, time_wait };
         }
         let mut shares: Vec<Share> =
             shares.into_iter().map(|(number, held)| Share { number, held }).collect();

@@ -5,7 +5,7 @@ use crate::{
     event::{Endpoint, Protocol},
     ledger::Census,
     process::Process,
-    report::{Holder, Space, SpaceKind, Story},
+    report::{Counts, Holder, Space, SpaceKind, Story},
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -27,7 +27,8 @@ fn space(port: u16, used: u32) -> Space {
 
 fn holder(pid: u32, name: &str, established: u32, time_wait: u32) -> Holder {
     let process = Process { pid, name: name.to_owned(), ..Process::default() };
-    Holder { process: Some(Arc::new(process)), established, time_wait, bound: 0, other: 0 }
+    let counts = Counts { established, time_wait, ..Counts::default() };
+    Holder { process: Some(Arc::new(process)), counts }
 }
 
 fn census(port: u16, holders: &[Holder]) -> Vec<Census> {

@@ -71,6 +71,11 @@ impl States {
         Self(states.iter().fold(0, |mask, state| mask | 1 << state.number()))
     }
 
+    /// All of these but some.
+    pub fn without(self, states: &[TcpState]) -> Self {
+        Self(self.0 & !Self::of(states).0)
+    }
+
     /// Whether a state is in the set.
     pub fn contains(self, state: TcpState) -> bool {
         self.0 & (1 << state.number()) != 0

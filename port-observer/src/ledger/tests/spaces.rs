@@ -337,7 +337,9 @@ fn an_exhausted_call_has_the_whole_story() {
     let holders: Vec<_> = story
         .holders
         .iter()
-        .map(|h| (h.process.as_ref().unwrap().name.as_str(), h.established, h.time_wait))
+        .map(|h| {
+            (h.process.as_ref().unwrap().name.as_str(), h.counts.established, h.counts.time_wait)
+        })
         .collect();
     assert_eq!(holders, [("curl", 1, 6), ("wget", 3, 0)]);
     let cause = story.cause.as_ref().unwrap();
@@ -360,7 +362,7 @@ fn a_conflict_names_who_has_the_port() {
     book.ledger.apply(99, event, caller, &mut out);
     let Body::Conflict { holders, .. } = &out[0].body else { panic!("{out:?}") };
     assert_eq!(holders[0].process.as_ref().unwrap().name, "web");
-    assert_eq!((holders.len(), holders[0].bound), (1, 1));
+    assert_eq!((holders.len(), holders[0].counts.bound), (1, 1));
 }
 
 #[test]

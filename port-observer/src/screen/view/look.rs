@@ -4,8 +4,8 @@ use jiff::tz::TimeZone;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::{
-    ledger::Holds,
     report::Level,
+    report::Standing,
     words::{figures::sparkline, times},
 };
 
@@ -78,13 +78,15 @@ impl PortState {
     }
 }
 
-impl From<Holds> for PortState {
-    fn from(holds: Holds) -> Self {
-        match holds {
-            Holds::Connected => Self::Established,
-            Holds::TimeWait => Self::TimeWait,
-            Holds::Bound | Holds::Listening => Self::Bound,
-            Holds::Other => Self::Other,
+impl From<Standing> for PortState {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Established => Self::Established,
+            Standing::TimeWait => Self::TimeWait,
+            Standing::Bound | Standing::Listening => Self::Bound,
+            Standing::SynSent | Standing::CloseWait | Standing::FinWait | Standing::Other => {
+                Self::Other
+            }
         }
     }
 }

@@ -106,7 +106,7 @@ fn slices(ports: &Ports, held: &[HeldPort], per_cell: u32, needle: &Needle) -> V
         let state = match found {
             _ if ports.reserved.contains(port) => PortState::Reserved,
             None => PortState::Free,
-            Some(held) if needle.is_of_port(held) => held.holds.into(),
+            Some(held) if needle.is_of_port(held) => held.standing.into(),
             Some(_) => PortState::FilteredOut,
         };
         let cell = usize::try_from(u32::from(port - min) / per_cell).unwrap_or(usize::MAX);

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::processes::Objects;
 use super::types::Endpoint;
-use crate::report::{self, SpaceKind};
+use crate::report::{self, Counts, SpaceKind};
 
 /// At most three decimals; what is no finite number is not known.
 pub(super) fn rounded(value: f64) -> Option<f64> {
@@ -82,10 +82,23 @@ struct Holder<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<&'a RawValue>,
     established: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    syn_sent: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    close_wait: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    fin_wait: u32,
     time_wait: u32,
     bound: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    listening: u32,
     other: u32,
     total: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl<'a> Holders<'a> {
@@ -98,12 +111,26 @@ impl<'a> Holders<'a> {
 impl Serialize for Holders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.holders.iter().zip(self.objects).map(|(holder, object)| {
+            let Counts {
+                established,
+                syn_sent,
+                close_wait,
+                fin_wait,
+                time_wait,
+                bound,
+                listening,
+                other,
+            } = holder.counts;
             Holder {
                 process: object.as_deref(),
-                established: holder.established,
-                time_wait: holder.time_wait,
-                bound: holder.bound,
-                other: holder.other,
+                established,
+                syn_sent,
+                close_wait,
+                fin_wait,
+                time_wait,
+                bound,
+                listening,
+                other,
                 total: holder.total(),
             }
         }))
@@ -125,6 +152,14 @@ struct Evidence {
     capacity: u32,
     time_wait: u32,
     established: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    syn_sent: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    close_wait: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    closing: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    other: u32,
     bound: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_per_second: Option<f64>,
@@ -143,6 +178,10 @@ impl Serialize for Cause<'_> {
                 capacity: evidence.capacity,
                 time_wait: evidence.time_wait,
                 established: evidence.established,
+                syn_sent: evidence.syn_sent,
+                close_wait: evidence.close_wait,
+                closing: evidence.closing,
+                other: evidence.other,
                 bound: evidence.bound,
                 closed_per_second: evidence.growth.and_then(|g| rounded(g.closed_per_second)),
                 median_age_seconds: evidence.median_age_seconds.and_then(rounded),

@@ -43,6 +43,24 @@ pub(super) fn look<'a>(
     listing
 }
 
+/// The states of a namespace's connections that no event tells, as of `time_ns`.
+///
+/// # Errors
+/// When the namespace can't be looked into, or the kernel's list can't be had.
+pub(super) fn states(time_ns: u64, namespace: &Namespace) -> anyhow::Result<Listing> {
+    let states = States::CONNECTED.without(&[TcpState::ESTABLISHED, TcpState::TIME_WAIT]);
+    let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+    let mut found = HashMap::new();
+    let add = |socket: DiagSocket| {
+        if !socket.time_wait {
+            found.insert(socket.flow, socket.state);
+        }
+    };
+    namespace.run(|| for_each(&request, add).map(drop))?;
+    let namespaces = [namespace.inode].into();
+    Ok(Listing { time_ns, namespaces, states: Some(found), ..Listing::default() })
+}
+
 fn add(listing: &mut Listing, namespace: &Namespace) -> anyhow::Result<()> {
     if let Some(time_waits) = &mut listing.time_waits {
         namespace.run(|| add_time_waits(time_waits))?;

@@ -23,7 +23,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    event::{Ask, Event, LossKind, LossPlace, Protocol, TcpState},
+    event::{Ask, Event, Listing, LossKind, LossPlace, Protocol, TcpState},
     kernel::clock::{self, Cost},
     probe::{Attached, Backend, Iterators, Observed},
 };
@@ -38,6 +38,8 @@ const SLICE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Where scans take long, those after a loss may take one part in so many of the time.
 const LOSS_COST: u32 = 4;
+/// Listing for an answer may take one part in so many of the time.
+const ANSWER_COST: u32 = 4;
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -57,6 +59,8 @@ pub struct Kernel {
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
+    /// When connections may be listed for an answer again.
+    next_answer: Instant,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Last: dropping it detaches the probes.
     attached: Attached,
@@ -127,6 +131,7 @@ impl Kernel {
             missed: 0,
             losses_seen: now,
             next_round: now,
+            next_answer: now,
             logger,
             attached,
         }
@@ -255,6 +260,20 @@ impl Kernel {
         out.push(Event::ScanEnded { skipped });
     }
 
+    /// Lists the states of connections, if that may be done again.
+    fn list_states(&mut self, netns: u32, time_ns: u64) -> Option<Listing> {
+        let (began, cost) = (Instant::now(), Cost::begin());
+        if began < self.next_answer {
+            return None;
+        }
+        let listing = listing::states(time_ns, self.intake.settings.namespace(netns)?);
+        let listing = listing.inspect_err(|error| {
+            log::debug!("connections of namespace {netns} can't be listed: {error:#}");
+        });
+        self.next_answer = began + cost.so_far() * ANSWER_COST;
+        listing.ok()
+    }
+
     /// Lists what no program tells, if it is time to.
     fn list(&mut self, out: &mut Vec<Event>) -> Result<()> {
         if !self.lists() || Instant::now() < self.next_round {
@@ -306,11 +325,13 @@ impl Source for Kernel {
         self.list(out)
     }
 
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: Ask) -> Option<Listing> {
         match ask {
             Ask::Lists { time_waits } => self.time_waits = time_waits,
             Ask::Scan { missed } => self.missed += missed,
+            Ask::States { netns, time_ns } => return self.list_states(netns, time_ns),
         }
+        None
     }
 
     /// Detaches, and hands over what is left. A scan under way concludes nothing.

@@ -31,8 +31,9 @@ struct Holds {
 }
 
 fn holds(holder: &Holder) -> Holds {
-    let Holder { process, established, time_wait, bound, other, total } = holder;
-    assert_eq!((*other, established + time_wait + bound), (0, *total), "{holder:?}");
+    let Holder { process, established, time_wait, bound, total, listening, .. } = holder;
+    let bound = &(bound + listening.unwrap_or(0));
+    assert_eq!(established + time_wait + bound, *total, "{holder:?}");
     let Process { pid, name, .. } =
         process.as_ref().unwrap_or_else(|| panic!("nobody known: {holder:?}"));
     Holds {

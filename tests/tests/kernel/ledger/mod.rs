@@ -12,4 +12,5 @@ mod reconcile;
 mod record;
 mod report;
 mod snapshot;
+mod states;
 mod truth;
