@@ -13,7 +13,7 @@ use crate::event::{Protocol, TcpState};
 use crate::kernel::netns::Namespace;
 use crate::ports::PortRange;
 use crate::report::{Evidence, Sources, used_percent};
-use crate::words::causes::advice;
+use crate::words::causes::{Call, advice};
 
 pub use look::look;
 pub use tally::{Busiest, Tally};
@@ -219,23 +219,24 @@ impl Finding {
                     .to_owned(),
             );
         }
-        let time_waits = self.tally.time_waits();
-        let connections = self.tally.sockets().saturating_sub(
-            time_waits + self.tally.in_state(TcpState::LISTEN) + self.tally.in_state(BOUND),
-        );
-        let evidence = Evidence {
+        let is_on_loopback = self.busiest().is_some_and(|one| one.source.is_loopback());
+        let mut evidence = Evidence {
             capacity: total,
-            time_wait: time_waits,
-            established: connections,
+            time_wait: self.tally.time_waits(),
+            // On loopback, tcp_tw_reuse is 1 in effect by default.
+            reusable: self.tally.time_waits() * u32::from(!is_on_loopback),
             bound: self.tally.blocked(),
             ..Evidence::default()
         };
-        Some(advice(evidence.cause().kind).to_owned())
+        for state in TcpState::CONNECTED {
+            *evidence.connections(state) += self.tally.in_state(state);
+        }
+        // A TIME_WAIT entry may be in this state too.
+        let entries = self.tally.time_waits() - self.tally.in_state(TcpState::TIME_WAIT);
+        evidence.other = evidence.other.saturating_sub(entries);
+        Some(advice(&evidence.cause(), Call::Connect).to_owned())
     }
 }
-
-/// Only bound.
-const BOUND: TcpState = TcpState::BOUND_INACTIVE;
 
 impl Answer {
     /// The worst of all; what could not be checked is never well.

@@ -48,6 +48,18 @@ impl TcpState {
     /// Bound and not connected, as socket diagnostics call it.
     pub const BOUND_INACTIVE: Self = Self(13);
 
+    /// Those of connections.
+    pub const CONNECTED: [Self; 8] = [
+        Self::ESTABLISHED,
+        Self::SYN_SENT,
+        Self::SYN_RECV,
+        Self::FIN_WAIT1,
+        Self::FIN_WAIT2,
+        Self::CLOSE_WAIT,
+        Self::LAST_ACK,
+        Self::CLOSING,
+    ];
+
     /// The kernel's name.
     pub fn name(self) -> &'static str {
         Self::NAMES[usize::from(self.0) - 1]

@@ -65,6 +65,7 @@ impl Holdings {
         let history = state.and_then(|state| state.history.as_deref());
         let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
         let rate = growth.map(|growth| growth.used_per_second);
+        let is_shrinking = history.is_some_and(|history| history.is_shrinking(used));
         Space {
             kind: key.kind,
             netns: key.netns,
@@ -74,7 +75,7 @@ impl Holdings {
             headroom,
             growth_per_second: rate,
             seconds_to_exhaustion: rate
-                .filter(|rate| *rate > 0.0)
+                .filter(|rate| *rate > 0.0 && !is_shrinking)
                 .map(|rate| f64::from(headroom) / rate),
         }
     }

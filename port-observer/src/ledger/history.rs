@@ -53,6 +53,11 @@ impl History {
         self.closed += 1;
     }
 
+    /// Whether less is used than when the last sample was taken: then nothing says when it will be full.
+    pub fn is_shrinking(&self, used: u32) -> bool {
+        self.samples.back().is_some_and(|last| used < last.used)
+    }
+
     /// The growth up to now, with `used` used; `None` while too little of the past is known.
     pub fn growth(&self, now_ns: u64, used: u32) -> Option<Growth> {
         let oldest_ns = now_ns.saturating_sub(WINDOW_NS);
@@ -118,6 +123,16 @@ mod tests {
         assert_eq!(history.growth(100 * SECOND, 500).unwrap().used_per_second, 0.0);
         happens(&mut history, 90 * SECOND, 500);
         assert_eq!(history.growth(100 * SECOND, 560).unwrap().used_per_second, 1.0);
+    }
+
+    #[test]
+    fn less_than_a_moment_ago_is_shrinking() {
+        let mut history = History::default();
+        assert!(!history.is_shrinking(0));
+        happens(&mut history, SECOND, 0);
+        happens(&mut history, 3 * SECOND, 100);
+        assert!(history.is_shrinking(99) && !history.is_shrinking(100));
+        assert!(history.growth(3 * SECOND, 99).unwrap().used_per_second > 0.0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use super::{Holding, Holdings, Holds, Ledger, SpaceKey, lists::NONE, rules::overlaps};
 use crate::{
-    event::{Flow, TcpState, Via},
+    event::{Flow, Via},
     process::Process,
     report::{Cause, Counts, Evidence, Holder, Space, SpaceKind, Story},
 };
@@ -148,15 +148,7 @@ impl Ledger {
                 }
                 Holds::Bound | Holds::Listening => evidence.bound += 1,
                 Holds::Connected => {
-                    match holding.connection {
-                        TcpState::ESTABLISHED => evidence.established += 1,
-                        TcpState::SYN_SENT => evidence.syn_sent += 1,
-                        TcpState::CLOSE_WAIT => evidence.close_wait += 1,
-                        TcpState::FIN_WAIT1 | TcpState::CLOSING | TcpState::LAST_ACK => {
-                            evidence.closing += 1;
-                        }
-                        _ => evidence.other += 1,
-                    }
+                    *evidence.connections(holding.connection) += 1;
                     // Of what was there before, it is known that it is no younger than that.
                     ages.push(now_ns.saturating_sub(holding.since_ns().unwrap_or(began_ns)));
                 }

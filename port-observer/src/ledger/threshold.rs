@@ -33,7 +33,11 @@ impl Ledger {
         if level == old {
             return;
         }
-        let space = self.holdings.as_filled(&key, state, fill);
+        let mut space = self.holdings.as_filled(&key, state, fill);
+        if level < old {
+            // It has just become less, whatever the last minute was like.
+            space.seconds_to_exhaustion = None;
+        }
         let spaces = &mut self.holdings.spaces;
         let index = found.unwrap_or_else(|| spaces.find_or_insert(key));
         spaces.get_mut(index).level = level;

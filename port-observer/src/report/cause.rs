@@ -1,5 +1,7 @@
 //! Why a space ran out of ports.
 
+use crate::event::TcpState;
+
 /// A range with fewer ports than this is small: the kernel's own default has 28,232.
 const SMALL_CAPACITY: u32 = 1_000;
 /// Connections that are younger than this at the median are not held for long.
@@ -91,6 +93,17 @@ pub struct Cause {
 }
 
 impl Evidence {
+    /// The count of connections in this state.
+    pub fn connections(&mut self, state: TcpState) -> &mut u32 {
+        match state {
+            TcpState::ESTABLISHED => &mut self.established,
+            TcpState::SYN_SENT => &mut self.syn_sent,
+            TcpState::CLOSE_WAIT => &mut self.close_wait,
+            TcpState::FIN_WAIT1 | TcpState::CLOSING | TcpState::LAST_ACK => &mut self.closing,
+            _ => &mut self.other,
+        }
+    }
+
     /// The cause that the numbers show.
     pub fn cause(self) -> Cause {
         Cause { kind: self.kind(), evidence: self }

@@ -1,7 +1,8 @@
 //! Why a space is full, and what to change.
 
 use super::figures::{age, rate};
-use crate::report::{Cause, CauseKind, Evidence, Holder};
+use crate::event::Protocol;
+use crate::report::{Cause, CauseKind, Evidence, Holder, Space, SpaceKind};
 
 /// The cause in a few words, and the numbers that say so.
 pub fn evidence(cause: &Cause) -> String {
@@ -52,38 +53,76 @@ pub fn evidence(cause: &Cause) -> String {
     }
 }
 
-/// What to change.
-pub fn advice(kind: CauseKind) -> &'static str {
-    match kind {
-        CauseKind::Churn => {
-            "reuse connections (keep-alive, pooling), set tcp_tw_reuse to 1, or widen \
+/// The call that found no port, as far as it matters for what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// connect() of TCP.
+    Connect,
+    /// bind() of TCP to port 0.
+    Bind,
+    /// Any call of UDP, whose ports no two destinations share.
+    Udp,
+}
+
+impl Call {
+    /// The call that chooses from this space.
+    pub fn of(space: &Space) -> Self {
+        match (space.protocol, space.kind) {
+            (Protocol::Udp, _) => Self::Udp,
+            (Protocol::Tcp, SpaceKind::Connect { .. }) => Self::Connect,
+            (Protocol::Tcp, SpaceKind::Bind { .. }) => Self::Bind,
+        }
+    }
+}
+
+/// What to change. Nothing is named that would not have helped this call.
+pub fn advice(cause: &Cause, call: Call) -> &'static str {
+    match (call, cause.kind) {
+        (Call::Udp, _) => {
+            "close UDP sockets that are done with, use one socket for many destinations, or widen \
              ip_local_port_range"
         }
-        CauseKind::Leak => {
-            "close connections that are done with, the largest holder's first; a wider \
-             ip_local_port_range only buys time"
-        }
-        CauseKind::BindHeld => {
-            "let connect() choose the port (no bind() before it, or IP_BIND_ADDRESS_NO_PORT), or \
-             bind() ports outside ip_local_port_range"
-        }
-        CauseKind::Unanswered => {
+        (_, CauseKind::Unanswered) => {
             "look at the destination, or at what is between; give up on connect() sooner (a shorter \
              timeout, or tcp_syn_retries) and try less at the same time; more ports would only wait too"
         }
-        CauseKind::NotClosed => {
+        (_, CauseKind::NotClosed) => {
             "have the largest holder close connections that the peer has closed (read() gave it 0): a \
              leak in that program; a wider ip_local_port_range only buys time"
         }
-        CauseKind::NotRead => {
+        (_, CauseKind::NotRead) => {
             "look at the peer, which does not read or is gone; tcp_orphan_retries says for how long such \
              connections are kept"
         }
-        CauseKind::Concurrency => {
+        (_, CauseKind::Leak) => {
+            "close connections that are done with, the largest holder's first; a wider \
+             ip_local_port_range only buys time"
+        }
+        (Call::Bind, CauseKind::BindHeld) => {
+            "close what is bound and not used, bind() ports outside ip_local_port_range, or widen that; \
+             where connect() follows, IP_BIND_ADDRESS_NO_PORT lets it choose the port"
+        }
+        // Destinations share what connect() has chosen.
+        (Call::Bind, _) => {
+            "set IP_BIND_ADDRESS_NO_PORT before a bind() that connect() follows: it takes no port, and \
+             connect() has all that are free towards its own destination"
+        }
+        (Call::Connect, CauseKind::Churn) if cause.evidence.reusable > 0 => {
+            "reuse connections (keep-alive, pooling), set tcp_tw_reuse to 1, or widen \
+             ip_local_port_range"
+        }
+        (Call::Connect, CauseKind::Churn) => {
+            "reuse connections (keep-alive, pooling), or widen ip_local_port_range"
+        }
+        (Call::Connect, CauseKind::BindHeld) => {
+            "let connect() choose the port (no bind() before it, or IP_BIND_ADDRESS_NO_PORT), or \
+             bind() ports outside ip_local_port_range"
+        }
+        (Call::Connect, CauseKind::Concurrency) => {
             "share connections (pooling), use more source or destination addresses, or widen \
              ip_local_port_range"
         }
-        CauseKind::SmallRange => {
+        (Call::Connect, CauseKind::SmallRange) => {
             "widen ip_local_port_range, or reserve fewer ports (ip_local_reserved_ports)"
         }
     }

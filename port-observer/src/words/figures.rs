@@ -66,7 +66,9 @@ pub fn percent(space: &Space) -> String {
 pub fn outlook(space: &Space) -> String {
     let positive =
         |number: Option<f64>| number.filter(|number| number.is_finite() && *number > 0.0);
-    let growth = positive(space.growth_per_second)
+    // While it empties, the growth of the last minute is no outlook.
+    let grows = space.headroom == 0 || space.seconds_to_exhaustion.is_some();
+    let growth = positive(space.growth_per_second.filter(|_| grows))
         .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
     let full = positive(space.seconds_to_exhaustion)
         .map_or_else(String::new, |seconds| format!(", full in about {}", age(seconds)));

@@ -63,7 +63,7 @@ pub fn cause(kind: CauseKind) -> Cause {
     let evidence = Evidence {
         capacity: 100,
         time_wait: 97,
-        reusable: 0,
+        reusable: 90,
         established: 3,
         bound: 0,
         median_age_seconds: Some(2.5),

@@ -25,7 +25,7 @@ use crate::{
     report::{Holder, Holding, Story, used_percent},
     screen::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
     words::{
-        causes::{advice, because, counts},
+        causes::{Call, advice, because, counts},
         errno::error,
         escape::escape,
         figures::{ends, holder_name, percent, rate},
@@ -220,7 +220,7 @@ fn space(row: &SpaceRow, story: Option<&Story>, look: &Look) -> Vec<Text> {
     lines.extend(story.map_or_else(Vec::new, |story| told(story, look)));
     if let Some(cause) = story.and_then(|story| story.cause.as_ref()) {
         lines.push(title("What helps", look));
-        lines.push(plain(2, advice(cause.kind).to_owned()));
+        lines.push(plain(2, advice(cause, Call::of(space)).to_owned()));
     }
     lines
 }

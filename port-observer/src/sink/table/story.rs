@@ -6,7 +6,7 @@ use foldhash::HashMap;
 
 use crate::event::Protocol;
 use crate::report::{Space, SpaceKind, Story};
-use crate::words::causes::{advice, counts, evidence};
+use crate::words::causes::{Call, advice, counts, evidence};
 use crate::words::figures::{ends, holder_name, outlook};
 
 /// Holders that are shown.
@@ -47,7 +47,7 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         vec![format!("{headroom} of {capacity} ports left for {}{}", ends(space), outlook(space))];
     if let Some(cause) = cause {
         lines.push(format!("cause: {}", evidence(cause)));
-        lines.push(format!("change: {}", advice(cause.kind)));
+        lines.push(format!("change: {}", advice(cause, Call::of(space))));
     }
     lines.extend(holders.iter().take(HOLDERS_SHOWN).map(|holder| {
         format!("held by {}: {}", holder_name(holder.process.as_deref()), counts(holder))
