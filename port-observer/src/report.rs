@@ -16,7 +16,7 @@ pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
 pub use sink::{Nowhere, Several, Sink};
-pub use space::{Holder, Level, Space, SpaceKind, Story, used_percent};
+pub use space::{Holder, How, Level, Space, SpaceKind, Story, Way, used_percent};
 pub use summary::{
     Closing, Failure, Holding, NamespaceUse, ProcessUse, Snapshot, Sources, Summary, TcpUse,
 };

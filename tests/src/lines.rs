@@ -122,6 +122,8 @@ impl Body {
         };
         spaces.into_iter().try_for_each(Space::check)?;
         for holder in holders {
+            let is_conflict = matches!(self, Self::Conflict(_));
+            ensure!(holder.how.is_some() == is_conflict, "how a holder has its port");
             let Holder { established, time_wait, bound, other, total, .. } = holder;
             let Holder { syn_sent, close_wait, fin_wait, listening, .. } = holder;
             let states = [syn_sent, close_wait, fin_wait, listening];
@@ -191,7 +193,7 @@ shapes! {
     Conflict {
         via: String, errno: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
-        holders: Option<Vec<Holder>>, repeated: Option<u64>,
+        holders: Option<Vec<Holder>>, remedy: Option<Vec<String>>, repeated: Option<u64>,
     }
     Threshold { space: Space, level: String }
     Space {
@@ -201,7 +203,8 @@ shapes! {
         growth_per_second: Option<f64>, seconds_to_exhaustion: Option<f64>,
     }
     Holder {
-        process: Option<Process>,
+        process: Option<Process>, open_in: Option<Vec<Process>>,
+        how: Option<String>, local: Option<Endpoint>, remote: Option<Endpoint>,
         established: u32, syn_sent: Option<u32>, close_wait: Option<u32>, fin_wait: Option<u32>,
         time_wait: u32, bound: u32, listening: Option<u32>, other: u32, total: u32,
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use foldhash::HashMap;
 
-use super::{Flow, SocketId, TcpState};
+use super::{Flow, Protocol, SocketId, TcpState};
 
 /// One look at some of the kernel's lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,19 @@ pub struct Listing {
     /// TCP connections that are in no state that events tell, if they were looked at: neither
     /// ESTABLISHED nor TIME_WAIT.
     pub states: Option<HashMap<Flow, TcpState>>,
+    /// The sockets and TIME_WAIT entries on one port, if they were looked at.
+    pub on_port: Option<Vec<OnPort>>,
+}
+
+/// What is on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnPort {
+    /// Where it is.
+    pub flow: Flow,
+    /// Its state, `TIME_WAIT` for any TIME_WAIT entry.
+    pub state: TcpState,
+    /// The inode number by which processes have it open, 0: none can.
+    pub inode: u32,
 }
 
 /// A socket in a list.
@@ -52,6 +65,17 @@ pub enum Ask {
     States {
         /// Its inode number.
         netns: u32,
+        /// When it is to be known for, nanoseconds since boot.
+        time_ns: u64,
+    },
+    /// What is on a port, at once: an answer waits for it.
+    Port {
+        /// The inode number of the network namespace.
+        netns: u32,
+        /// The protocol.
+        protocol: Protocol,
+        /// The number.
+        port: u16,
         /// When it is to be known for, nanoseconds since boot.
         time_ns: u64,
     },

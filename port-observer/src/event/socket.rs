@@ -173,6 +173,15 @@ pub enum Kind {
         /// Which state.
         state: TcpState,
     },
+    /// A look at the kernel's lists has shown this socket on a port that a call is refused.
+    InTheWay {
+        /// Its state; `TIME_WAIT` for any TIME_WAIT entry, and of UDP `CLOSE` when it is only bound.
+        state: TcpState,
+        /// It can be opened: it is no connection that its process has closed, and no TIME_WAIT entry.
+        has_file: bool,
+        /// A process that has it open, if one was found.
+        task: Option<Task>,
+    },
 }
 
 impl Kind {
@@ -181,7 +190,8 @@ impl Kind {
         match self {
             Self::Acquire { task, .. }
             | Self::Exhausted { task, .. }
-            | Self::Conflict { task, .. } => task.as_ref(),
+            | Self::Conflict { task, .. }
+            | Self::InTheWay { task, .. } => task.as_ref(),
             Self::Accept { task } => Some(task),
             Self::Again(kind) => kind.task(),
             Self::Inherit { .. }

@@ -7,6 +7,7 @@ use crate::{
     event::{Endpoint, Via},
     words::{
         causes::{because, counts},
+        conflicts,
         errno::ErrorName,
         escape::escape,
         figures::{age, ends, group_name, holder_name, percent, sparkline},
@@ -142,9 +143,14 @@ impl Words<'_> {
             [first, more @ ..] => {
                 let others = match more.len() {
                     0 => String::new(),
-                    more => format!(" and {more} more"),
+                    more => format!(", and {more} more"),
                 };
-                format!("; held by {}{others}", holder_name(first.process.as_deref()))
+                let remedies = taken.remedies();
+                let helps = match remedies.is_empty() {
+                    true => String::new(),
+                    false => format!(". What helps: {}", remedies.join("; ")),
+                };
+                format!("; {}{others}{helps}", conflicts::holder(first))
             }
         };
         #[expect(clippy::cast_precision_loss, reason = "a time, in seconds")]

@@ -112,8 +112,11 @@ fn incident(incident: &Incident) -> Value {
     ])
 }
 
+fn end(end: Endpoint) -> Value {
+    json!({ "address": end.address.to_canonical(), "port": end.port })
+}
+
 fn taken(taken: &Taken) -> Value {
-    let end = |end: Endpoint| json!({ "address": end.address.to_canonical(), "port": end.port });
     let single = |holder: &Holder| Group { holder: holder.clone(), processes: 1 };
     let held: Vec<Group> = taken.holders.iter().map(single).collect();
     object([
@@ -128,6 +131,7 @@ fn taken(taken: &Taken) -> Value {
         ("process", taken.process.as_deref().map(process).into()),
         ("count", taken.count.into()),
         ("holders", (!held.is_empty()).then(|| holders(&held)).into()),
+        ("remedy", Some(taken.remedies()).filter(|remedies| !remedies.is_empty()).into()),
     ])
 }
 
@@ -239,7 +243,13 @@ fn holders(groups: &[Group]) -> Vec<Value> {
         let counts = counts.filter(|(count, _, name)| *count > 0 || always.contains(name));
         let counts = counts.map(|(count, _, name)| (name, count.into()));
         let total = [("total", holder.total().into())];
-        object(of_process.into_iter().chain(counts).chain(total))
+        let way = [
+            ("open_in", holder.open_in.as_deref().map(|one| vec![process(one)]).into()),
+            ("how", holder.way.map(|way| way.how.name()).into()),
+            ("local", holder.way.map(|way| end(way.local)).into()),
+            ("remote", holder.way.and_then(|way| way.remote).map(end).into()),
+        ];
+        object(of_process.into_iter().chain(way).chain(counts).chain(total))
     };
     groups.iter().map(group).collect()
 }

@@ -8,6 +8,7 @@ use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
     report::{Holder, Port},
+    words::conflicts,
 };
 
 /// How many are kept apart.
@@ -40,6 +41,15 @@ pub struct Taken {
     pub count: u64,
     /// Who had it when it was last known, the largest first.
     pub holders: Vec<Holder>,
+}
+
+impl Taken {
+    /// What would have helped, a sentence each.
+    pub fn remedies(&self) -> Vec<String> {
+        self.local.map_or_else(Vec::new, |local| {
+            conflicts::remedies(&self.holders, self.via, local, self.protocol)
+        })
+    }
 }
 
 /// All of a recording.

@@ -52,7 +52,7 @@ fn space(used: u32) -> Space {
 
 fn holder(name: &str, [established, time_wait, bound]: [u32; 3]) -> Holder {
     let counts = Counts { established, time_wait, bound, ..Counts::default() };
-    Holder { process: Some(process(42, name)), counts }
+    Holder::new(Some(process(42, name)), counts)
 }
 
 fn cause(kind: CauseKind, [established, time_wait, bound]: [u32; 3]) -> Cause {

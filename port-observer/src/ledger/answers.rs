@@ -1,24 +1,80 @@
 //! What is to be known of the kernel when an answer is due, and is not worth an event for each change:
-//! the states of connections.
+//! the states of connections, and what is on a port.
 
 use foldhash::HashMap;
 
 use super::{Concluded, Holds, Ledger};
-use crate::event::{
-    Ask, Event, Kind, Listing, Protocol, Repeated, SocketEvent, SocketId, TcpState,
+use crate::{
+    event::{Ask, Event, Flow, Kind, Listing, Protocol, Repeated, SocketEvent, SocketId, TcpState},
+    process::Caller,
 };
 
 /// How often the connections of a namespace are listed at most.
 const PACE_NS: u64 = 1_000_000_000;
 
-/// When namespaces were last asked about.
+/// So many ports are remembered with what was on them.
+const PORTS: usize = 1_024;
+
+/// A port of a namespace.
+type PortKey = (u32, Protocol, u16);
+
+/// Something that was on a port.
+#[derive(Clone, Debug)]
+pub(super) struct OnPort {
+    pub(super) flow: Flow,
+    pub(super) state: TcpState,
+    /// It can be opened.
+    pub(super) has_file: bool,
+    /// Who has it open.
+    pub(super) caller: Option<Caller>,
+}
+
+/// What was asked for, and what of it is not kept elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<u32, u64>);
+pub(super) struct Answers {
+    /// When the connections of a namespace were last asked for.
+    states: HashMap<u32, u64>,
+    /// When a port was last asked for, and what was on it.
+    ports: HashMap<PortKey, (u64, Vec<OnPort>)>,
+}
 
 impl Answers {
     pub(super) fn forget(&mut self, netns: u32) {
-        self.0.remove(&netns);
+        self.states.remove(&netns);
+        self.ports.retain(|key, _| key.0 != netns);
     }
+
+    /// This is on its port at that time.
+    pub(super) fn found(&mut self, time_ns: u64, one: OnPort) {
+        let (at_ns, found) = self.at(key(&one.flow));
+        if *at_ns != time_ns {
+            found.clear();
+            *at_ns = time_ns;
+        }
+        found.push(one);
+    }
+
+    /// What is on the port of a flow, if that was looked at within the last second.
+    pub(super) fn on_port(&self, time_ns: u64, flow: &Flow) -> &[OnPort] {
+        let found = self.ports.get(&key(flow)).filter(|(at_ns, _)| !is_due(*at_ns, time_ns));
+        found.map_or(&[], |(_, found)| found)
+    }
+
+    fn at(&mut self, key: PortKey) -> &mut (u64, Vec<OnPort>) {
+        if self.ports.len() >= PORTS && !self.ports.contains_key(&key) {
+            self.ports.clear();
+        }
+        self.ports.entry(key).or_default()
+    }
+}
+
+fn key(flow: &Flow) -> PortKey {
+    (flow.netns, flow.protocol, flow.local.port)
+}
+
+/// Whether something may be asked for again.
+fn is_due(last_ns: u64, now_ns: u64) -> bool {
+    last_ns == 0 || now_ns >= last_ns.saturating_add(PACE_NS)
 }
 
 impl Ledger {
@@ -29,15 +85,38 @@ impl Ledger {
             return None;
         };
         // What was counted is of the past, and answered as it was then.
-        if flow.protocol != Protocol::Tcp || *repeated != Repeated::default() {
+        if *repeated != Repeated::default() {
             return None;
         }
-        let last_ns = self.answers.0.get(&flow.netns);
-        if last_ns.is_some_and(|last_ns| *time_ns < last_ns.saturating_add(PACE_NS)) {
+        let (netns, protocol, time_ns) = (flow.netns, flow.protocol, *time_ns);
+        if let Kind::Conflict { .. } = kind {
+            let (last_ns, found) = self.answers.at(key(flow));
+            if flow.local.port == 0 || !is_due(*last_ns, time_ns) {
+                return None;
+            }
+            *last_ns = time_ns;
+            found.clear();
+            return Some(Ask::Port { netns, protocol, port: flow.local.port, time_ns });
+        }
+        if protocol != Protocol::Tcp {
             return None;
         }
-        self.answers.0.insert(flow.netns, *time_ns);
-        Some(Ask::States { netns: flow.netns, time_ns: *time_ns })
+        let last_ns = self.answers.states.entry(netns).or_default();
+        if !is_due(*last_ns, time_ns) {
+            return None;
+        }
+        *last_ns = time_ns;
+        Some(Ask::States { netns, time_ns })
+    }
+
+    /// What was listed on a port, for the call that is refused it.
+    pub(super) fn found_on_port(&self, listing: &Listing, out: &mut Vec<Concluded>) {
+        for one in listing.on_port.iter().flatten() {
+            let kind = Kind::InTheWay { state: one.state, has_file: one.inode != 0, task: None };
+            let (time_ns, socket) = (listing.time_ns, SocketId(0));
+            let event = Event::Socket(SocketEvent { time_ns, socket, flow: one.flow, kind });
+            out.push(Concluded { event, inode: one.inode });
+        }
     }
 
     /// The connections whose state is another than was known.
@@ -67,10 +146,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{Endpoint, Flow, NamespaceSettings, Sharing, Via},
+        event::{Endpoint, NamespaceSettings, Sharing, Via},
         ledger::Options,
         ports::{PortRange, Ports, ReservedPorts},
-        process::Caller,
         report::{Body, CauseKind, Report},
     };
 

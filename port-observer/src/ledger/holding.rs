@@ -119,13 +119,7 @@ impl Holding {
             Holds::Bound => Standing::Bound,
             Holds::Listening => Standing::Listening,
             Holds::TimeWait => Standing::TimeWait,
-            Holds::Connected => match self.connection {
-                TcpState::ESTABLISHED => Standing::Established,
-                TcpState::SYN_SENT => Standing::SynSent,
-                TcpState::CLOSE_WAIT => Standing::CloseWait,
-                TcpState::FIN_WAIT1 | TcpState::FIN_WAIT2 => Standing::FinWait,
-                _ => Standing::Other,
-            },
+            Holds::Connected => Standing::of(self.connection),
         }
     }
 

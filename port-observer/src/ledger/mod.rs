@@ -10,6 +10,7 @@ mod history;
 mod holders;
 mod holding;
 mod holdings;
+mod in_the_way;
 mod lists;
 mod namespaces;
 mod place;

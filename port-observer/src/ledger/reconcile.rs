@@ -70,6 +70,7 @@ impl Ledger {
             concluded = reconcile.compare(listing, self.holdings.time_waits(), &udp);
         }
         self.changed_states(listing, &mut concluded);
+        self.found_on_port(listing, &mut concluded);
         concluded
     }
 }

@@ -9,13 +9,17 @@ use super::Holding;
 /// particular makes bind() set `sk_ipv6only` (`__inet6_bind`, net/ipv6/af_inet6.c), so such a socket
 /// leaves IPv4 alone; one that only connected does not.
 pub fn overlaps(address: IpAddr, holder: &Holding) -> bool {
-    let theirs = holder.place.address();
+    overlaps_address(address, holder.place.address(), holder.sharing.ipv6_only)
+}
+
+/// The same with the address of a holder.
+pub fn overlaps_address(address: IpAddr, theirs: IpAddr, ipv6_only: bool) -> bool {
     match (address, theirs) {
         (IpAddr::V4(mine), IpAddr::V4(theirs)) => {
             mine.is_unspecified() || theirs.is_unspecified() || mine == theirs
         }
         (IpAddr::V4(mine), IpAddr::V6(theirs)) => {
-            !holder.sharing.ipv6_only && (mine.is_unspecified() || theirs.is_unspecified())
+            !ipv6_only && (mine.is_unspecified() || theirs.is_unspecified())
         }
         (IpAddr::V6(mine), IpAddr::V4(_)) => mine.is_unspecified(),
         (IpAddr::V6(mine), IpAddr::V6(theirs)) => {

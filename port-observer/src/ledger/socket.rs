@@ -1,8 +1,8 @@
 //! What an event of a socket changes in the ledger, and what is told of it.
 
 use super::{
-    Holding, Holds, Ledger, Role, SpaceKey, acquire::Call, holding::Shares, lists::Index, place,
-    place::Place, port,
+    Holding, Holds, Ledger, Role, SpaceKey, acquire::Call, answers::OnPort, holding::Shares,
+    lists::Index, place, place::Place, port,
 };
 use crate::{
     event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId},
@@ -55,8 +55,11 @@ impl Ledger {
             }
             Kind::Conflict { via, errno, task: _, repeated } => {
                 let port = asked(&flow, caller, repeated);
-                let holders =
-                    if repeated.differing { Vec::new() } else { self.in_the_way(via, &flow) };
+                let holders = if repeated.differing {
+                    Vec::new()
+                } else {
+                    self.in_the_way(time_ns, via, &flow)
+                };
                 let count = repeated.calls.saturating_add(1);
                 self.failures.add(&port, via, errno, None, count);
                 let repeated = repeated.calls;
@@ -110,6 +113,9 @@ impl Ledger {
                 if is_news && (known.is_some() || !matches!(*kind, Kind::Release { .. })) {
                     self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, caller, out);
                 }
+            }
+            Kind::InTheWay { state, has_file, task: _ } => {
+                self.answers.found(time_ns, OnPort { flow, state, has_file, caller });
             }
             Kind::Listed { state } => {
                 if let Some(index) = known {

@@ -52,7 +52,7 @@ impl Tally {
     fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
         let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
         let at = *self.by_process.entry(key).or_insert_with(|| {
-            self.holders.push(Holder { process: process.cloned(), counts: Counts::default() });
+            self.holders.push(Holder::new(process.cloned(), Counts::default()));
             self.holders.len() - 1
         });
         &mut self.holders[at]
@@ -176,23 +176,5 @@ impl Ledger {
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))
-    }
-
-    /// Who keeps a port that a call asked for by its number.
-    pub(super) fn in_the_way(&self, via: Via, flow: &Flow) -> Vec<Holder> {
-        let mut tally = Tally::default();
-        let is_in_the_way = |holding: &Holding| match via {
-            // Its own port, then: what is taken is the 4-tuple.
-            Via::Connect => {
-                let theirs = holding.flow();
-                theirs.local.address == flow.local.address && theirs.remote == flow.remote
-            }
-            Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
-        };
-        self.holdings
-            .on_port(flow)
-            .filter(|(_, holding)| is_in_the_way(holding))
-            .for_each(|(_, holding)| tally.add(holding));
-        tally.largest(HOLDERS)
     }
 }

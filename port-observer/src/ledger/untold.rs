@@ -70,7 +70,8 @@ impl Ledger {
             | Kind::Rehash
             | Kind::Again(_)
             | Kind::State { .. }
-            | Kind::Listed { .. } => {}
+            | Kind::Listed { .. }
+            | Kind::InTheWay { .. } => {}
         }
         known
     }

@@ -79,13 +79,13 @@ impl<S: Sink> Stream<S> {
     fn conclude(&mut self, listing: &Listing) -> Result<()> {
         let mut concluded = self.ledger.conclude(listing);
         let inodes = concluded.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
-        let mut openers = self.who.openers(&inodes);
+        let openers = self.who.openers(&inodes);
         let mut result = Ok(());
         for one in &mut concluded {
             if let Event::Socket(event) = &mut one.event
-                && let Kind::Acquire { task, .. } = &mut event.kind
+                && let Kind::Acquire { task, .. } | Kind::InTheWay { task, .. } = &mut event.kind
             {
-                *task = openers.remove(&one.inode);
+                *task = openers.get(&one.inode).cloned();
             }
         }
         for Concluded { event, .. } in concluded {

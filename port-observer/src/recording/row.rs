@@ -37,11 +37,13 @@ pub enum RowType {
     Rehash = 13,
     /// [`Kind::Listed`]
     Listed = 14,
+    /// [`Kind::InTheWay`]
+    InTheWay = 15,
 }
 
 impl RowType {
     /// All. Number 7 is in older recordings: that a call began, which is told again by what it came to.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -55,6 +57,7 @@ impl RowType {
         Self::Existing,
         Self::Rehash,
         Self::Listed,
+        Self::InTheWay,
     ];
 
     /// The type that a recording gives this number.
@@ -85,6 +88,8 @@ pub mod flags {
     pub const AGAIN: u16 = 256;
     /// [`crate::event::Repeated::differing`]
     pub const DIFFERING: u16 = 512;
+    /// `Kind::InTheWay::has_file`
+    pub const HAS_FILE: u16 = 1024;
     /// Of a connection that is held, its state in the bits from here on; 0: not known.
     pub const STATE_SHIFT: u32 = 12;
 }
@@ -271,6 +276,11 @@ impl Row {
                 Self { old_state: Some(*old), state: Some(*new), ..row(RowType::State) }
             }
             Kind::Listed { state } => Self { state: Some(*state), ..row(RowType::Listed) },
+            Kind::InTheWay { state, has_file, task: _ } => {
+                let mut row = Self { state: Some(*state), ..row(RowType::InTheWay) };
+                row.set(flags::HAS_FILE, *has_file);
+                row
+            }
         }
     }
 
@@ -340,6 +350,11 @@ impl Row {
             RowType::Release => Kind::Release { reason: self.reason? },
             RowType::State => Kind::State { old: self.old_state?, new: self.state? },
             RowType::Listed => Kind::Listed { state: self.state? },
+            RowType::InTheWay => Kind::InTheWay {
+                state: self.state?,
+                has_file: self.has(flags::HAS_FILE),
+                task: self.task(),
+            },
             RowType::Existing => {
                 return Some(Event::Existing(Box::new(Existing {
                     time_ns,

@@ -2,6 +2,8 @@
 
 use std::ops::{AddAssign, SubAssign};
 
+use crate::event::TcpState;
+
 /// As what something that holds a port counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -21,6 +23,22 @@ pub enum Standing {
     Listening,
     /// A connection in any other state.
     Other,
+}
+
+impl Standing {
+    /// Of a TCP socket in this state.
+    pub fn of(state: TcpState) -> Self {
+        match state {
+            TcpState::ESTABLISHED => Self::Established,
+            TcpState::SYN_SENT => Self::SynSent,
+            TcpState::CLOSE_WAIT => Self::CloseWait,
+            TcpState::FIN_WAIT1 | TcpState::FIN_WAIT2 => Self::FinWait,
+            TcpState::TIME_WAIT => Self::TimeWait,
+            TcpState::CLOSE | TcpState::BOUND_INACTIVE => Self::Bound,
+            TcpState::LISTEN => Self::Listening,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// How many ports, by what holds them.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{Cause, Counts};
 use crate::{
-    event::{Endpoint, Protocol},
+    event::{Endpoint, Protocol, TcpState},
     process::Process,
 };
 
@@ -66,11 +66,67 @@ pub fn used_percent(used: u32, capacity: u32) -> f64 {
 pub struct Holder {
     /// Who took them; `None`: those of whom nothing is known.
     pub process: Option<Arc<Process>>,
+    /// Who has them open now, where that is known and another process.
+    pub open_in: Option<Arc<Process>>,
     /// By what holds them.
     pub counts: Counts,
+    /// How they are in the way of a call, where one was refused a certain port.
+    pub way: Option<Way>,
+}
+
+/// How something is in the way of a call that wants a certain port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// What it is.
+    pub how: How,
+    /// Its state, where it is a TCP connection.
+    pub state: Option<TcpState>,
+    /// Where the first of them is.
+    pub local: Endpoint,
+    /// Where to, if it is connected.
+    pub remote: Option<Endpoint>,
+}
+
+/// What is in the way of a call that wants a certain port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum How {
+    /// A listener.
+    Listener,
+    /// A connection that a listener accepted.
+    Accepted,
+    /// A connection whose port connect() chose.
+    Outgoing,
+    /// A socket that bind() gave the port.
+    Bound,
+    /// TIME_WAIT of a connection whose port connect() chose.
+    TimeWaitClient,
+    /// TIME_WAIT of a connection that a listener accepted, or whose port bind() gave.
+    TimeWaitServer,
+    /// A socket of the kernel itself, which no process has open.
+    Kernel,
+}
+
+impl How {
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Accepted => "accepted",
+            Self::Outgoing => "outgoing",
+            Self::Bound => "bound",
+            Self::TimeWaitClient => "time_wait_client",
+            Self::TimeWaitServer => "time_wait_server",
+            Self::Kernel => "kernel",
+        }
+    }
 }
 
 impl Holder {
+    /// What a process holds.
+    pub fn new(process: Option<Arc<Process>>, counts: Counts) -> Self {
+        Self { process, open_in: None, counts, way: None }
+    }
+
     /// All of them.
     pub fn total(&self) -> u32 {
         self.counts.total()

@@ -2,6 +2,7 @@
 //! diagnosis and the full screen.
 
 pub mod causes;
+pub mod conflicts;
 pub mod errno;
 pub mod escape;
 pub mod figures;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::conflicts;
 use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
@@ -71,12 +72,10 @@ pub fn standing(port: &Port, state: TcpState) -> &'static str {
 /// Who has the port that was asked for.
 fn taken_by(holders: &[Holder]) -> String {
     let Some((first, more)) = holders.split_first() else { return String::new() };
-    let name = holder_name(first.process.as_deref());
-    let only_time_wait = first.counts.time_wait > 0 && first.counts.time_wait == first.total();
-    let how = if only_time_wait { "kept by TIME_WAIT of" } else { "held by" };
+    let who = conflicts::holder(first);
     match more.len() {
-        0 => format!(", {how} {name}"),
-        more => format!(", {how} {name} and {more} more"),
+        0 => format!(", {who}"),
+        more => format!(", {who}, and {more} more"),
     }
 }
 

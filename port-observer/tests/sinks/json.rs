@@ -151,6 +151,7 @@ fn each_line_says_what_was_reported() {
         via: "bind".into(),
         errno: "EADDRINUSE".into(),
         holders: None,
+        remedy: None,
         repeated: None,
         place: Place { local: endpoint([127, 0, 0, 1], 8080), remote: None, ..place() },
     };

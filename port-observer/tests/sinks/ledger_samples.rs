@@ -56,7 +56,7 @@ pub fn named(pid: u32, name: &str) -> Process {
 pub fn holder(process: Option<Process>, counts: [u32; 4]) -> Holder {
     let [established, time_wait, bound, other] = counts;
     let counts = Counts { established, time_wait, bound, other, ..Counts::default() };
-    Holder { process: process.map(Arc::new), counts }
+    Holder::new(process.map(Arc::new), counts)
 }
 
 pub fn cause(kind: CauseKind) -> Cause {

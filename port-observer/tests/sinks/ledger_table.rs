@@ -189,7 +189,7 @@ fn a_conflict_says_whose_time_wait_keeps_the_port() {
     let kept = holder(Some(named(77, "php-fpm")), [0, 2, 0, 0]);
     assert!(line(vec![kept.clone()]).contains("bind port 8080, kept by TIME_WAIT of php-fpm 77\n"));
     let used = holder(Some(named(77, "php-fpm")), [1, 1, 0, 0]);
-    assert!(line(vec![used, kept]).contains("bind port 8080, held by php-fpm 77 and 1 more\n"));
+    assert!(line(vec![used, kept]).contains("bind port 8080, held by php-fpm 77, and 1 more\n"));
     let unknown = holder(None, [0, 0, 1, 0]);
     assert!(line(vec![unknown]).contains("bind port 8080, held by a process not known\n"));
     assert!(line(Vec::new()).ends_with("bind port 8080\n"));

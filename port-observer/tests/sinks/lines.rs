@@ -63,6 +63,10 @@ pub struct Space {
 #[serde(deny_unknown_fields)]
 pub struct Holder {
     pub process: Option<Process>,
+    pub open_in: Option<Vec<Process>>,
+    pub how: Option<String>,
+    pub local: Option<Endpoint>,
+    pub remote: Option<Endpoint>,
     pub established: u32,
     pub syn_sent: Option<u32>,
     pub close_wait: Option<u32>,
@@ -226,6 +230,7 @@ pub enum Event {
         via: String,
         errno: String,
         holders: Option<Vec<Holder>>,
+        remedy: Option<Vec<String>>,
         repeated: Option<u64>,
         #[serde(flatten)]
         place: Place,

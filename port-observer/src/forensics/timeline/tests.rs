@@ -28,7 +28,7 @@ fn space(port: u16, used: u32) -> Space {
 fn holder(pid: u32, name: &str, established: u32, time_wait: u32) -> Holder {
     let process = Process { pid, name: name.to_owned(), ..Process::default() };
     let counts = Counts { established, time_wait, ..Counts::default() };
-    Holder { process: Some(Arc::new(process)), counts }
+    Holder::new(Some(Arc::new(process)), counts)
 }
 
 fn census(port: u16, holders: &[Holder]) -> Vec<Census> {

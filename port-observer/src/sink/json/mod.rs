@@ -56,7 +56,7 @@ impl<W: Write> Json<W> {
             }
             _ => return Ok(Vec::new()),
         };
-        self.processes.of_holders(holders.iter().map(|holder| holder.process.as_ref()))
+        self.processes.of_holders(space::processes(holders))
     }
 
     fn write(&mut self) -> io::Result<()> {

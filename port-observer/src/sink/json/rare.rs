@@ -49,6 +49,8 @@ pub(super) enum Rare<'a> {
         place: Place<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         holders: Option<Holders<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        remedy: Vec<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         repeated: Option<NonZero<u64>>,
     },

@@ -1,13 +1,14 @@
 //! How full a space is, who fills it and why, as the JSON has them. All is made while it is
 //! written, so that lines without any of it pay nothing.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::processes::Objects;
 use super::types::Endpoint;
+use crate::process::Process;
 use crate::report::{self, Counts, SpaceKind};
 
 /// At most three decimals; what is no finite number is not known.
@@ -81,6 +82,10 @@ pub(super) struct Holders<'a> {
 struct Holder<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_in: Option<[&'a RawValue; 1]>,
+    #[serde(flatten)]
+    way: Option<Way>,
     established: u32,
     #[serde(skip_serializing_if = "is_none")]
     syn_sent: u32,
@@ -96,13 +101,30 @@ struct Holder<'a> {
     total: u32,
 }
 
+/// How it is in the way of a call.
+#[derive(Serialize)]
+struct Way {
+    how: &'static str,
+    local: Endpoint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<Endpoint>,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
 fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
+/// The processes of holders, whose objects [`Holders`] writes.
+pub(super) fn processes(holders: &[report::Holder]) -> impl Iterator<Item = Option<&Arc<Process>>> {
+    holders.iter().flat_map(|holder| {
+        let open_in = holder.open_in.as_ref().map(Some);
+        [Some(holder.process.as_ref()), open_in].into_iter().flatten()
+    })
+}
+
 impl<'a> Holders<'a> {
-    /// `objects` are those of `holders`, in the same order.
+    /// `objects` are those of [`processes`], in the same order.
     pub(super) fn new(holders: &'a [report::Holder], objects: &'a Objects) -> Self {
         Self { holders, objects }
     }
@@ -110,7 +132,9 @@ impl<'a> Holders<'a> {
 
 impl Serialize for Holders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.holders.iter().zip(self.objects).map(|(holder, object)| {
+        let mut objects = self.objects.iter();
+        let mut next = || objects.next().and_then(|object| object.as_deref());
+        serializer.collect_seq(self.holders.iter().map(|holder| {
             let Counts {
                 established,
                 syn_sent,
@@ -122,7 +146,13 @@ impl Serialize for Holders<'_> {
                 other,
             } = holder.counts;
             Holder {
-                process: object.as_deref(),
+                process: next(),
+                open_in: holder.open_in.as_ref().and_then(|_| next()).map(|process| [process]),
+                way: holder.way.map(|way| Way {
+                    how: way.how.name(),
+                    local: Endpoint::new(way.local),
+                    remote: way.remote.map(Endpoint::new),
+                }),
                 established,
                 syn_sent,
                 close_wait,

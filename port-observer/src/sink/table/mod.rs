@@ -22,7 +22,7 @@ use super::clock::LocalClock;
 use crate::event::{Endpoint, Protocol};
 use crate::process::Process;
 use crate::report::{
-    Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Story, Summary,
+    Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Summary,
 };
 use crate::words::{escape::escape, figures, sentences};
 
@@ -146,7 +146,15 @@ impl<W: Write> Table<W> {
             process: port.caller.as_ref().map(|caller| caller.process.as_ref()),
             detail,
         })?;
-        due.map_or(Ok(()), |story| self.story(story))
+        if let Some(story) = due {
+            return self.below(story::lines(story));
+        }
+        let change = story::change(&report.body);
+        let key = (port.netns, port.protocol, port.local);
+        if change.is_empty() || !self.told.is_port_due(key, report.time_ns) {
+            return Ok(());
+        }
+        self.below(change)
     }
 
     fn threshold_line(&mut self, report: &Report, space: &Space, level: Level) -> io::Result<()> {
@@ -203,9 +211,9 @@ impl<W: Write> Table<W> {
     }
 
     /// Below the row that it is about, under its event.
-    fn story(&mut self, story: &Story) -> io::Result<()> {
+    fn below(&mut self, lines: Vec<String>) -> io::Result<()> {
         let indent = self.layout.place(Column::Event).map_or(0, |(start, _)| start);
-        for line in story::lines(story) {
+        for line in lines {
             for line in below(&line, indent, self.layout.screen) {
                 self.plain_line(&line, Style::new())?;
             }

@@ -1,12 +1,13 @@
 //! Why a call found no port, in words: what was full, why, what to change, who holds the ports.
 
-use std::time::Duration;
+use std::{hash::Hash, time::Duration};
 
 use foldhash::HashMap;
 
-use crate::event::Protocol;
-use crate::report::{Space, SpaceKind, Story};
+use crate::event::{Endpoint, Protocol};
+use crate::report::{Body, Space, SpaceKind, Story};
 use crate::words::causes::{Call, advice, counts, evidence};
+use crate::words::conflicts;
 use crate::words::figures::{ends, holder_name, outlook};
 
 /// Holders that are shown.
@@ -21,22 +22,44 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Told {
     /// In nanoseconds since boot. Cleared when too many spaces are in it.
     last: HashMap<(u32, Protocol, SpaceKind), u64>,
+    /// The same of ports that calls were refused.
+    ports: HashMap<PortKey, u64>,
 }
+
+/// A port that a call was refused.
+type PortKey = (u32, Protocol, Option<Endpoint>);
 
 impl Told {
     /// Whether the story is to be told now, which is remembered.
     pub(super) fn is_due(&mut self, space: &Space, time_ns: u64) -> bool {
-        let key = (space.netns, space.protocol, space.kind);
-        let again = |last: &u64| u128::from(time_ns.abs_diff(*last)) >= AGAIN_AFTER.as_nanos();
-        let is_due = self.last.get(&key).is_none_or(again);
-        if is_due {
-            if self.last.len() >= REMEMBERED {
-                self.last.clear();
-            }
-            self.last.insert(key, time_ns);
-        }
-        is_due
+        is_due(&mut self.last, (space.netns, space.protocol, space.kind), time_ns)
     }
+
+    /// The same of what to change where a port is taken.
+    pub(super) fn is_port_due(&mut self, key: PortKey, time_ns: u64) -> bool {
+        is_due(&mut self.ports, key, time_ns)
+    }
+}
+
+fn is_due<K: Eq + Hash>(last: &mut HashMap<K, u64>, key: K, time_ns: u64) -> bool {
+    let again = |last: &u64| u128::from(time_ns.abs_diff(*last)) >= AGAIN_AFTER.as_nanos();
+    let is_due = last.get(&key).is_none_or(again);
+    if is_due {
+        if last.len() >= REMEMBERED {
+            last.clear();
+        }
+        last.insert(key, time_ns);
+    }
+    is_due
+}
+
+/// What to change where a certain port is taken, a line each.
+pub(super) fn change(body: &Body) -> Vec<String> {
+    let Body::Conflict { port, via, holders, .. } = body else { return Vec::new() };
+    let remedies = port
+        .local
+        .map_or_else(Vec::new, |local| conflicts::remedies(holders, *via, local, port.protocol));
+    remedies.into_iter().map(|remedy| format!("change: {remedy}")).collect()
 }
 
 /// The story, a line each.

@@ -4,7 +4,7 @@
 use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
-    event::{Flow, ListedSocket, Listing, Protocol, SocketId, TcpState},
+    event::{Flow, ListedSocket, Listing, OnPort, Protocol, SocketId, TcpState},
     kernel::{
         diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
@@ -13,6 +13,8 @@ use crate::{
 
 /// How often TIME_WAIT entries are listed before the list is taken as it is.
 const ATTEMPTS: usize = 3;
+/// So many sockets on one port are looked at; who has a port is told by those.
+const MOST_ON_A_PORT: usize = 1_000;
 
 /// Which lists.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,30 @@ pub(super) fn states(time_ns: u64, namespace: &Namespace) -> anyhow::Result<List
     namespace.run(|| for_each(&request, add).map(drop))?;
     let namespaces = [namespace.inode].into();
     Ok(Listing { time_ns, namespaces, states: Some(found), ..Listing::default() })
+}
+
+/// What is on a port of a namespace, as of `time_ns`.
+///
+/// # Errors
+/// When the namespace can't be looked into, or the kernel's list can't be had.
+pub(super) fn on_port(
+    time_ns: u64,
+    namespace: &Namespace,
+    protocol: Protocol,
+    port: u16,
+) -> anyhow::Result<Listing> {
+    let ports = Some(port..=port);
+    let request = Request { protocols: vec![protocol], states: States::ALL, ports };
+    let mut found = Vec::new();
+    let add = |socket: DiagSocket| {
+        if socket.holds_a_port() && found.len() < MOST_ON_A_PORT {
+            let state = if socket.time_wait { TcpState::TIME_WAIT } else { socket.state };
+            found.push(OnPort { flow: socket.flow, state, inode: socket.inode });
+        }
+    };
+    namespace.run(|| for_each(&request, add).map(drop))?;
+    let namespaces = [namespace.inode].into();
+    Ok(Listing { time_ns, namespaces, on_port: Some(found), ..Listing::default() })
 }
 
 fn add(listing: &mut Listing, namespace: &Namespace) -> anyhow::Result<()> {

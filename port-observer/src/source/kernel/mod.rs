@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     event::{Ask, Event, Listing, LossKind, LossPlace, Protocol, TcpState},
-    kernel::clock::{self, Cost},
+    kernel::{
+        clock::{self, Cost},
+        netns::Namespace,
+    },
     probe::{Attached, Backend, Iterators, Observed},
 };
 
@@ -40,6 +43,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LOSS_COST: u32 = 4;
 /// Listing for an answer may take one part in so many of the time.
 const ANSWER_COST: u32 = 4;
+/// For so long ahead: calls are often refused at the same time in several places.
+const ANSWER_DEBT: Duration = Duration::from_secs(2);
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -59,8 +64,8 @@ pub struct Kernel {
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
-    /// When connections may be listed for an answer again.
-    next_answer: Instant,
+    /// When the time that listing for answers took is made up for.
+    answers_paid: Instant,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Last: dropping it detaches the probes.
     attached: Attached,
@@ -131,7 +136,7 @@ impl Kernel {
             missed: 0,
             losses_seen: now,
             next_round: now,
-            next_answer: now,
+            answers_paid: now,
             logger,
             attached,
         }
@@ -260,17 +265,21 @@ impl Kernel {
         out.push(Event::ScanEnded { skipped });
     }
 
-    /// Lists the states of connections, if that may be done again.
-    fn list_states(&mut self, netns: u32, time_ns: u64) -> Option<Listing> {
+    /// Lists what an answer waits for, if that may be done again.
+    fn answer(
+        &mut self,
+        netns: u32,
+        look: impl FnOnce(&Namespace) -> Result<Listing>,
+    ) -> Option<Listing> {
         let (began, cost) = (Instant::now(), Cost::begin());
-        if began < self.next_answer {
+        if self.answers_paid > began + ANSWER_DEBT {
             return None;
         }
-        let listing = listing::states(time_ns, self.intake.settings.namespace(netns)?);
+        let listing = look(self.intake.settings.namespace(netns)?);
         let listing = listing.inspect_err(|error| {
-            log::debug!("connections of namespace {netns} can't be listed: {error:#}");
+            log::debug!("sockets of namespace {netns} can't be listed: {error:#}");
         });
-        self.next_answer = began + cost.so_far() * ANSWER_COST;
+        self.answers_paid = self.answers_paid.max(began) + cost.so_far() * ANSWER_COST;
         listing.ok()
     }
 
@@ -329,7 +338,13 @@ impl Source for Kernel {
         match ask {
             Ask::Lists { time_waits } => self.time_waits = time_waits,
             Ask::Scan { missed } => self.missed += missed,
-            Ask::States { netns, time_ns } => return self.list_states(netns, time_ns),
+            Ask::States { netns, time_ns } => {
+                return self.answer(netns, |namespace| listing::states(time_ns, namespace));
+            }
+            Ask::Port { netns, protocol, port, time_ns } => {
+                let look = |one: &_| listing::on_port(time_ns, one, protocol, port);
+                return self.answer(netns, look);
+            }
         }
         None
     }

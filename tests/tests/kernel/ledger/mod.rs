@@ -5,6 +5,7 @@ mod attribution;
 mod cause;
 mod check;
 mod check_failures;
+mod conflicts;
 mod existing;
 mod fill;
 mod forecast;

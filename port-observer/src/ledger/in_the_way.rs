@@ -1,0 +1,155 @@
+//! Who is in the way of a call that wants a certain port: what the kernel lists there at that moment,
+//! joined with what the ledger knows of it.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::{
+    Holding, Holds, Ledger, Role,
+    answers::OnPort,
+    rules::{overlaps, overlaps_address},
+    story::HOLDERS,
+};
+use crate::{
+    event::{Flow, Protocol, TcpState, Via},
+    process::Process,
+    report::{Counts, Holder, How, Standing, Way},
+};
+
+impl Ledger {
+    /// Who keeps a port that a call asked for by its number, the largest first.
+    pub(super) fn in_the_way(&self, time_ns: u64, via: Via, flow: &Flow) -> Vec<Holder> {
+        let listed = self.answers.on_port(time_ns, flow);
+        let is_listed = |their: &Flow| listed.iter().any(|one| one.flow == *their);
+        let mut ways = Ways::default();
+        for one in listed {
+            let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
+            let known = { known }.find(|holding| holding.flow() == one.flow);
+            let ipv6_only = known.is_some_and(|known| known.sharing.ipv6_only);
+            if is_in_the_way(via, flow, &one.flow, ipv6_only) {
+                let how = self.how(one, known, listed);
+                let took = known.and_then(Holding::process);
+                ways.add(took, one.caller.as_ref().map(|caller| &caller.process), how, one);
+            }
+        }
+        let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
+        for holding in known.filter(|holding| is_held_from(via, flow, holding)) {
+            // Older kernels do not list what is only bound.
+            let is_unlisted = holding.holds == Holds::Bound && flow.protocol == Protocol::Tcp;
+            let their = holding.flow();
+            if (listed.is_empty() || is_unlisted) && !is_listed(&their) {
+                let state = match holding.standing() {
+                    Standing::TimeWait => TcpState::TIME_WAIT,
+                    Standing::Listening => TcpState::LISTEN,
+                    Standing::Bound => TcpState::BOUND_INACTIVE,
+                    _ => holding.connection,
+                };
+                let one = OnPort { flow: their, state, has_file: false, caller: None };
+                let how = self.how(&one, Some(holding), listed);
+                ways.add(holding.process(), None, how, &one);
+            }
+        }
+        ways.largest()
+    }
+
+    /// What something on a port is. What the ledger does not know is told by the number of the port:
+    /// connect() chooses of the ephemeral range.
+    fn how(&self, one: &OnPort, known: Option<&Holding>, listed: &[OnPort]) -> How {
+        let flow = &one.flow;
+        let has_listener = || listed.iter().any(|other| other.state == TcpState::LISTEN);
+        let is_client = match known {
+            Some(known) if known.since_ns().is_some() => {
+                known.role == Role::Owner && known.sharing.connect_bind
+            }
+            _ => {
+                let namespace = self.holdings.namespaces.get(&flow.netns);
+                let ports = namespace.and_then(|namespace| namespace.ports());
+                ports.is_some_and(|ports| ports.offers(flow.local.port)) && !has_listener()
+            }
+        };
+        match Standing::of(one.state) {
+            Standing::TimeWait if is_client => How::TimeWaitClient,
+            Standing::TimeWait => How::TimeWaitServer,
+            _ if one.has_file && one.caller.is_none() => How::Kernel,
+            Standing::Listening => How::Listener,
+            Standing::Bound => How::Bound,
+            _ if flow.protocol == Protocol::Udp => How::Bound,
+            _ if is_client => How::Outgoing,
+            // What took the port itself, and not from a listener, had bound it.
+            _ if known.is_some_and(|k| k.role == Role::Owner && k.since_ns().is_some()) => {
+                How::Bound
+            }
+            _ => How::Accepted,
+        }
+    }
+}
+
+fn is_in_the_way(via: Via, flow: &Flow, theirs: &Flow, ipv6_only: bool) -> bool {
+    match via {
+        // Its own port, then: what is taken is the 4-tuple.
+        Via::Connect => theirs.local.address == flow.local.address && theirs.remote == flow.remote,
+        Via::Bind | Via::Autobind => {
+            overlaps_address(flow.local.address, theirs.local.address, ipv6_only)
+        }
+    }
+}
+
+fn is_held_from(via: Via, flow: &Flow, holding: &Holding) -> bool {
+    match via {
+        Via::Connect => is_in_the_way(via, flow, &holding.flow(), false),
+        Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
+    }
+}
+
+/// A process by number and start.
+type ProcessKey = (u32, u64);
+
+/// What is in the way, by process and by how.
+#[derive(Default)]
+struct Ways {
+    by_key: HashMap<(Option<ProcessKey>, Option<ProcessKey>, How), usize>,
+    holders: Vec<Holder>,
+}
+
+impl Ways {
+    fn add(
+        &mut self,
+        took: Option<&Arc<Process>>,
+        has: Option<&Arc<Process>>,
+        how: How,
+        one: &OnPort,
+    ) {
+        let id = |process: &Arc<Process>| (process.pid, process.start_time_ns);
+        let process = took.or(has);
+        let open_in = has.filter(|has| process.map(id) != Some(id(has)));
+        let key = (process.map(id), open_in.map(id), how);
+        let at = *self.by_key.entry(key).or_insert_with(|| {
+            let OnPort { flow, state, .. } = one;
+            let is_tcp = flow.protocol == Protocol::Tcp;
+            self.holders.push(Holder {
+                open_in: open_in.cloned(),
+                way: Some(Way {
+                    how,
+                    state: is_tcp.then_some(*state),
+                    local: flow.local,
+                    remote: flow.remote,
+                }),
+                ..Holder::new(process.cloned(), Counts::default())
+            });
+            self.holders.len() - 1
+        });
+        *self.holders[at].counts.of(Standing::of(one.state)) += 1;
+    }
+
+    fn largest(mut self) -> Vec<Holder> {
+        let pid = |holder: &Holder| holder.process.as_ref().map_or(0, |process| process.pid);
+        // A listener is what a person looks for first.
+        let is_listener = |holder: &Holder| holder.way.is_some_and(|way| way.how == How::Listener);
+        self.holders.sort_by_key(|holder| {
+            (!is_listener(holder), std::cmp::Reverse(holder.total()), pid(holder))
+        });
+        self.holders.truncate(HOLDERS);
+        self.holders
+    }
+}
