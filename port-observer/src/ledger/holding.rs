@@ -92,6 +92,13 @@ impl Holding {
         self.holds == Holds::TimeWait && self.began_ns.saturating_add(longest + LATE_NS) < now_ns
     }
 
+    /// It was in TIME_WAIT for as long as that lasts: it has expired, whatever shows that it is gone.
+    pub(super) fn has_expired(&self, now_ns: u64) -> bool {
+        self.holds == Holds::TimeWait
+            && !self.reuse.fin_wait2
+            && now_ns >= self.began_ns.saturating_add(TIME_WAIT_NS)
+    }
+
     /// A socket that keeps the port of `flow`.
     pub fn new(socket: SocketId, flow: Flow, holds: Holds) -> Self {
         Self {

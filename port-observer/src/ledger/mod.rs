@@ -215,6 +215,8 @@ impl Ledger {
     /// The port is free: what is told of it.
     fn freed(&mut self, time_ns: u64, holding: &Holding, reason: Reason, out: &mut Vec<Report>) {
         self.scan.released(holding);
+        let is_late = reason == Reason::TimeWaitReused && holding.has_expired(time_ns);
+        let reason = if is_late { Reason::TimeWaitExpired } else { reason };
         if holding.role == Role::Owner {
             self.totals.released += 1;
             out.push(Report { time_ns, body: release(time_ns, holding, reason) });

@@ -47,6 +47,7 @@ impl Backend {
                 "the end of TIME_WAIT is found by socket diagnostics, up to a second late",
                 "ports that UDP connect() or sendto() took by themselves are found by socket \
                  diagnostics, up to a second late, and not at all when they were held for less",
+                "UDP connect() and sendto() calls that found no port (EAGAIN)",
                 "the time that the kernel searched for a port",
                 "who accepted a connection: an accepted child is shown as its listener's process",
                 "bind() calls of io_uring that failed",

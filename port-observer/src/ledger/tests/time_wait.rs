@@ -30,6 +30,17 @@ fn time_wait_whose_entry_a_connect_reused_is_released_before_the_new_acquire() {
 }
 
 #[test]
+fn time_wait_that_a_connect_shows_to_be_over_after_its_time_has_expired() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    book.now_ns += crate::event::TIME_WAIT_NS;
+    let said = book.tell(OTHER, to_web(40000), connect("wget"));
+    assert_eq!(said[0], "release time_wait_expired 40000>10.0.0.9:80 curl 60000000020ns");
+    assert_eq!(said[1], "acquire connect 40000>10.0.0.9:80 wget");
+}
+
+#[test]
 fn time_wait_of_a_socket_that_was_there_before_has_no_owner() {
     let mut book = Book::new();
     let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);

@@ -84,8 +84,12 @@ fn lines_that_a_stalled_reader_gets_and_lines_that_are_counted_as_lost_are_all()
     assert_eq!(queue.finish_blocking().expect("no error"), 0);
     drop((printer, queue));
     let parts = receiver.recv_timeout(Duration::from_secs(10)).expect("the end");
-    let expected = [("state", 10_000 - first), ("output state", first), ("state", 10), ("stop", 1)];
-    assert_eq!(parts, expected.map(|(name, count)| (name.to_owned(), count)));
+    // The queue may have had room again in between, for what the pipe takes.
+    let all = |name| parts.iter().filter(|part| part.0 == name).map(|part| part.1).sum::<u64>();
+    assert_eq!((all("state"), all("output state")), (10_010 - first, first), "{parts:?}");
+    let [.., (last, count), (end, 1)] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!((last.as_str(), end.as_str()), ("state", "stop"), "{parts:?}");
+    assert!(*count >= 10, "{parts:?}");
 }
 
 #[test]
