@@ -123,7 +123,7 @@ impl Body {
         spaces.into_iter().try_for_each(Space::check)?;
         for holder in holders {
             let is_conflict = matches!(self, Self::Conflict(_));
-            ensure!(holder.how.is_some() == is_conflict, "how a holder has its port");
+            ensure!(holder.how.is_none() || is_conflict, "how a holder has its port");
             let Holder { established, time_wait, bound, other, total, .. } = holder;
             let Holder { syn_sent, close_wait, fin_wait, listening, .. } = holder;
             let states = [syn_sent, close_wait, fin_wait, listening];
