@@ -339,8 +339,9 @@ impl Net {
 fn may_be_of_others(lost: &Lost) -> bool {
     // Without the birth or the program of a process, its lines have less to say.
     matches!(lost.kind.as_deref(), Some("exec" | "fork"))
-        // The kernel skips kprobes of what interrupts another one, in whichever namespace.
-        || Backend::chosen() == Backend::Kprobe && lost.place == "kernel_program"
+        // Programs that interrupted others are skipped, in whichever namespace: kprobes always, and all
+        // where an emulated processor stands still within one.
+        || system::in_virtual_machine() && lost.place == "kernel_program"
 }
 
 fn is_marker(protocol: &str, port: u16) -> bool {

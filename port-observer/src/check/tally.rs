@@ -216,6 +216,7 @@ mod tests {
             state,
             time_wait: state == TcpState::TIME_WAIT,
             expires_ms: 0,
+            is_unread: false,
             inode,
             cookie: 0,
             v6only: None,

@@ -177,8 +177,8 @@ pub enum Kind {
     InTheWay {
         /// Its state; `TIME_WAIT` for any TIME_WAIT entry, and of UDP `CLOSE` when it is only bound.
         state: TcpState,
-        /// It can be opened: it is no connection that its process has closed, and no TIME_WAIT entry.
-        has_file: bool,
+        /// It can be open in processes, as an orphan and a TIME_WAIT entry can't, and is in none.
+        is_nobodys: bool,
         /// A process that has it open, if one was found.
         task: Option<Task>,
     },

@@ -1,6 +1,6 @@
 //! The kernel's clocks: events carry time since boot, people read wall time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
@@ -49,6 +49,32 @@ impl Cost {
     }
 }
 
+/// What something that is done now and then may cost: one part in so many of the time, some of it ahead.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    part: u32,
+    ahead: Duration,
+    /// When what was spent so far is made up for.
+    paid: Instant,
+}
+
+impl Budget {
+    /// One part in `part` of the time; of the time to come, that of `ahead` may be spent already.
+    pub fn new(part: u32, ahead: Duration) -> Self {
+        Self { part, ahead, paid: Instant::now() }
+    }
+
+    /// Whether something may be done now.
+    pub fn has_some(&self) -> bool {
+        self.paid <= Instant::now() + self.ahead
+    }
+
+    /// It has cost that much.
+    pub fn spend(&mut self, cost: Duration) {
+        self.paid = self.paid.max(Instant::now()) + cost * self.part;
+    }
+}
+
 fn read(clock: ClockId, name: &str) -> anyhow::Result<i64> {
     let time = clock_gettime(clock).with_context(|| format!("cannot read the clock {name}"))?;
     time.tv_sec()
@@ -62,6 +88,17 @@ mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
+
+    #[test]
+    fn a_budget_that_is_used_up_is_made_up_for_with_time() {
+        let mut budget = Budget::new(4, Duration::from_millis(40));
+        budget.spend(Duration::from_millis(9));
+        assert!(budget.has_some());
+        budget.spend(Duration::from_secs(1));
+        assert!(!budget.has_some());
+        budget.paid = Instant::now() + Duration::from_millis(30);
+        assert!(budget.has_some());
+    }
 
     #[test]
     fn boot_time_and_the_offset_give_wall_time() {

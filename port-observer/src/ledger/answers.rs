@@ -13,7 +13,7 @@ use crate::{
 const PACE_NS: u64 = 1_000_000_000;
 
 /// So many ports are remembered with what was on them.
-const PORTS: usize = 1_024;
+const PORTS: usize = 128;
 
 /// A port of a namespace.
 type PortKey = (u32, Protocol, u16);
@@ -23,8 +23,8 @@ type PortKey = (u32, Protocol, u16);
 pub(super) struct OnPort {
     pub(super) flow: Flow,
     pub(super) state: TcpState,
-    /// It can be opened.
-    pub(super) has_file: bool,
+    /// It can be open in processes, and is in none.
+    pub(super) is_nobodys: bool,
     /// Who has it open.
     pub(super) caller: Option<Caller>,
 }
@@ -112,7 +112,8 @@ impl Ledger {
     /// What was listed on a port, for the call that is refused it.
     pub(super) fn found_on_port(&self, listing: &Listing, out: &mut Vec<Concluded>) {
         for one in listing.on_port.iter().flatten() {
-            let kind = Kind::InTheWay { state: one.state, has_file: one.inode != 0, task: None };
+            let is_nobodys = one.inode != 0;
+            let kind = Kind::InTheWay { state: one.state, is_nobodys, task: None };
             let (time_ns, socket) = (listing.time_ns, SocketId(0));
             let event = Event::Socket(SocketEvent { time_ns, socket, flow: one.flow, kind });
             out.push(Concluded { event, inode: one.inode });
@@ -146,10 +147,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{Endpoint, NamespaceSettings, Sharing, Via},
+        event::{self, Endpoint, NamespaceSettings, Sharing, Via},
         ledger::Options,
         ports::{PortRange, Ports, ReservedPorts},
-        report::{Body, CauseKind, Report},
+        report::{Body, CauseKind, How, Report},
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -170,6 +171,13 @@ mod tests {
             repeated: Repeated::default(),
         };
         Event::Socket(SocketEvent { time_ns, socket: SocketId(99), flow: flow(0), kind })
+    }
+
+    fn taken(time_ns: u64, port: u16) -> Event {
+        let kind =
+            Kind::Conflict { via: Via::Bind, errno: 98, task: None, repeated: Repeated::default() };
+        let flow = Flow { remote: None, ..flow(port) };
+        Event::Socket(SocketEvent { time_ns, socket: SocketId(99), flow, kind })
     }
 
     fn apply(ledger: &mut Ledger, event: Event) -> Vec<Report> {
@@ -225,6 +233,54 @@ mod tests {
         assert_eq!(ledger.needs(&refused(2 * SECOND)), asked);
         assert_eq!(ledger.needs(&refused(3 * SECOND - 1)), None);
         assert!(ledger.needs(&refused(3 * SECOND)).is_some());
+    }
+
+    #[test]
+    fn a_port_is_asked_for_once_a_second_and_few_are_remembered() {
+        let mut ledger = Ledger::new(Options::default());
+        let port =
+            |port, time_ns| Some(Ask::Port { netns: 1, protocol: Protocol::Tcp, port, time_ns });
+        assert_eq!(ledger.needs(&taken(2 * SECOND, 80)), port(80, 2 * SECOND));
+        assert_eq!(ledger.needs(&taken(3 * SECOND - 1, 80)), None);
+        assert_eq!(ledger.needs(&taken(3 * SECOND - 1, 81)), port(81, 3 * SECOND - 1));
+        assert_eq!(ledger.needs(&taken(3 * SECOND, 80)), port(80, 3 * SECOND));
+        for number in 1..5_000 {
+            assert!(ledger.needs(&taken(4 * SECOND, number)).is_some());
+            assert!(ledger.answers.ports.len() <= super::PORTS);
+        }
+    }
+
+    #[test]
+    fn what_is_listed_on_a_port_is_in_the_way_for_a_second() {
+        let mut ledger = full();
+        let holders = |ledger: &mut Ledger, time_ns| {
+            let Body::Conflict { holders, .. } =
+                apply(ledger, taken(time_ns, 40_000)).remove(0).body
+            else {
+                panic!("no conflict")
+            };
+            holders.iter().map(|one| one.way.unwrap().how).collect::<Vec<How>>()
+        };
+        // As the ledger knows it.
+        assert_eq!(holders(&mut ledger, SECOND), [How::Outgoing]);
+        let on_port = vec![
+            event::OnPort { flow: flow(40_000), state: TcpState::ESTABLISHED, inode: 0 },
+            event::OnPort {
+                flow: Flow { remote: None, ..flow(40_000) },
+                state: TcpState::LISTEN,
+                inode: 8,
+            },
+        ];
+        let listing = Listing { time_ns: 2 * SECOND, on_port: Some(on_port), ..Listing::default() };
+        for Concluded { event, .. } in ledger.conclude(&listing) {
+            apply(&mut ledger, event);
+        }
+        // Nobody has the listener open, and nobody is known to have taken its port.
+        let kernel = [How::Kernel, How::Outgoing];
+        let mut found = holders(&mut ledger, 2 * SECOND);
+        found.sort_by_key(|how| how.name());
+        assert_eq!(found, kernel);
+        assert_eq!(holders(&mut ledger, 3 * SECOND), [How::Outgoing]);
     }
 
     #[test]

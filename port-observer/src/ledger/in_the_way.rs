@@ -22,10 +22,16 @@ impl Ledger {
     pub(super) fn in_the_way(&self, time_ns: u64, via: Via, flow: &Flow) -> Vec<Holder> {
         let listed = self.answers.on_port(time_ns, flow);
         let is_listed = |their: &Flow| listed.iter().any(|one| one.flow == *their);
+        // A server's port may have very many holders.
+        let by_flow: HashMap<Flow, &Holding> = if listed.is_empty() {
+            HashMap::default()
+        } else {
+            let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
+            known.map(|holding| (holding.flow(), holding)).collect()
+        };
         let mut ways = Ways::default();
         for one in listed {
-            let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
-            let known = { known }.find(|holding| holding.flow() == one.flow);
+            let known = by_flow.get(&one.flow).copied();
             let ipv6_only = known.is_some_and(|known| known.sharing.ipv6_only);
             if is_in_the_way(via, flow, &one.flow, ipv6_only) {
                 let how = self.how(one, known, listed);
@@ -45,7 +51,7 @@ impl Ledger {
                     Standing::Bound => TcpState::BOUND_INACTIVE,
                     _ => holding.connection,
                 };
-                let one = OnPort { flow: their, state, has_file: false, caller: None };
+                let one = OnPort { flow: their, state, is_nobodys: false, caller: None };
                 let how = self.how(&one, Some(holding), listed);
                 ways.add(holding.process(), None, how, &one);
             }
@@ -71,7 +77,9 @@ impl Ledger {
         match Standing::of(one.state) {
             Standing::TimeWait if is_client => How::TimeWaitClient,
             Standing::TimeWait => How::TimeWaitServer,
-            _ if one.has_file && one.caller.is_none() => How::Kernel,
+            _ if one.is_nobodys && known.is_none_or(|known| known.process().is_none()) => {
+                How::Kernel
+            }
             Standing::Listening => How::Listener,
             Standing::Bound => How::Bound,
             _ if flow.protocol == Protocol::Udp => How::Bound,

@@ -114,8 +114,8 @@ impl Ledger {
                     self.socket(SocketEvent { time_ns, socket, flow, kind: *kind }, caller, out);
                 }
             }
-            Kind::InTheWay { state, has_file, task: _ } => {
-                self.answers.found(time_ns, OnPort { flow, state, has_file, caller });
+            Kind::InTheWay { state, is_nobodys, task: _ } => {
+                self.answers.found(time_ns, OnPort { flow, state, is_nobodys, caller });
             }
             Kind::Listed { state } => {
                 if let Some(index) = known {

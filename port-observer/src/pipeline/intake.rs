@@ -1,6 +1,9 @@
 //! From a source into the ledger: who called, what listings show, and what is recorded of it.
 
+use std::time::Instant;
+
 use anyhow::Result;
+use foldhash::HashMap;
 
 use super::Stream;
 use crate::{
@@ -78,14 +81,30 @@ impl<S: Sink> Stream<S> {
     /// Takes in what a listing shows to have happened.
     fn conclude(&mut self, listing: &Listing) -> Result<()> {
         let mut concluded = self.ledger.conclude(listing);
-        let inodes = concluded.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
-        let openers = self.who.openers(&inodes);
+        let is_answer = listing.on_port.is_some();
+        let (openers, all_seen) = if !is_answer || self.openers.has_some() {
+            let inodes = concluded.iter().map(|one| one.inode);
+            let began = Instant::now();
+            let found = self.who.openers(&inodes.filter(|inode| *inode != 0).collect());
+            if is_answer {
+                self.openers.spend(began.elapsed());
+            }
+            found
+        } else {
+            (HashMap::default(), false)
+        };
         let mut result = Ok(());
         for one in &mut concluded {
-            if let Event::Socket(event) = &mut one.event
-                && let Kind::Acquire { task, .. } | Kind::InTheWay { task, .. } = &mut event.kind
-            {
-                *task = openers.get(&one.inode).cloned();
+            let Event::Socket(event) = &mut one.event else { continue };
+            let opener = openers.get(&one.inode).cloned();
+            match &mut event.kind {
+                Kind::InTheWay { task, is_nobodys, .. } => {
+                    // Where the files of some process may not be read, it may be that one's.
+                    *is_nobodys &= all_seen && opener.is_none();
+                    *task = opener;
+                }
+                Kind::Acquire { task, .. } => *task = opener,
+                _ => {}
             }
         }
         for Concluded { event, .. } in concluded {

@@ -20,6 +20,7 @@ pub use self::{recorded::Recorded, time::Time};
 use crate::{
     config::{Format, Lines},
     event::Event,
+    kernel::clock::Budget,
     ledger::{self, Checkpoint, Ledger},
     process::ProcessTable,
     queued_writer::QueuedWriter,
@@ -33,6 +34,8 @@ pub struct Stream<S> {
     ledger: Ledger,
     /// Who calls; empty where the source says so itself.
     who: ProcessTable,
+    /// What finding out who has a port open, of which a call was refused, may cost.
+    openers: Budget,
     printer: Printer<S>,
     time: Time,
     /// Realtime less boottime, as the printer has it.
@@ -62,6 +65,10 @@ fn options(config: &Lines) -> ledger::Options {
         ..ledger::Options::default()
     }
 }
+
+/// One part in so many of the time, and that of so much time ahead.
+const OPENERS_COST: u32 = 10;
+const OPENERS_AHEAD: Duration = Duration::from_secs(5);
 
 const CANT_WRITE: &str = "can't write to standard output";
 
@@ -105,6 +112,7 @@ impl<S: Sink> Stream<S> {
         Ok(Self {
             ledger: Ledger::new(options),
             who,
+            openers: Budget::new(OPENERS_COST, OPENERS_AHEAD),
             printer,
             time,
             offset_ns,

@@ -107,15 +107,18 @@ impl ProcessTable {
         Some(Caller { process: self.resolve(task), tid: task.tid })
     }
 
-    /// A process that has each of these sockets open, by the socket's inode number; those that nobody
-    /// has, or that may not be seen, are left out.
-    pub fn openers(&self, sockets: &HashSet<u32>) -> HashMap<u32, Task> {
+    /// A process that has each of these sockets open, by the socket's inode number, and whether the open
+    /// files of every process could be read: if so, nobody has those that are left out.
+    pub fn openers(&self, sockets: &HashSet<u32>) -> (HashMap<u32, Task>, bool) {
         if sockets.is_empty() {
-            return HashMap::default();
+            return (HashMap::default(), true);
         }
-        let pids = self.proc_fs.socket_owners(sockets).map(|owners| owners.pids);
-        let pids = pids.unwrap_or_default().into_iter();
-        pids.filter_map(|(inode, pid)| Some((inode, self.proc_fs.task(pid)?))).collect()
+        let Ok(owners) = self.proc_fs.socket_owners(sockets) else {
+            return (HashMap::default(), false);
+        };
+        let pids = owners.pids.into_iter();
+        let tasks = pids.filter_map(|(inode, pid)| Some((inode, self.proc_fs.task(pid)?)));
+        (tasks.collect(), owners.hidden_processes == 0)
     }
 
     /// Takes in the processes that run now, so that they are known when they end. Begin it after the

@@ -88,8 +88,8 @@ pub mod flags {
     pub const AGAIN: u16 = 256;
     /// [`crate::event::Repeated::differing`]
     pub const DIFFERING: u16 = 512;
-    /// `Kind::InTheWay::has_file`
-    pub const HAS_FILE: u16 = 1024;
+    /// `Kind::InTheWay::is_nobodys`
+    pub const NOBODYS: u16 = 1024;
     /// Of a connection that is held, its state in the bits from here on; 0: not known.
     pub const STATE_SHIFT: u32 = 12;
 }
@@ -276,9 +276,9 @@ impl Row {
                 Self { old_state: Some(*old), state: Some(*new), ..row(RowType::State) }
             }
             Kind::Listed { state } => Self { state: Some(*state), ..row(RowType::Listed) },
-            Kind::InTheWay { state, has_file, task: _ } => {
+            Kind::InTheWay { state, is_nobodys, task: _ } => {
                 let mut row = Self { state: Some(*state), ..row(RowType::InTheWay) };
-                row.set(flags::HAS_FILE, *has_file);
+                row.set(flags::NOBODYS, *is_nobodys);
                 row
             }
         }
@@ -352,7 +352,7 @@ impl Row {
             RowType::Listed => Kind::Listed { state: self.state? },
             RowType::InTheWay => Kind::InTheWay {
                 state: self.state?,
-                has_file: self.has(flags::HAS_FILE),
+                is_nobodys: self.has(flags::NOBODYS),
                 task: self.task(),
             },
             RowType::Existing => {

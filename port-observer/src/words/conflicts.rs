@@ -65,7 +65,7 @@ pub fn remedies(holders: &[Holder], via: Via, local: Endpoint, protocol: Protoco
         way.local.port
     );
     match way.how {
-        How::Listener => vec![end("the listener"), "or take another port".to_owned()],
+        How::Listener => vec![end("the listener"), "take another port".to_owned()],
         How::Accepted => vec![reuse.to_owned(), end("the connection")],
         How::Outgoing => vec![reserve, end("the connection")],
         How::TimeWaitClient => vec![
@@ -76,7 +76,7 @@ pub fn remedies(holders: &[Holder], via: Via, local: Endpoint, protocol: Protoco
         ],
         How::TimeWaitServer => vec![format!("{reuse}; this TIME_WAIT ends within 60 s")],
         How::Bound if protocol == Protocol::Udp => vec![end("the socket")],
-        How::Bound => vec![end("the socket"), format!("or take another port than {}", local.port)],
+        How::Bound => vec![end("the socket"), format!("take another port than {}", local.port)],
         How::Kernel => vec![
             "look for what the kernel listens for: VXLAN, WireGuard, GENEVE, NFS, RDS, SMB (ip -d link, \
              ss -lnp without a process)"

@@ -78,6 +78,7 @@ fn socket(local: &str, remote: Option<&str>, state: TcpState) -> DiagSocket {
         state,
         time_wait: state == TcpState::TIME_WAIT,
         expires_ms: 0,
+        is_unread: false,
         inode: 0,
         cookie: 0,
         v6only: None,

@@ -33,6 +33,9 @@ pub struct DiagSocket {
     pub time_wait: bool,
     /// Milliseconds until its timer ends, for a TIME_WAIT entry until the port is free; 0: no timer.
     pub expires_ms: u32,
+    /// The peer has not acknowledged what was sent: more than a FIN (`idiag_wqueue`), or that more than
+    /// once (`idiag_retrans`). Not known from `/proc/net`.
+    pub is_unread: bool,
     /// The number in `/proc/PID/fd` (`socket:[…]`), 0 when no process has it open.
     pub inode: u32,
     /// Unique since boot, and a TIME_WAIT entry has that of its socket if that had been asked for

@@ -55,6 +55,7 @@ pub(super) fn parse(line: &str, protocol: Protocol, netns: u32) -> Option<DiagSo
         time_wait: protocol == Protocol::Tcp && timer == "03",
         // Clock ticks of 10 ms (USER_HZ).
         expires_ms: u32::try_from(ticks.saturating_mul(10)).unwrap_or(u32::MAX),
+        is_unread: false,
         inode,
         cookie: 0,
         v6only: None,

@@ -115,6 +115,7 @@ fn try_socket(message: &[u8], protocol: Protocol, netns: u32) -> Option<DiagSock
         state: bound_as_such(state, protocol),
         time_wait,
         expires_ms: if message[2] == 0 { 0 } else { u32_at(message, 52)? },
+        is_unread: u32_at(message, 60)? > 1 || message[3] > 0,
         inode: u32_at(message, 68)?,
         cookie: u64::from(u32_at(message, 44)?) | u64::from(u32_at(message, 48)?) << 32,
         v6only: None,

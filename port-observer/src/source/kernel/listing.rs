@@ -54,7 +54,13 @@ pub(super) fn states(time_ns: u64, namespace: &Namespace) -> anyhow::Result<List
     let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
     let mut found = HashMap::new();
     let add = |socket: DiagSocket| {
-        if !socket.time_wait {
+        // Closed a moment ago, after what is to be answered: only a FIN is on its way, or the peer's.
+        let is_closing = match socket.state {
+            TcpState::FIN_WAIT1 | TcpState::CLOSING | TcpState::LAST_ACK => true,
+            TcpState::FIN_WAIT2 => socket.inode == 0,
+            _ => false,
+        };
+        if !socket.time_wait && (!is_closing || socket.is_unread) {
             found.insert(socket.flow, socket.state);
         }
     };

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     event::{Ask, Event, Listing, LossKind, LossPlace, Protocol, TcpState},
     kernel::{
-        clock::{self, Cost},
+        clock::{self, Budget, Cost},
         netns::Namespace,
     },
     probe::{Attached, Backend, Iterators, Observed},
@@ -43,8 +43,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LOSS_COST: u32 = 4;
 /// Listing for an answer may take one part in so many of the time.
 const ANSWER_COST: u32 = 4;
-/// For so long ahead: calls are often refused at the same time in several places.
-const ANSWER_DEBT: Duration = Duration::from_secs(2);
+/// And of so much time ahead: calls are often refused at the same time in several places.
+const ANSWERS_AHEAD: Duration = Duration::from_secs(2);
 /// How long after a scan that failed the next is tried.
 const RETRY: Duration = Duration::from_secs(30);
 /// How long nothing is looked at when it is quiet.
@@ -64,8 +64,8 @@ pub struct Kernel {
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
-    /// When the time that listing for answers took is made up for.
-    answers_paid: Instant,
+    /// What listing for answers may cost.
+    answers: Budget,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Last: dropping it detaches the probes.
     attached: Attached,
@@ -136,7 +136,7 @@ impl Kernel {
             missed: 0,
             losses_seen: now,
             next_round: now,
-            answers_paid: now,
+            answers: Budget::new(ANSWER_COST, ANSWERS_AHEAD),
             logger,
             attached,
         }
@@ -271,15 +271,15 @@ impl Kernel {
         netns: u32,
         look: impl FnOnce(&Namespace) -> Result<Listing>,
     ) -> Option<Listing> {
-        let (began, cost) = (Instant::now(), Cost::begin());
-        if self.answers_paid > began + ANSWER_DEBT {
+        let cost = Cost::begin();
+        if !self.answers.has_some() {
             return None;
         }
         let listing = look(self.intake.settings.namespace(netns)?);
         let listing = listing.inspect_err(|error| {
             log::debug!("sockets of namespace {netns} can't be listed: {error:#}");
         });
-        self.answers_paid = self.answers_paid.max(began) + cost.so_far() * ANSWER_COST;
+        self.answers.spend(cost.so_far());
         listing.ok()
     }
 

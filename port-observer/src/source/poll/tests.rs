@@ -24,6 +24,7 @@ fn socket(cookie: u64, state: TcpState, local: &str, remote: Option<&str>) -> Di
         state,
         time_wait: false,
         expires_ms: 0,
+        is_unread: false,
         inode: u32::try_from(cookie).unwrap() + 100,
         cookie,
         v6only: None,

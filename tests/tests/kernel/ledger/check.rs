@@ -222,7 +222,8 @@ fn time_wait_and_bound_ports_count_and_are_told_apart() {
         let busiest = seen.busiest_destination.expect("the server");
         assert_eq!(busiest.used, 5 + u32::from(lists_bound));
         let (_, line) = run(&["--warning", "10", "--critical", "99"]);
-        assert!(line.contains("5 by TIME_WAIT") && line.contains("tcp_tw_reuse"), "{line}");
+        // On loopback, tcp_tw_reuse does by default what it would do.
+        assert!(line.contains("5 by TIME_WAIT") && !line.contains("tcp_tw_reuse"), "{line}");
     });
 }
 
