@@ -232,7 +232,8 @@ impl Finding {
             *evidence.connections(state) += self.tally.in_state(state);
         }
         // A TIME_WAIT entry may be in this state too.
-        let entries = self.tally.time_waits() - self.tally.in_state(TcpState::TIME_WAIT);
+        let in_time_wait = self.tally.in_state(TcpState::TIME_WAIT);
+        let entries = self.tally.time_waits().saturating_sub(in_time_wait);
         evidence.other = evidence.other.saturating_sub(entries);
         Some(advice(&evidence.cause(), Call::Connect).to_owned())
     }
