@@ -1,13 +1,12 @@
 //! From a source into the ledger: who called, what listings show, and what is recorded of it.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use foldhash::HashMap;
 
 use super::Stream;
 use crate::{
     event::{Ask, Event, Kind, Listing},
+    kernel::clock::Cost,
     ledger::Concluded,
     process::Caller,
     recording::Entry,
@@ -84,10 +83,10 @@ impl<S: Sink> Stream<S> {
         let is_answer = listing.on_port.is_some();
         let (openers, all_seen) = if !is_answer || self.openers.has_some() {
             let inodes = concluded.iter().map(|one| one.inode);
-            let began = Instant::now();
+            let cost = Cost::begin();
             let found = self.who.openers(&inodes.filter(|inode| *inode != 0).collect());
             if is_answer {
-                self.openers.spend(began.elapsed());
+                self.openers.spend(cost.so_far());
             }
             found
         } else {

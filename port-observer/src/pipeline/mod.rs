@@ -67,8 +67,8 @@ fn options(config: &Lines) -> ledger::Options {
 }
 
 /// One part in so many of the time, and that of so much time ahead.
-const OPENERS_COST: u32 = 10;
-const OPENERS_AHEAD: Duration = Duration::from_secs(5);
+const OPENERS_COST: u32 = 4;
+const OPENERS_AHEAD: Duration = Duration::from_secs(12);
 
 const CANT_WRITE: &str = "can't write to standard output";
 
