@@ -238,10 +238,7 @@ fn holders(groups: &[Group]) -> Vec<Value> {
             ("process", holder.process.as_deref().map(process).into()),
             ("processes", several(*processes)),
         ];
-        let counts = holder.counts.named().into_iter();
-        let always = ["established", "time_wait", "bound", "other"];
-        let counts = counts.filter(|(count, _, name)| *count > 0 || always.contains(name));
-        let counts = counts.map(|(count, _, name)| (name, count.into()));
+        let counts = holder.counts.in_json().map(|(name, count)| (name, count.into()));
         let total = [("total", holder.total().into())];
         let way = [
             ("open_in", holder.open_in.as_deref().map(|one| vec![process(one)]).into()),

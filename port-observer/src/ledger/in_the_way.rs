@@ -6,10 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::{
-    Holding, Holds, Ledger, Role,
-    answers::OnPort,
-    rules::{overlaps, overlaps_address},
-    story::HOLDERS,
+    Holding, Holds, Ledger, Role, answers::OnPort, rules::overlaps_address, story::HOLDERS,
 };
 use crate::{
     event::{Flow, Protocol, TcpState, Via},
@@ -40,11 +37,15 @@ impl Ledger {
             }
         }
         let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
-        for holding in known.filter(|holding| is_held_from(via, flow, holding)) {
+        for holding in known {
             // Older kernels do not list what is only bound.
             let is_unlisted = holding.holds == Holds::Bound && flow.protocol == Protocol::Tcp;
+            if !listed.is_empty() && !is_unlisted {
+                continue;
+            }
             let their = holding.flow();
-            if (listed.is_empty() || is_unlisted) && !is_listed(&their) {
+            let is_missing = !is_listed(&their);
+            if is_missing && is_in_the_way(via, flow, &their, holding.sharing.ipv6_only) {
                 let state = match holding.standing() {
                     Standing::TimeWait => TcpState::TIME_WAIT,
                     Standing::Listening => TcpState::LISTEN,
@@ -100,13 +101,6 @@ fn is_in_the_way(via: Via, flow: &Flow, theirs: &Flow, ipv6_only: bool) -> bool 
         Via::Bind | Via::Autobind => {
             overlaps_address(flow.local.address, theirs.local.address, ipv6_only)
         }
-    }
-}
-
-fn is_held_from(via: Via, flow: &Flow, holding: &Holding) -> bool {
-    match via {
-        Via::Connect => is_in_the_way(via, flow, &holding.flow(), false),
-        Via::Bind | Via::Autobind => overlaps(flow.local.address, holding),
     }
 }
 

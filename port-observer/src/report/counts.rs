@@ -101,6 +101,14 @@ impl Counts {
         ]
     }
 
+    /// Each count that the JSON has, by its name there: four always, the others where there are any.
+    pub fn in_json(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let always = ["established", "time_wait", "bound", "other"];
+        let named = self.named().into_iter();
+        let shown = named.filter(move |(count, _, name)| *count > 0 || always.contains(name));
+        shown.map(|(count, _, name)| (name, count))
+    }
+
     fn each(&mut self, other: Self, change: impl Fn(&mut u32, u32)) {
         change(&mut self.established, other.established);
         change(&mut self.syn_sent, other.syn_sent);

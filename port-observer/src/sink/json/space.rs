@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::processes::Objects;
 use super::types::Endpoint;
 use crate::process::Process;
-use crate::report::{self, Counts, SpaceKind};
+use crate::report::{self, SpaceKind};
 
 /// At most three decimals; what is no finite number is not known.
 pub(super) fn rounded(value: f64) -> Option<f64> {
@@ -86,19 +86,18 @@ struct Holder<'a> {
     open_in: Option<[&'a RawValue; 1]>,
     #[serde(flatten)]
     way: Option<Way>,
-    established: u32,
-    #[serde(skip_serializing_if = "is_none")]
-    syn_sent: u32,
-    #[serde(skip_serializing_if = "is_none")]
-    close_wait: u32,
-    #[serde(skip_serializing_if = "is_none")]
-    fin_wait: u32,
-    time_wait: u32,
-    bound: u32,
-    #[serde(skip_serializing_if = "is_none")]
-    listening: u32,
-    other: u32,
+    #[serde(flatten)]
+    counts: Counts,
     total: u32,
+}
+
+/// Ports by what holds them.
+struct Counts(report::Counts);
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.in_json())
+    }
 }
 
 /// How it is in the way of a call.
@@ -134,35 +133,16 @@ impl Serialize for Holders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut objects = self.objects.iter();
         let mut next = || objects.next().and_then(|object| object.as_deref());
-        serializer.collect_seq(self.holders.iter().map(|holder| {
-            let Counts {
-                established,
-                syn_sent,
-                close_wait,
-                fin_wait,
-                time_wait,
-                bound,
-                listening,
-                other,
-            } = holder.counts;
-            Holder {
-                process: next(),
-                open_in: holder.open_in.as_ref().and_then(|_| next()).map(|process| [process]),
-                way: holder.way.map(|way| Way {
-                    how: way.how.name(),
-                    local: Endpoint::new(way.local),
-                    remote: way.remote.map(Endpoint::new),
-                }),
-                established,
-                syn_sent,
-                close_wait,
-                fin_wait,
-                time_wait,
-                bound,
-                listening,
-                other,
-                total: holder.total(),
-            }
+        serializer.collect_seq(self.holders.iter().map(|holder| Holder {
+            process: next(),
+            open_in: holder.open_in.as_ref().and_then(|_| next()).map(|process| [process]),
+            way: holder.way.map(|way| Way {
+                how: way.how.name(),
+                local: Endpoint::new(way.local),
+                remote: way.remote.map(Endpoint::new),
+            }),
+            counts: Counts(holder.counts),
+            total: holder.total(),
         }))
     }
 }

@@ -9,17 +9,14 @@ use tests::lines::{Body, Conflict, Holder};
 use tests::net::{Net, SERVER, ephemeral_range, scenario, sysctl};
 use tests::socket::{Held, local, tcp, udp};
 
+use super::fill::only;
+
 /// The one conflict since the last look.
 fn conflict(net: &Net) -> Conflict {
-    let lines = net.mark();
-    let mut found = lines.iter().filter_map(|line| match &line.body {
+    only(net, |body| match body {
         Body::Conflict(line) => Some(line.clone()),
         _ => None,
-    });
-    match (found.next(), found.next()) {
-        (Some(line), None) => line,
-        _ => panic!("not one conflict: {lines:?}"),
-    }
+    })
 }
 
 /// Its only holder, and how that has the port.

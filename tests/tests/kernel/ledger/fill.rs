@@ -22,13 +22,18 @@ pub fn fill() -> Vec<Held> {
 
 /// The one exhausted line since the last look.
 pub fn exhausted(net: &Net) -> Exhausted {
-    let lines = net.mark();
-    let mut found = lines.iter().filter_map(|line| match &line.body {
+    only(net, |body| match body {
         Body::Exhausted(line) => Some(line.clone()),
         _ => None,
-    });
+    })
+}
+
+/// The one line of a type since the last look.
+pub fn only<T>(net: &Net, of_type: impl Fn(&Body) -> Option<T>) -> T {
+    let lines = net.mark();
+    let mut found = lines.iter().filter_map(|line| of_type(&line.body));
     match (found.next(), found.next()) {
         (Some(line), None) => line,
-        _ => panic!("not one exhausted line: {lines:?}"),
+        _ => panic!("not one such line: {lines:?}"),
     }
 }
