@@ -9,7 +9,7 @@ mod tcp_state;
 
 use crate::ports::Ports;
 pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
-pub use listing::{Ask, ListedSocket, Listing, OnPort};
+pub use listing::{Ask, ListedSocket, ListedState, Listing, OnPort};
 pub use loss::{LossKind, LossPlace};
 pub use process::{Exec, Fork, Task};
 pub use socket::{Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};

@@ -17,11 +17,19 @@ pub struct Listing {
     pub time_waits: Option<HashMap<Flow, bool>>,
     /// UDP sockets with a port, if they were looked at.
     pub udp: Option<Vec<ListedSocket>>,
-    /// TCP connections that are in no state that events tell, if they were looked at: neither
-    /// ESTABLISHED nor TIME_WAIT.
-    pub states: Option<HashMap<Flow, TcpState>>,
+    /// The sockets of a protocol but for listeners and TIME_WAIT entries, if they were looked at.
+    pub sockets: Option<(Protocol, HashMap<Flow, ListedState>)>,
     /// The sockets and TIME_WAIT entries on one port, if they were looked at.
     pub on_port: Option<Vec<OnPort>>,
+}
+
+/// A socket's state, and what tells who has it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedState {
+    /// The state, of TCP. ESTABLISHED stands for any that events tell.
+    pub state: TcpState,
+    /// The inode number by which processes have it open, 0: none can.
+    pub inode: u32,
 }
 
 /// What is on a port.
@@ -61,10 +69,13 @@ pub enum Ask {
         /// How many more since this was last asked.
         missed: u64,
     },
-    /// In which state the TCP connections of a network namespace are, at once: an answer waits for it.
+    /// In which state the sockets of a network namespace are, and who has them open, at once: an answer
+    /// waits for it.
     States {
         /// Its inode number.
         netns: u32,
+        /// The protocol.
+        protocol: Protocol,
         /// When it is to be known for, nanoseconds since boot.
         time_ns: u64,
     },

@@ -168,10 +168,13 @@ pub enum Kind {
         /// After.
         new: TcpState,
     },
-    /// A look at the kernel's lists has shown a connection in this state, which no event tells.
+    /// A look at the kernel's lists has shown a socket in this state, which no event tells, or open in
+    /// another process than was known.
     Listed {
-        /// Which state.
+        /// Which state, of a TCP connection.
         state: TcpState,
+        /// A process that has it open, if one was found.
+        task: Option<Task>,
     },
     /// A look at the kernel's lists has shown this socket on a port that a call is refused.
     InTheWay {
@@ -191,7 +194,8 @@ impl Kind {
             Self::Acquire { task, .. }
             | Self::Exhausted { task, .. }
             | Self::Conflict { task, .. }
-            | Self::InTheWay { task, .. } => task.as_ref(),
+            | Self::InTheWay { task, .. }
+            | Self::Listed { task, .. } => task.as_ref(),
             Self::Accept { task } => Some(task),
             Self::Again(kind) => kind.task(),
             Self::Inherit { .. }
@@ -200,8 +204,7 @@ impl Kind {
             | Self::FinReceived
             | Self::Rehash
             | Self::Release { .. }
-            | Self::State { .. }
-            | Self::Listed { .. } => None,
+            | Self::State { .. } => None,
         }
     }
 }

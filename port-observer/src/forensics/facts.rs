@@ -218,7 +218,10 @@ fn failed(failed: &Failed) -> String {
 fn holders(groups: &[Group]) -> String {
     let each = |Group { holder, processes }: &Group| {
         let name = group_name(holder.process.as_deref(), *processes);
-        format!("{name} {} ({})", holder.total(), counts(holder))
+        let open_in = holder.open_in.as_deref().map_or_else(String::new, |open_in| {
+            format!(", open in {}", holder_name(Some(open_in)))
+        });
+        format!("{name}{open_in} {} ({})", holder.total(), counts(holder))
     };
     match groups {
         [] => "nobody".to_owned(),

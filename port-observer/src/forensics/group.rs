@@ -15,7 +15,9 @@ const LARGE: u64 = 20;
 /// Who holds ports, the largest first, of holders of whom the largest come first.
 pub(super) fn holders(holders: &[Holder]) -> Vec<Group> {
     let single = |holder: &Holder| Group { holder: holder.clone(), processes: 1 };
-    let name = |group: &Group| group.holder.process.as_deref().map(name);
+    let name = |group: &Group| {
+        (group.holder.process.as_deref().map(name), group.holder.open_in.as_deref().map(name))
+    };
     by_name(
         holders.iter().map(single).collect(),
         name,

@@ -32,15 +32,15 @@ pub(super) struct OnPort {
 /// What was asked for, and what of it is not kept elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// When the connections of a namespace were last asked for.
-    states: HashMap<u32, u64>,
+    /// When the sockets of a namespace were last asked for.
+    states: HashMap<(u32, Protocol), u64>,
     /// When a port was last asked for, and what was on it.
     ports: HashMap<PortKey, (u64, Vec<OnPort>)>,
 }
 
 impl Answers {
     pub(super) fn forget(&mut self, netns: u32) {
-        self.states.remove(&netns);
+        self.states.retain(|(of, _), _| *of != netns);
         self.ports.retain(|key, _| key.0 != netns);
     }
 
@@ -98,15 +98,12 @@ impl Ledger {
             found.clear();
             return Some(Ask::Port { netns, protocol, port: flow.local.port, time_ns });
         }
-        if protocol != Protocol::Tcp {
-            return None;
-        }
-        let last_ns = self.answers.states.entry(netns).or_default();
+        let last_ns = self.answers.states.entry((netns, protocol)).or_default();
         if !is_due(*last_ns, time_ns) {
             return None;
         }
         *last_ns = time_ns;
-        Some(Ask::States { netns, time_ns })
+        Some(Ask::States { netns, protocol, time_ns })
     }
 
     /// What was listed on a port, for the call that is refused it.
@@ -120,37 +117,65 @@ impl Ledger {
         }
     }
 
-    /// The connections whose state is another than was known.
-    pub(super) fn changed_states(&self, listing: &Listing, out: &mut Vec<Concluded>) {
-        let Some(states) = &listing.states else { return };
+    /// The sockets that were listed, with their states; those that are as they were known are to be left
+    /// out once it is known who has them open, see [`Self::is_news`].
+    pub(super) fn listed(&self, listing: &Listing, out: &mut Vec<Concluded>) {
+        let Some((protocol, sockets)) = &listing.sockets else { return };
         for netns in &listing.namespaces {
-            for holding in self.holdings.on_ports(*netns, Protocol::Tcp) {
-                if holding.holds != Holds::Connected || holding.socket == SocketId(0) {
+            for holding in self.holdings.on_ports(*netns, *protocol) {
+                if holding.holds == Holds::TimeWait || holding.socket == SocketId(0) {
                     continue;
                 }
                 let flow = holding.flow();
-                let state = states.get(&flow).copied().unwrap_or(TcpState::ESTABLISHED);
-                if state != holding.connection {
+                let found = sockets.get(&flow);
+                let state = match holding.holds {
+                    Holds::Connected if *protocol == Protocol::Tcp => {
+                        found.map_or(TcpState::ESTABLISHED, |found| found.state)
+                    }
+                    _ => holding.connection,
+                };
+                let inode = found.map_or(0, |found| found.inode);
+                if inode != 0 || state != holding.connection {
                     let time_ns = listing.time_ns;
-                    let (socket, kind) = (holding.socket, Kind::Listed { state });
+                    let (socket, kind) = (holding.socket, Kind::Listed { state, task: None });
                     let event = Event::Socket(SocketEvent { time_ns, socket, flow, kind });
-                    out.push(Concluded { event, inode: 0 });
+                    out.push(Concluded { event, inode });
                 }
             }
         }
+    }
+
+    /// Whether an event says something that is not known: that of a socket that was listed may not.
+    /// `opener`: who has it open, if that was found.
+    pub fn is_news(&self, event: &Event, opener: Option<&Caller>) -> bool {
+        let Event::Socket(SocketEvent { socket, kind: Kind::Listed { state, .. }, .. }) = event
+        else {
+            return true;
+        };
+        self.holdings.find(*socket).is_some_and(|index| {
+            let holding = self.holdings.get(index);
+            let is_other = |opener: &Caller| {
+                let known = self.holdings.open_in(holding).or(holding.process());
+                !known.is_some_and(|known| known.is(&opener.process))
+            };
+            holding.connection != *state || opener.is_some_and(is_other)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use foldhash::HashMap;
 
     use super::*;
     use crate::{
-        event::{self, Endpoint, NamespaceSettings, Sharing, Via},
+        event::{self, Endpoint, ListedState, NamespaceSettings, Reason, Sharing, Via},
         ledger::Options,
         ports::{PortRange, Ports, ReservedPorts},
-        report::{Body, CauseKind, How, Report},
+        process::Process,
+        report::{Body, CauseKind, Holder, How, Report},
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -213,12 +238,13 @@ mod tests {
     }
 
     fn listing(ledger: &mut Ledger, states: &[(u16, TcpState)]) {
-        let states: HashMap<Flow, TcpState> =
-            states.iter().map(|(port, state)| (flow(*port), *state)).collect();
+        let listed = |state: &TcpState| ListedState { state: *state, inode: 0 };
+        let sockets: HashMap<Flow, ListedState> =
+            states.iter().map(|(port, state)| (flow(*port), listed(state))).collect();
         let listing = Listing {
             time_ns: 2 * SECOND,
             namespaces: [1].into(),
-            states: Some(states),
+            sockets: Some((Protocol::Tcp, sockets)),
             ..Listing::default()
         };
         for Concluded { event, .. } in ledger.conclude(&listing) {
@@ -229,7 +255,8 @@ mod tests {
     #[test]
     fn states_are_asked_for_once_a_second_when_a_call_was_refused() {
         let mut ledger = full();
-        let asked = Some(Ask::States { netns: 1, time_ns: 2 * SECOND });
+        let (netns, protocol) = (1, Protocol::Tcp);
+        let asked = Some(Ask::States { netns, protocol, time_ns: 2 * SECOND });
         assert_eq!(ledger.needs(&refused(2 * SECOND)), asked);
         assert_eq!(ledger.needs(&refused(3 * SECOND - 1)), None);
         assert!(ledger.needs(&refused(3 * SECOND)).is_some());
@@ -281,6 +308,39 @@ mod tests {
         found.sort_by_key(|how| how.name());
         assert_eq!(found, kernel);
         assert_eq!(holders(&mut ledger, 3 * SECOND), [How::Outgoing]);
+    }
+
+    fn process(pid: u32) -> Caller {
+        let process = Process { pid, start_time_ns: SECOND, ..Process::default() };
+        Caller { process: Arc::new(process), tid: pid }
+    }
+
+    #[test]
+    fn a_port_that_is_open_in_another_process_is_told_with_that_one_until_it_is_let_go() {
+        let mut ledger = full();
+        let socket = SocketId(100);
+        let kind = Kind::Listed { state: TcpState::ESTABLISHED, task: None };
+        let event = |time_ns| {
+            Event::Socket(SocketEvent { time_ns, socket, flow: flow(40_000), kind: kind.clone() })
+        };
+        assert!(ledger.is_news(&event(2 * SECOND), Some(&process(7))));
+        ledger.apply(0, event(2 * SECOND), Some(process(7)), &mut Vec::new());
+        assert!(!ledger.is_news(&event(2 * SECOND), Some(&process(7))));
+        assert!(!ledger.is_news(&event(2 * SECOND), None), "nobody was looked for");
+        let open_in = |ledger: &mut Ledger, time_ns| {
+            let Body::Exhausted { story: Some(story), .. } =
+                apply(ledger, refused(time_ns)).remove(0).body
+            else {
+                panic!("no story")
+            };
+            let pid = |one: &Holder| one.open_in.as_ref().map(|process| process.pid);
+            story.holders.iter().map(|one| (pid(one), one.total())).collect::<Vec<_>>()
+        };
+        assert_eq!(open_in(&mut ledger, 2 * SECOND), [(None, 9), (Some(7), 1)]);
+        let kind = Kind::Release { reason: Reason::Closed };
+        let flow = flow(40_000);
+        apply(&mut ledger, Event::Socket(SocketEvent { time_ns: 3 * SECOND, socket, flow, kind }));
+        assert_eq!(open_in(&mut ledger, 3 * SECOND), [(None, 9)]);
     }
 
     #[test]

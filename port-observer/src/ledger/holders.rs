@@ -115,12 +115,12 @@ impl Holdings {
             }
             for (address, at) in &of.bind {
                 if let Some((_, holding)) = self.on(bucket).find(|(_, h)| overlaps(*address, h)) {
-                    tallies[*at].add(holding);
+                    tallies[*at].add(holding, self.open_in(holding));
                 }
             }
             let blocker = self.blocker(bucket);
             if let Some(blocker) = blocker {
-                of_all.add(blocker);
+                of_all.add(blocker, self.open_in(blocker));
             }
             for (_, holding) in self.on(bucket) {
                 if holding.space == NONE {
@@ -132,9 +132,9 @@ impl Holdings {
                 if is_free || asked.last.replace(*port) == Some(*port) {
                     continue;
                 }
-                tallies[asked.at].add(holding);
+                tallies[asked.at].add(holding, self.open_in(holding));
                 if let Some(blocker) = blocker {
-                    asked.counted.add(blocker);
+                    asked.counted.add(blocker, self.open_in(blocker));
                 }
             }
         }
@@ -193,7 +193,7 @@ impl Holdings {
             }
             let flow = holding.flow();
             let place = (flow.protocol, flow.remote.unwrap_or(flow.local), flow.remote.is_some());
-            places.entry(place).or_default().add(holding);
+            places.entry(place).or_default().add(holding, None);
         }
         let mut places: Vec<PlaceUse> = places
             .into_iter()

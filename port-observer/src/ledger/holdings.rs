@@ -1,6 +1,6 @@
 //! Every socket and TIME_WAIT entry that keeps a port, by its identity.
 
-use std::{collections::VecDeque, hash::BuildHasher as _};
+use std::{collections::VecDeque, hash::BuildHasher as _, sync::Arc};
 
 // Every event is looked up here: a hash cheaper than the standard library's, and seeded too.
 use foldhash::{HashMap, HashMapExt as _, fast::RandomState};
@@ -14,7 +14,10 @@ use super::{
     place::{self, Place},
     spaces::Spaces,
 };
-use crate::event::{Flow, Reuse, SocketId};
+use crate::{
+    event::{Flow, Reuse, SocketId},
+    process::Process,
+};
 
 /// For how long a space for bind() is kept after its last allocation: two minutes.
 const BIND_SPACE_NS: u64 = 120_000_000_000;
@@ -29,6 +32,8 @@ pub struct Holdings {
     hasher: RandomState,
     /// Sockets whose TIME_WAIT entry keeps their port: their own release frees nothing.
     succeeded: HashMap<SocketId, u16>,
+    /// Who has a socket open, where that is not who took its port.
+    open_in: HashMap<SocketId, Arc<Process>>,
     pub(super) namespaces: HashMap<u32, Namespace>,
     pub(super) spaces: Spaces,
     /// TIME_WAIT entries that will be old enough to be taken over: when, which, and when they began.
@@ -49,6 +54,7 @@ impl Holdings {
             by_flow: HashTable::new(),
             hasher: RandomState::default(),
             succeeded: HashMap::new(),
+            open_in: HashMap::new(),
             namespaces: HashMap::new(),
             spaces: Spaces::default(),
             ripening: VecDeque::new(),
@@ -161,6 +167,25 @@ impl Holdings {
         if let Ok(entry) = table.find_entry(hash, |&other| other == index) {
             entry.remove();
         }
+        if !self.open_in.is_empty() {
+            self.open_in.remove(&self.slab[index as usize].socket);
+        }
+    }
+
+    /// A process has this one open, if one was found.
+    pub(super) fn opened_by(&mut self, index: Index, process: Option<Arc<Process>>) {
+        let Some(process) = process else { return };
+        let holding = &self.slab[index as usize];
+        if holding.process().is_some_and(|took| took.is(&process)) {
+            self.open_in.remove(&holding.socket);
+        } else {
+            self.open_in.insert(holding.socket, process);
+        }
+    }
+
+    /// Who had this one open when that was last looked at, if it was another than who took its port.
+    pub fn open_in(&self, holding: &Holding) -> Option<&Arc<Process>> {
+        if self.open_in.is_empty() { None } else { self.open_in.get(&holding.socket) }
     }
 
     /// The release of this socket, of this port, will free nothing.

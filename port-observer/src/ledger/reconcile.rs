@@ -69,7 +69,7 @@ impl Ledger {
             let udp: Vec<UdpHolder> = self.holdings.udp().map(udp_holder).collect();
             concluded = reconcile.compare(listing, self.holdings.time_waits(), &udp);
         }
-        self.changed_states(listing, &mut concluded);
+        self.listed(listing, &mut concluded);
         self.found_on_port(listing, &mut concluded);
         concluded
     }

@@ -117,9 +117,10 @@ impl Ledger {
             Kind::InTheWay { state, is_nobodys, task: _ } => {
                 self.answers.found(time_ns, OnPort { flow, state, is_nobodys, caller });
             }
-            Kind::Listed { state } => {
+            Kind::Listed { state, task: _ } => {
                 if let Some(index) = known {
                     self.holdings.get_mut(index).connection = state;
+                    self.holdings.opened_by(index, caller.map(|caller| caller.process));
                 }
             }
             Kind::State { old, new } => {

@@ -26,33 +26,44 @@ pub struct Told {
     cause: Option<Cause>,
 }
 
-/// Ports by process.
+/// A process by number and start.
+type ProcessKey = (u32, u64);
+
+/// Ports by process that took them and process that has them open now.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    by_process: HashMap<(u32, u64), usize>,
+    by_process: HashMap<(Option<ProcessKey>, Option<ProcessKey>), usize>,
     holders: Vec<Holder>,
 }
 
 impl Tally {
-    /// One more port.
-    pub(super) fn add(&mut self, holding: &Holding) {
-        *self.holder(holding.process()).counts.of(holding.standing()) += 1;
+    /// One more port. `open_in`: who has it open now, if that is another process.
+    pub(super) fn add(&mut self, holding: &Holding, open_in: Option<&Arc<Process>>) {
+        *self.holder(holding.process(), open_in).counts.of(holding.standing()) += 1;
     }
 
     /// All of another, less some of these.
     pub(super) fn add_all(&mut self, of: &Self, less: &Self) {
         for from in &of.holders {
-            self.holder(from.process.as_ref()).counts += from.counts;
+            self.holder(from.process.as_ref(), from.open_in.as_ref()).counts += from.counts;
         }
         for from in &less.holders {
-            self.holder(from.process.as_ref()).counts -= from.counts;
+            self.holder(from.process.as_ref(), from.open_in.as_ref()).counts -= from.counts;
         }
     }
 
-    fn holder(&mut self, process: Option<&Arc<Process>>) -> &mut Holder {
-        let key = process.map_or((0, 0), |process| (process.pid, process.start_time_ns));
+    fn holder(
+        &mut self,
+        process: Option<&Arc<Process>>,
+        open_in: Option<&Arc<Process>>,
+    ) -> &mut Holder {
+        let id = |process: &Arc<Process>| (process.pid, process.start_time_ns);
+        let key = (process.map(id), open_in.map(id));
         let at = *self.by_process.entry(key).or_insert_with(|| {
-            self.holders.push(Holder::new(process.cloned(), Counts::default()));
+            self.holders.push(Holder {
+                open_in: open_in.cloned(),
+                ..Holder::new(process.cloned(), Counts::default())
+            });
             self.holders.len() - 1
         });
         &mut self.holders[at]
@@ -139,7 +150,7 @@ impl Ledger {
         let mut evidence = Evidence { capacity: space.capacity, ..Evidence::default() };
         let began_ns = self.began_ns.unwrap_or(now_ns);
         self.holdings.for_each_used(&key, |holding, is_own| {
-            tally.add(holding);
+            tally.add(holding, self.holdings.open_in(holding));
             match holding.holds {
                 _ if !is_own => evidence.bound += 1,
                 Holds::TimeWait => {

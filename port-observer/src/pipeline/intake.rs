@@ -80,7 +80,7 @@ impl<S: Sink> Stream<S> {
     /// Takes in what a listing shows to have happened.
     fn conclude(&mut self, listing: &Listing) -> Result<()> {
         let mut concluded = self.ledger.conclude(listing);
-        let is_answer = listing.on_port.is_some();
+        let is_answer = listing.on_port.is_some() || listing.sockets.is_some();
         let (openers, all_seen) = if !is_answer || self.openers.has_some() {
             let inodes = concluded.iter().map(|one| one.inode);
             let cost = Cost::begin();
@@ -102,12 +102,15 @@ impl<S: Sink> Stream<S> {
                     *is_nobodys &= all_seen && opener.is_none();
                     *task = opener;
                 }
-                Kind::Acquire { task, .. } => *task = opener,
+                Kind::Acquire { task, .. } | Kind::Listed { task, .. } => *task = opener,
                 _ => {}
             }
         }
         for Concluded { event, .. } in concluded {
             let caller = self.who.caller(&event);
+            if !self.ledger.is_news(&event, caller.as_ref()) {
+                continue;
+            }
             let taken = self.event_of(event, caller);
             result = result.and(taken);
         }

@@ -41,6 +41,13 @@ pub struct Process {
     pub weight: Weight,
 }
 
+impl Process {
+    /// Whether it is the same process, whatever it runs.
+    pub fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && proc_fs::same_start(self.start_time_ns, other.start_time_ns)
+    }
+}
+
 /// The thread and process that made a call.
 #[derive(Clone, Debug)]
 pub struct Caller {

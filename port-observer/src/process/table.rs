@@ -116,9 +116,14 @@ impl ProcessTable {
         let Ok(owners) = self.proc_fs.socket_owners(sockets) else {
             return (HashMap::default(), false);
         };
+        // A process may have very many of them.
+        let mut tasks: HashMap<u32, Option<Task>> = HashMap::default();
         let pids = owners.pids.into_iter();
-        let tasks = pids.filter_map(|(inode, pid)| Some((inode, self.proc_fs.task(pid)?)));
-        (tasks.collect(), owners.hidden_processes == 0)
+        let openers = pids.filter_map(|(inode, pid)| {
+            let task = tasks.entry(pid).or_insert_with(|| self.proc_fs.task(pid));
+            Some((inode, task.clone()?))
+        });
+        (openers.collect(), owners.hidden_processes == 0)
     }
 
     /// Takes in the processes that run now, so that they are known when they end. Begin it after the

@@ -275,7 +275,7 @@ impl Row {
             Kind::State { old, new } => {
                 Self { old_state: Some(*old), state: Some(*new), ..row(RowType::State) }
             }
-            Kind::Listed { state } => Self { state: Some(*state), ..row(RowType::Listed) },
+            Kind::Listed { state, task: _ } => Self { state: Some(*state), ..row(RowType::Listed) },
             Kind::InTheWay { state, is_nobodys, task: _ } => {
                 let mut row = Self { state: Some(*state), ..row(RowType::InTheWay) };
                 row.set(flags::NOBODYS, *is_nobodys);
@@ -349,7 +349,7 @@ impl Row {
             RowType::Rehash => Kind::Rehash,
             RowType::Release => Kind::Release { reason: self.reason? },
             RowType::State => Kind::State { old: self.old_state?, new: self.state? },
-            RowType::Listed => Kind::Listed { state: self.state? },
+            RowType::Listed => Kind::Listed { state: self.state?, task: self.task() },
             RowType::InTheWay => Kind::InTheWay {
                 state: self.state?,
                 is_nobodys: self.has(flags::NOBODYS),

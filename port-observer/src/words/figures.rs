@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::escape;
 use crate::event::{Endpoint, Protocol};
 use crate::process::Process;
-use crate::report::{Failure, Space, SpaceKind};
+use crate::report::{Failure, Holder, Space, SpaceKind};
 
 /// A process's number and its name with that of its container, if any.
 pub fn holder(process: Option<&Process>) -> (String, String) {
@@ -24,6 +24,15 @@ pub fn holder_name(process: Option<&Process>) -> String {
         None => "a process not known".to_owned(),
         Some(process) if process.name.is_empty() => format!("process {}", process.pid),
         Some(process) => format!("{} {}", escape(&process.name), process.pid),
+    }
+}
+
+/// Who took ports, and who has them open now, if that is another.
+pub fn holder_names(holder: &Holder) -> String {
+    let took = holder_name(holder.process.as_deref());
+    match holder.open_in.as_deref() {
+        Some(open_in) => format!("{took}, open now in {}", holder_name(Some(open_in))),
+        None => took,
     }
 }
 

@@ -40,7 +40,7 @@ fn round(time_ns: u64, time_waits: &[Flow], udp: &[&str]) -> Listing {
         .collect();
     let namespaces = HashSet::from([NETNS]);
     let time_waits = Some(time_waits.iter().map(|&flow| (flow, false)).collect());
-    Listing { time_ns, namespaces, time_waits, udp: Some(udp), states: None, on_port: None }
+    Listing { time_ns, namespaces, time_waits, udp: Some(udp), sockets: None, on_port: None }
 }
 
 fn kinds(events: &[Event]) -> Vec<&Kind> {

@@ -28,7 +28,7 @@ use crate::{
         causes::{Call, advice, because, counts},
         errno::error,
         escape::escape,
-        figures::{ends, holder_name, percent, rate},
+        figures::{ends, holder_name, holder_names, percent, rate},
         sentences::standing,
     },
 };
@@ -242,7 +242,7 @@ fn holders(holders: &[Holder]) -> Vec<Text> {
         return vec![plain(2, "nobody that is known".to_owned())];
     }
     let line = |holder: &Holder| {
-        let name = holder_name(holder.process.as_deref());
+        let name = holder_names(holder);
         plain(2, format!("{:6} {name}: {}", holder.total(), counts(holder)))
     };
     holders.iter().map(line).collect()

@@ -8,7 +8,7 @@ use crate::event::{Endpoint, Protocol};
 use crate::report::{Body, Space, SpaceKind, Story};
 use crate::words::causes::{Call, advice, counts, evidence};
 use crate::words::conflicts;
-use crate::words::figures::{ends, holder_name, outlook};
+use crate::words::figures::{ends, holder_names, outlook};
 
 /// Holders that are shown.
 const HOLDERS_SHOWN: usize = 5;
@@ -72,9 +72,12 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         lines.push(format!("cause: {}", evidence(cause)));
         lines.push(format!("change: {}", advice(cause, Call::of(space))));
     }
-    lines.extend(holders.iter().take(HOLDERS_SHOWN).map(|holder| {
-        format!("held by {}: {}", holder_name(holder.process.as_deref()), counts(holder))
-    }));
+    lines.extend(
+        holders
+            .iter()
+            .take(HOLDERS_SHOWN)
+            .map(|holder| format!("held by {}: {}", holder_names(holder), counts(holder))),
+    );
     if let Some(more @ 1..) = holders.len().checked_sub(HOLDERS_SHOWN) {
         lines.push(format!("and {more} more"));
     }

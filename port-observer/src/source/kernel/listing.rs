@@ -4,7 +4,7 @@
 use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
-    event::{Flow, ListedSocket, Listing, OnPort, Protocol, SocketId, TcpState},
+    event::{Flow, ListedSocket, ListedState, Listing, OnPort, Protocol, SocketId, TcpState},
     kernel::{
         diag::{DiagSocket, Request, States, dump, for_each},
         netns::Namespace,
@@ -45,13 +45,20 @@ pub(super) fn look<'a>(
     listing
 }
 
-/// The states of a namespace's connections that no event tells, as of `time_ns`.
+/// The sockets of a namespace with their states, as of `time_ns`.
 ///
 /// # Errors
 /// When the namespace can't be looked into, or the kernel's list can't be had.
-pub(super) fn states(time_ns: u64, namespace: &Namespace) -> anyhow::Result<Listing> {
-    let states = States::CONNECTED.without(&[TcpState::ESTABLISHED, TcpState::TIME_WAIT]);
-    let request = Request { protocols: vec![Protocol::Tcp], states, ports: None };
+pub(super) fn states(
+    time_ns: u64,
+    namespace: &Namespace,
+    protocol: Protocol,
+) -> anyhow::Result<Listing> {
+    let states = match protocol {
+        Protocol::Tcp => States::ALL.without(&[TcpState::LISTEN, TcpState::TIME_WAIT]),
+        Protocol::Udp => States::ALL,
+    };
+    let request = Request { protocols: vec![protocol], states, ports: None };
     let mut found = HashMap::new();
     let add = |socket: DiagSocket| {
         // Closed a moment ago, after what is to be answered: only a FIN is on its way, or the peer's.
@@ -61,12 +68,12 @@ pub(super) fn states(time_ns: u64, namespace: &Namespace) -> anyhow::Result<List
             _ => false,
         };
         if !socket.time_wait && (!is_closing || socket.is_unread) {
-            found.insert(socket.flow, socket.state);
+            found.insert(socket.flow, ListedState { state: socket.state, inode: socket.inode });
         }
     };
     namespace.run(|| for_each(&request, add).map(drop))?;
     let namespaces = [namespace.inode].into();
-    Ok(Listing { time_ns, namespaces, states: Some(found), ..Listing::default() })
+    Ok(Listing { time_ns, namespaces, sockets: Some((protocol, found)), ..Listing::default() })
 }
 
 /// What is on a port of a namespace, as of `time_ns`.

@@ -338,8 +338,9 @@ impl Source for Kernel {
         match ask {
             Ask::Lists { time_waits } => self.time_waits = time_waits,
             Ask::Scan { missed } => self.missed += missed,
-            Ask::States { netns, time_ns } => {
-                return self.answer(netns, |namespace| listing::states(time_ns, namespace));
+            Ask::States { netns, protocol, time_ns } => {
+                let look = |one: &_| listing::states(time_ns, one, protocol);
+                return self.answer(netns, look);
             }
             Ask::Port { netns, protocol, port, time_ns } => {
                 let look = |one: &_| listing::on_port(time_ns, one, protocol, port);

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use socket2::SockAddr;
+use tests::child::Traffic;
 use tests::lines::{Exhausted, Holder};
 use tests::net::{Net, SERVER, ephemeral_range, scenario};
 use tests::socket::{Held, tcp};
@@ -118,5 +119,31 @@ fn connections_that_end_between_two_refusals_are_told_as_they_are_then() {
         std::thread::sleep(std::time::Duration::from_millis(1100));
         let later = full(net, 0);
         assert_eq!(holder(&later).close_wait, Some(ALL), "{later:?}");
+    });
+}
+
+#[test]
+fn what_a_process_that_ended_took_is_told_with_who_has_it_open_now() {
+    scenario(|net| {
+        ephemeral_range(40_000, 40_000 + PORTS - 1);
+        let _server = net.server();
+        let mut traffic = Traffic::start(&["fork", &SERVER.to_string()]);
+        let opener = traffic.pid();
+        traffic.taken().expect("a connection");
+        assert!(traffic.wait().success());
+        let _kept = fill();
+        let line = exhausted(net);
+        let holders = line.holders.as_ref().expect("the holders");
+        let pid = |holder: &Holder| holder.process.as_ref().map(|process| process.pid);
+        let inherited = holders.iter().find(|one| pid(one) == Some(opener)).expect("the opener's");
+        let open_in = inherited.open_in.as_deref().unwrap_or_default();
+        let [child] = open_in else { panic!("open in nobody: {line:?}") };
+        assert_ne!(child.pid, opener, "{line:?}");
+        assert_eq!(inherited.total, 1, "{line:?}");
+        // Others have open what they took.
+        let others = holders.iter().filter(|one| pid(one) != Some(opener));
+        assert!(others.clone().all(|one| one.open_in.is_none()), "{line:?}");
+        assert_eq!(others.map(|one| one.total).sum::<u32>(), ALL - 1, "{line:?}");
+        traffic.go_on();
     });
 }
