@@ -8,12 +8,14 @@ mod program;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::sync::Arc;
 
 pub use bounds::{Cut, Weight};
 pub use proc_fs::{Owners, ProcFs};
 pub use table::ProcessTable;
+pub use tree::Tree;
 
 /// A process, as the `process` object of the JSON shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -49,6 +49,8 @@ pub struct ProcFs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) name: String,
+    /// The process id of its parent.
+    pub(super) parent: u32,
     /// Cut to ticks.
     pub(super) start_time_ns: u64,
 }
@@ -254,8 +256,10 @@ fn socket_inode(link: impl AsRef<Path>) -> Option<u32> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let (head, fields) = text.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;
-    let start: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(Stat { name: name.to_owned(), start_time_ns: start.checked_mul(TICK_NS)? })
+    let field = |at| fields.split_ascii_whitespace().nth(at);
+    let parent = field(1)?.parse().ok()?;
+    let start: u64 = field(19)?.parse().ok()?;
+    Some(Stat { name: name.to_owned(), parent, start_time_ns: start.checked_mul(TICK_NS)? })
 }
 
 #[cfg(test)]
