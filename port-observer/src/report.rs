@@ -4,6 +4,7 @@
 mod cause;
 mod counts;
 mod event_type;
+mod refusals;
 mod sink;
 mod space;
 mod summary;
@@ -15,6 +16,7 @@ use crate::{
 pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
+pub use refusals::{Refusal, Refusals};
 pub use sink::{Nowhere, Several, Sink};
 pub use space::{Holder, How, Level, Space, SpaceKind, Story, Way, used_percent};
 pub use summary::{

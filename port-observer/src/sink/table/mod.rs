@@ -4,6 +4,7 @@ mod block;
 mod colors;
 mod layout;
 mod overview;
+pub mod refusals;
 mod render;
 mod snapshot;
 mod story;

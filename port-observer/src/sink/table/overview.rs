@@ -12,7 +12,6 @@ const INDENT: usize = 2;
 const FAILURES_SHOWN: usize = 10;
 
 const NUMBER: Align = Align::Right;
-const RARE: Align = Align::RightIfAny;
 const TEXT: Align = Align::Left;
 
 /// What the lines are made for.
@@ -69,9 +68,6 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
         ("UDP", NUMBER),
         ("OF", NUMBER),
         ("ESTAB", NUMBER),
-        ("SYN_SENT", RARE),
-        ("CLOSE_WAIT", RARE),
-        ("FIN_WAIT", RARE),
         ("TIME_WAIT", NUMBER),
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
@@ -80,8 +76,7 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
     ];
     let row = |of: &NamespaceUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
-            rest;
+        let [established, time_wait, listening, bound, other] = rest;
         let capacity = of.ports.as_ref().map(|ports| ports.capacity().to_string());
         let mut name = of.netns.to_string();
         if !of.names.is_empty() {
@@ -90,20 +85,7 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
         }
         let udp = of.udp_used_ports.to_string();
         let capacity = capacity.unwrap_or_else(unknown);
-        [
-            tcp,
-            udp,
-            capacity,
-            established,
-            syn_sent,
-            close_wait,
-            fin_wait,
-            time_wait,
-            listening,
-            bound,
-            other,
-            name,
-        ]
+        [tcp, udp, capacity, established, time_wait, listening, bound, other, name]
     };
     block::lines(titles, &namespaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
@@ -151,9 +133,6 @@ fn processes_block(processes: &[ProcessUse], view: View) -> Vec<String> {
         ("TCP", NUMBER),
         ("UDP", NUMBER),
         ("ESTAB", NUMBER),
-        ("SYN_SENT", RARE),
-        ("CLOSE_WAIT", RARE),
-        ("FIN_WAIT", RARE),
         ("TIME_WAIT", NUMBER),
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
@@ -163,24 +142,10 @@ fn processes_block(processes: &[ProcessUse], view: View) -> Vec<String> {
     ];
     let row = |of: &ProcessUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
-            rest;
+        let [established, time_wait, listening, bound, other] = rest;
         let (pid, name) = holder(of.process.as_deref());
         let udp = of.udp_ports.to_string();
-        [
-            tcp,
-            udp,
-            established,
-            syn_sent,
-            close_wait,
-            fin_wait,
-            time_wait,
-            listening,
-            bound,
-            other,
-            pid,
-            name,
-        ]
+        [tcp, udp, established, time_wait, listening, bound, other, pid, name]
     };
     block::lines(titles, &processes.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
@@ -204,20 +169,9 @@ fn failures_block(failures: &[Failure], view: View) -> Vec<String> {
     lines
 }
 
-fn tcp_cells(tcp: &TcpUse) -> [String; 9] {
-    let &TcpUse {
-        ports,
-        established,
-        syn_sent,
-        close_wait,
-        fin_wait,
-        time_wait,
-        listening,
-        bound,
-        other,
-    } = tcp;
-    [ports, established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other]
-        .map(|count| count.to_string())
+fn tcp_cells(tcp: &TcpUse) -> [String; 6] {
+    let &TcpUse { ports, established, time_wait, listening, bound, other } = tcp;
+    [ports, established, time_wait, listening, bound, other].map(|count| count.to_string())
 }
 
 fn unknown() -> String {
