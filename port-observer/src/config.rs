@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::child::Program;
 use crate::cli;
 use crate::filter::Filter;
 use crate::ledger;
 use crate::probe::Backend;
 use crate::recording;
 use crate::report::EventType;
-pub use crate::sink::{Format, Output};
+pub use crate::sink::{Format, Output, Target};
 use crate::source::{self, Looks};
 
 /// What `live` does.
@@ -42,6 +43,8 @@ pub struct LiveConfig {
     pub recording: Option<recording::Options>,
     /// Nothing is printed.
     pub is_silent: bool,
+    /// The command that is run, and whose processes alone are shown.
+    pub program: Option<Program>,
     /// What is printed. The `netns` and `protocols` of its filter are also for the kernel's side.
     pub lines: Lines,
 }
@@ -73,6 +76,8 @@ pub struct Lines {
     pub filter: Filter,
     /// How it is printed.
     pub output: Output,
+    /// Where to.
+    pub to: Target,
 }
 
 /// What `doctor` does.
@@ -104,7 +109,10 @@ impl LiveConfig {
         color: cli::Color,
         netns: &dyn Fn(&str) -> anyhow::Result<u32>,
     ) -> anyhow::Result<Self> {
-        let lines = Lines::resolve(args.lines, args.filter, color, netns)?;
+        let mut lines = Lines::resolve(args.lines, args.filter, color, netns)?;
+        let program = args.run.program();
+        let target = args.output.map(Target::File);
+        lines.write_to(target.unwrap_or_else(|| beside(program.as_ref())), color);
         Ok(Self {
             backend: args.observe.backend.0,
             duration: args.duration,
@@ -112,9 +120,15 @@ impl LiveConfig {
             buffer_size: args.observe.buffer_size,
             recording: args.record.map(|path| recorded(path, args.keep)),
             is_silent: false,
+            program,
             lines,
         })
     }
+}
+
+/// Where lines go: standard output is the command's, if there is one.
+fn beside(program: Option<&Program>) -> Target {
+    program.map_or(Target::StandardOutput, |_| Target::StandardError)
 }
 
 fn recorded(path: PathBuf, keep: cli::KeepArgs) -> recording::Options {
@@ -140,7 +154,19 @@ impl Lines {
             holders,
             filter: Filter::default(),
             output,
+            to: Target::default(),
         }
+    }
+
+    fn write_to(&mut self, target: Target, color: cli::Color) {
+        let is_table = self.output.format == Format::Table;
+        self.output.color = is_table
+            && match target {
+                Target::StandardOutput => uses_color(color, &std::io::stdout()),
+                Target::StandardError => uses_color(color, &std::io::stderr()),
+                Target::File(_) => color == cli::Color::Always,
+            };
+        self.to = target;
     }
 
     /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
@@ -186,6 +212,7 @@ impl Lines {
             holders: ledger::Options::default().holders,
             filter,
             output: Output::resolve(args.json, color),
+            to: Target::default(),
         })
     }
 }
@@ -262,6 +289,7 @@ mod tests {
                 buffer_size: 8 << 20,
                 recording: None,
                 is_silent: false,
+                program: None,
                 lines: Lines {
                     count: None,
                     states: false,
@@ -275,6 +303,7 @@ mod tests {
                     holders: 10,
                     filter: Filter::default(),
                     output,
+                    to: Target::StandardOutput,
                 },
             }
         );

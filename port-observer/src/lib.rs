@@ -6,6 +6,7 @@ extern crate self as port_observer;
 
 pub mod cache;
 pub mod check;
+pub mod child;
 pub mod cli;
 pub mod command;
 pub mod config;

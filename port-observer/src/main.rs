@@ -1,6 +1,6 @@
 //! The thin binary over the library: parse, run, exit code.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::process::ExitCode;
 
 use port_observer::cli::{self, Cli};
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let failure = command::failure_code(&cli);
     let code = match command::run(cli) {
         Ok(code) => code,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if command::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             notice::error(&error);
             failure
@@ -28,12 +28,4 @@ fn main() -> ExitCode {
     };
     logging::finish();
     code
-}
-
-/// The reader of the output has seen enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }

@@ -14,6 +14,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const MAY_IMPORT: &[(&str, &str)] = &[
     // Pure data, and small tools that know nothing of the program.
     ("cache", ""),
+    ("child", ""),
     ("own_file", ""),
     ("ports", ""),
     ("event", "ports"),
@@ -41,15 +42,15 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("check", "event kernel own_file ports process report source words"),
     ("doctor", "probe sandbox words"),
     // From the command line to the commands, which alone know all of the above.
-    ("cli", "check event filter probe recording report screen"),
+    ("cli", "check child event filter probe recording report screen"),
     (
         "config",
-        "check cli event filter kernel ledger ports probe recording report screen sink source",
+        "check child cli event filter kernel ledger ports probe recording report screen sink source",
     ),
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (
         "command",
-        "check cli config doctor event filter forensics kernel ledger notice pipeline probe process \
+        "check child cli config doctor event filter forensics kernel ledger notice pipeline probe process \
          queued_writer recording report sandbox screen sink source words",
     ),
     ("main", "cli command config logging notice"),

@@ -13,7 +13,7 @@ pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
-pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs};
+pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
 pub use snapshot::SnapshotArgs;
 pub use top::TopArgs;
 pub use values::BackendChoice;
@@ -98,10 +98,17 @@ impl Cli {
     pub fn read<T: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let is_without_command = arguments.last().is_some_and(|last| last == "--");
         let cli = Self::try_parse_from(arguments)?;
         match &cli.command {
             Command::Live(args) => {
-                args.lines.check().map_err(|message| usage_error("live", message))?
+                let checked = args.lines.check().and_then(|()| args.run.check(is_without_command));
+                checked.map_err(|message| usage_error("live", message))?;
+            }
+            Command::Record(args) => {
+                let checked = args.run.check(is_without_command);
+                checked.map_err(|message| usage_error("record", message))?;
             }
             Command::Replay(args) => {
                 args.lines.check().map_err(|message| usage_error("replay", message))?;
@@ -109,11 +116,7 @@ impl Cli {
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
-            Command::Top(_)
-            | Command::Snapshot(_)
-            | Command::Record(_)
-            | Command::Report(_)
-            | Command::Doctor(_) => {}
+            Command::Top(_) | Command::Snapshot(_) | Command::Report(_) | Command::Doctor(_) => {}
         }
         Ok(cli)
     }
@@ -141,13 +144,21 @@ Examples:
       port-observer live --summary 10s --events summary
   The same while it is recorded for later:
       port-observer live --record incident.db
+  What one command does with ports, and what it is refused:
+      port-observer live -- curl https://example.org
+      port-observer live --events acquire,exhausted,conflict --output lines.txt -- make test
   JSON lines into another program:
       port-observer live --json | jq -r 'select(.type == \"exhausted\") | .process.name'
 
 A filter given several times lets through what any of its values matches; different filters must
 all match. They narrow what is printed, not what is accounted. A `threshold` line, and a space in
 a `summary`, is about no process and no single port: only --netns, --protocol and --to apply.
-`start`, `lost` and `stop` lines are only subject to --events.";
+`start`, `lost` and `stop` lines are only subject to --events.
+
+Of a command (after --) the lines of its own processes are shown, on standard error, and at the end
+what was refused to them, why, and what to change. It begins when observing has begun. Standard
+input, output and error are its own, signals are passed on to it. When it ends, so does this; its
+descendants are not waited for. --duration and --count end the lines and not the command.";
 
 /// Arguments of `live`.
 #[derive(Args, Debug)]
@@ -173,9 +184,15 @@ pub struct LiveArgs {
     /// How.
     #[command(flatten)]
     pub keep: KeepArgs,
+    /// Write the lines into this file, and not to standard output, or of a command to standard error
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// What to print.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// What to run.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// What is printed of a stream of events, whether it comes from the kernel or from a recording.

@@ -1,10 +1,12 @@
 //! Arguments that several commands have, each declared once.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{ffi::OsString, num::NonZeroUsize, time::Duration};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
+use nix::unistd::User;
 
 use super::values::{self, BackendChoice};
+use crate::child::Program;
 
 /// How the kernel is observed.
 #[derive(Args, Debug)]
@@ -53,4 +55,37 @@ pub struct KeepArgs {
     /// Let this group read the recording too; without it, only the user who records may
     #[arg(long, value_name = "NAME", value_parser = values::group)]
     pub group: Option<nix::unistd::Gid>,
+}
+
+/// A command that is run to be observed.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Command")]
+pub struct RunArgs {
+    /// Run the command as this user, with that user's groups, HOME, USER, LOGNAME and SHELL; without
+    /// it, as you
+    #[arg(long, value_name = "NAME", value_parser = values::user, requires = "command")]
+    pub user: Option<User>,
+    /// Run this command, show what it and its descendants do, and end with it and its exit code (128+N
+    /// by signal N, 127 if it is not found, 126 if it can't be executed); see below
+    #[arg(last = true, value_name = "CMD", num_args = 1..)]
+    pub command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// What no option can see alone. `is_empty`: the command line ends with `--`.
+    pub(super) fn check(&self, is_empty: bool) -> Result<(), String> {
+        if is_empty && self.command.is_empty() {
+            return Err(
+                "a command is missing after --, such as `-- curl https://example.org`".into()
+            );
+        }
+        Ok(())
+    }
+
+    /// What is to be run, if anything is.
+    pub fn program(self) -> Option<Program> {
+        let mut words = self.command.into_iter();
+        let name = words.next()?;
+        Some(Program::new(name, words.collect(), self.user))
+    }
 }

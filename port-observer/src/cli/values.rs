@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
-use nix::unistd::{Gid, Group};
+use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::event::Protocol;
 use crate::probe::Backend;
@@ -119,6 +119,19 @@ pub(super) fn group(text: &str) -> Result<Gid, String> {
     }
 }
 
+/// A user of this host, by name or number.
+pub(super) fn user(text: &str) -> Result<User, String> {
+    let by_number =
+        || text.parse().map_or(Ok(None), |number| User::from_uid(Uid::from_raw(number)));
+    match User::from_name(text).and_then(|found| found.map_or_else(by_number, |one| Ok(Some(one))))
+    {
+        Ok(found) => found.ok_or_else(|| {
+            "there is no such user on this host; `getent passwd` lists them".to_owned()
+        }),
+        Err(error) => Err(format!("the users of this host can't be looked up: {error}")),
+    }
+}
+
 /// A number, with or without a unit; too large is as large as can be.
 fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "write bytes, or a number with KiB, MiB or GiB".to_owned();
@@ -172,6 +185,16 @@ mod tests {
         assert_eq!(group("54321"), Ok(Gid::from_raw(54_321)));
         for text in ["", "no such group", "-1", "1.5"] {
             assert!(group(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_one_of_this_host_by_name_or_number() {
+        for text in ["root", "0"] {
+            assert_eq!(user(text).unwrap().uid, Uid::from_raw(0));
+        }
+        for text in ["", "no such user", "-1", "4000000000"] {
+            assert!(user(text).is_err(), "{text}");
         }
     }
 

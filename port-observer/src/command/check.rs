@@ -11,7 +11,7 @@ use super::output;
 use crate::check::kept::{Kept, Place};
 use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
-use crate::config::{CheckConfig, Format};
+use crate::config::{CheckConfig, Format, Target};
 use crate::kernel::netns::{self, Namespace};
 use crate::kernel::rights::as_caller;
 use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
@@ -89,7 +89,7 @@ async fn repeat(
             }
         }
     }
-    output::finish(Some(out)).await?;
+    output::finish(&Target::StandardOutput, Some(out)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,91 +1,135 @@
-//! `live`: streams events as they happen. `record`, into a file.
+//! `live`: streams events as they happen. `record`, into a file. Both until they are told to stop, or while
+//! a command runs.
 
-use std::{io::IsTerminal as _, pin::pin, time::Duration};
+mod beside;
+mod until;
+
+use std::{io::IsTerminal as _, pin::pin, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::until::Until;
 use super::{end_signals::EndSignals, output};
 use crate::{
+    child::Child,
     config::LiveConfig,
-    kernel::{netns, rights::as_caller},
+    kernel::rights::as_caller,
     notice,
     pipeline::Stream,
+    probe::Backend,
+    process::Tree,
     queued_writer::QueuedWriter,
     recording::Recorder,
-    report::{Nowhere, Sink, Start},
+    report::{Nowhere, Refusals, Sink, Start},
     sandbox::{Recording, Sandbox, Task},
-    sink,
+    sink::table::refusals::Seen,
     source::{Observer, Source as _},
 };
 
 /// How many events are taken in before signals and timers are looked at.
 const BATCH: usize = 8192;
+/// How many at once when a command has ended: more than the kernel's buffer holds by default.
+const LAST_BATCH: usize = 1 << 18;
 
-/// Runs until told to stop.
+/// With a command.
+const POLL_MISSES_PROCESSES: &str = "which processes are the command's is looked up while they and \
+    their parents live: what ends within a second is not shown";
+
+/// What was observed.
+struct Observed {
+    /// Whether all could be written and recorded.
+    result: Result<()>,
+    time: Duration,
+    refusals: Refusals,
+    seen: Seen,
+}
+
+/// Runs until told to stop, or while the command runs: then the exit code is the command's.
 ///
 /// # Errors
 /// When no backend can be used, or the output or the recording can't be written.
-pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread()
+pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<ExitCode> {
+    let (sink, queue): (Box<dyn Sink>, _) =
+        if config.is_silent { (Box::new(Nowhere), None) } else { output::open(&config.lines)? };
+    // Before this process changes anything of itself that a command would inherit.
+    let child = config.program.as_ref().map(Child::fork).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("can't start the event loop")?
-        .block_on(async {
-            let (sink, queue): (Box<dyn Sink>, _) = if config.is_silent {
-                (Box::new(Nowhere), None)
-            } else {
-                sink::standard_output(config.lines.output, netns::own_inode().ok())?
-            };
-            let output = (sink, queue.clone());
-            let observed = live(config, output, sandbox).await;
-            observed.and(output::finish(queue).await)
-        })
+        .context("can't start the event loop")?;
+    let to = config.lines.to.clone();
+    let output = (sink, queue.clone());
+    runtime.block_on(async {
+        if let Some(child) = child {
+            return beside::run(config, output, sandbox, child).await;
+        }
+        let mut until = Until::Told(EndSignals::catch()?);
+        let observed = live(&config, output, sandbox, &mut until).await;
+        let observed = observed.and_then(|observed| observed.result);
+        observed.and(output::finish(&to, queue).await)?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn live(
-    config: LiveConfig,
+    config: &LiveConfig,
     (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),
     sandbox: Sandbox,
-) -> Result<()> {
-    let mut signals = EndSignals::catch()?;
+    until: &mut Until,
+) -> Result<Observed> {
     let mut observer = Observer::start(config.observed())?;
-    let recording = config.recording;
+    let backend = observer.backend();
+    let recording = config.recording.clone();
     let beside =
         recording.as_ref().map(|to| Recording { path: &to.path, has_group: to.group.is_some() });
-    sandbox.enter(&Task::Follow { backend: observer.backend(), recording: beside });
+    let command = until.command().map(|child| child.pid());
+    sandbox.enter(&Task::Follow { backend, recording: beside, command });
     let mut stream = Stream::of_host(&config.lines, &observer, sink)?;
     stream.drop_when_full(queue);
     if config.is_silent {
         stream.is_silent();
     }
+    if let Some(pid) = command {
+        stream.watch(Tree::new(pid, backend != Backend::Poll));
+    }
     if let Some(recording) = recording {
-        if config.is_silent && std::io::stderr().is_terminal() {
+        if config.is_silent && command.is_none() && std::io::stderr().is_terminal() {
             let path = recording.path.display();
             notice::say(format_args!("recording into {path}; Ctrl-C ends it"));
         }
         stream.record_into(as_caller(|| Recorder::open(recording, observer.is_blocking_sticky()))?);
     }
     stream.end_after(config.duration);
-    let watched = watch(&mut observer, &mut stream, &mut signals).await;
-    let observed = stream.observed();
+    let mut watched = watch(&mut observer, &mut stream, until).await;
+    if command.is_some() && watched.is_ok() {
+        // While what it was refused can still be asked about.
+        watched = stream.take_in(&mut observer, LAST_BATCH);
+    }
+    let time = stream.observed();
     let finished = stream.take_rest(observer);
-    let stopped = stream.stop(observed);
+    let stopped = stream.stop(time);
     // What was recorded is to be safe, whatever became of the lines.
-    let missing = stream.take_recorder().map_or(Ok(0), Recorder::finish)?;
-    if missing > 0 {
+    let recorded = stream.take_recorder().map_or(Ok(0), Recorder::finish);
+    if let Ok(missing @ 1..) = recorded {
         log::warn!("{missing} events are missing in the recording");
     }
-    watched.and(finished).and(stopped)
+    let seen = Seen { sees_failures: backend != Backend::Poll, lost: stream.lost() };
+    let result = recorded.map(drop).and(watched).and(finished).and(stopped);
+    Ok(Observed { result, time, refusals: stream.refusals(), seen })
 }
 
-/// Takes events in until told to stop.
+/// Takes events in until it is time to stop.
 async fn watch(
     observer: &mut Observer,
     stream: &mut Stream<impl Sink>,
-    signals: &mut EndSignals,
+    until: &mut Until,
 ) -> Result<()> {
-    stream.start(first_line(observer)?)?;
+    let mut start = first_line(observer)?;
+    if until.command().is_some() && observer.backend() == Backend::Poll {
+        start.missing.push(POLL_MISSES_PROCESSES.to_owned());
+    }
+    stream.start(start)?;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stream.is_done() {
@@ -94,6 +138,11 @@ async fn watch(
         if stream.is_done() {
             break;
         }
+        if let Some(child) = until.command().filter(|child| !child.is_released())
+            && stream.ledger().knows_all()
+        {
+            child.release();
+        }
         stream.summarize()?;
         let left = stream.time_left().unwrap_or(Duration::MAX);
         let left = left.min(stream.until_summary().unwrap_or(Duration::MAX));
@@ -101,7 +150,7 @@ async fn watch(
         tokio::select! {
             ready = observer.ready() => ready?,
             _ = second.tick() => stream.tick()?,
-            () = signals.next() => break,
+            told = until.next() => return told,
             () = &mut end => {}
         }
     }

@@ -11,6 +11,7 @@ pub mod signals;
 pub mod snapshot;
 pub mod top;
 
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use crate::check::Status;
@@ -28,19 +29,30 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let sandbox = if cli.no_sandbox { Sandbox::Off } else { Sandbox::On };
     match cli.command {
         Command::Live(args) => {
-            live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?, sandbox)
+            return live::run(LiveConfig::resolve(*args, cli.color, &netns_inode)?, sandbox);
         }
         Command::Top(args) => top::run(*args, cli.color, sandbox),
         Command::Snapshot(args) => {
             snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?, sandbox)
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
-        Command::Record(args) => live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox),
+        Command::Record(args) => {
+            return live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox);
+        }
         Command::Replay(args) => replay::run(*args, cli.color, sandbox),
         Command::Report(args) => report::run(&args, cli.color, sandbox),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The reader of the output has seen enough.
+#[must_use]
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
 /// The exit code when the command fails: of `check` it is an answer.

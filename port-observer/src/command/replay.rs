@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::{end_signals::EndSignals, output};
 use crate::{
     cli::{Color, ReplayArgs, Speed},
-    config::ReplayConfig,
+    config::{ReplayConfig, Target},
     kernel::netns,
     pipeline::{Recorded, Stream},
     queued_writer::QueuedWriter,
@@ -46,7 +46,7 @@ pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
             if !end.is_due {
                 output::wait(queue.as_ref(), &mut end.signals).await;
             }
-            replayed.and(output::finish(queue).await)
+            replayed.and(output::finish(&Target::StandardOutput, queue).await)
         })
 }
 

@@ -1,6 +1,6 @@
 //! What `record` does: what `live` does, and silently.
 
-use super::{Lines, LiveConfig, Output, recorded, resolve_netns};
+use super::{Lines, LiveConfig, Output, beside, recorded, resolve_netns};
 use crate::{cli, filter::Filter};
 
 impl LiveConfig {
@@ -17,10 +17,12 @@ impl LiveConfig {
             protocols: args.protocol,
             ..Filter::default()
         };
+        let program = args.run.program();
         let lines = Lines {
             states: args.states,
             max_holdings: args.limit.max_holdings.get(),
             filter,
+            to: beside(program.as_ref()),
             ..Lines::everything(Output::resolve(args.json, cli::Color::Never))
         };
         Ok(Self {
@@ -30,6 +32,7 @@ impl LiveConfig {
             buffer_size: args.observe.buffer_size,
             recording: Some(recorded(args.file, args.keep)),
             is_silent: !args.json,
+            program,
             lines,
         })
     }

@@ -61,6 +61,7 @@ impl TopConfig {
                 buffer_size: args.observe.buffer_size,
                 recording: None,
                 is_silent: true,
+                program: None,
                 lines,
             },
         })

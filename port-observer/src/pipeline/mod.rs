@@ -6,6 +6,7 @@ mod recorded;
 mod summaries;
 mod time;
 mod unwritten;
+mod watched;
 
 use std::{
     io,
@@ -15,17 +16,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use self::{printer::Printer, summaries::Summaries};
+use self::{printer::Printer, summaries::Summaries, watched::Watched};
 pub use self::{recorded::Recorded, time::Time};
 use crate::{
-    config::{Format, Lines},
+    config::{Format, Lines, Target},
     event::Event,
     kernel::clock::Budget,
     ledger::{self, Checkpoint, Ledger},
-    process::ProcessTable,
+    process::{ProcessTable, Tree},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
-    report::{Body, Report, Sink, Start},
+    report::{Body, Refusals, Report, Sink, Start},
     source::Observer,
 };
 
@@ -36,8 +37,6 @@ pub struct Stream<S> {
     who: ProcessTable,
     /// What finding out who has a port open, of which a call was refused, may cost.
     openers: Budget,
-    /// What states of connections that are no answer may cost, where somebody is shown them.
-    states: Option<Budget>,
     printer: Printer<S>,
     time: Time,
     /// Realtime less boottime, as the printer has it.
@@ -46,13 +45,17 @@ pub struct Stream<S> {
     recorder: Option<Recorder>,
     started: Instant,
     duration: Option<Duration>,
+    /// Where lines go.
+    to: Target,
     /// Nothing goes to standard output, so it matters to nobody whether that is open.
     is_silent: bool,
     summaries: Option<Summaries>,
     /// How many spaces and processes a summary has.
     top: usize,
-    /// Whether the end is followed by a closing table.
-    closes: bool,
+    /// Lines are for people.
+    is_table: bool,
+    /// What people are shown at the end is of all processes.
+    is_for_all: bool,
     reports: Vec<Report>,
     events: Vec<Event>,
 }
@@ -71,13 +74,6 @@ fn options(config: &Lines) -> ledger::Options {
 /// One part in so many of the time, and that of so much time ahead.
 const OPENERS_COST: u32 = 4;
 const OPENERS_AHEAD: Duration = Duration::from_secs(12);
-
-/// The same of looking at the states of connections while no answer is due.
-const STATES_COST: u32 = 100;
-/// What a look that found nothing to do counts as.
-const NO_LOOK: Duration = Duration::from_millis(2);
-
-const CANT_WRITE: &str = "can't write to standard output";
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
@@ -120,18 +116,18 @@ impl<S: Sink> Stream<S> {
             ledger: Ledger::new(options),
             who,
             openers: Budget::new(OPENERS_COST, OPENERS_AHEAD),
-            states: (config.summary.is_some() || config.output.format == Format::Table)
-                .then(|| Budget::new(STATES_COST, Duration::ZERO)),
             printer,
             time,
             offset_ns,
             recorder: None,
             started: Instant::now(),
             duration: None,
-            is_silent: false,
+            is_silent: config.to != Target::StandardOutput,
+            to: config.to.clone(),
+            is_for_all: true,
             summaries: config.summary.map(|every| Summaries::new(every, now_ns)),
             top: config.top,
-            closes: config.output.format == Format::Table,
+            is_table: config.output.format == Format::Table,
             reports: Vec::new(),
             events: Vec::new(),
         })
@@ -140,6 +136,22 @@ impl<S: Sink> Stream<S> {
     /// Ends after this long.
     pub fn end_after(&mut self, duration: Option<Duration>) {
         self.duration = duration;
+    }
+
+    /// Prints from now on only lines of this process tree, and no totals of the host for people.
+    pub fn watch(&mut self, tree: Tree) {
+        self.printer.watch(Watched::new(tree));
+        self.is_for_all = false;
+    }
+
+    /// What the process tree that is watched was refused.
+    pub fn refusals(&mut self) -> Refusals {
+        self.printer.watched().map_or_else(Refusals::default, |watched| watched.refusals().clone())
+    }
+
+    /// Lines that were lost: of the kernel's side, of the ledger, and not taken by the reader.
+    pub fn lost(&self) -> u64 {
+        self.ledger.totals().stop(0, 0.0).lost + self.printer.lost()
     }
 
     /// Standard output is not what the sink writes to.
@@ -285,8 +297,12 @@ impl<S: Sink> Stream<S> {
         Ok(())
     }
 
+    fn cant_write(&self) -> String {
+        format!("can't write to {}", self.to)
+    }
+
     fn print(&mut self, report: &Report) -> Result<()> {
-        self.printer.print(report).context(CANT_WRITE)
+        self.printer.print(report).with_context(|| self.cant_write())
     }
 
     /// Writes what is held back, and follows the wall clock.
@@ -302,7 +318,7 @@ impl<S: Sink> Stream<S> {
                 recorder.checkpoint(self.time.now_ns()?, self.offset_ns, checkpoint);
             }
         }
-        self.printer.flush().context(CANT_WRITE)
+        self.printer.flush().with_context(|| self.cant_write())
     }
 
     /// What is due once a second.
@@ -328,7 +344,7 @@ impl<S: Sink> Stream<S> {
             recorder.check()?;
         }
         self.print_all(reports)?;
-        self.printer.report_lost(now_ns).context(CANT_WRITE)?;
+        self.printer.report_lost(now_ns).with_context(|| self.cant_write())?;
         if !self.is_silent && is_reader_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
@@ -350,10 +366,12 @@ impl<S: Sink> Stream<S> {
         self.print_all(reports)?;
         let mut stop = self.ledger.totals().stop(self.printer.events(), observed.as_secs_f64());
         stop.lost += self.printer.lost();
-        self.print(&Report { time_ns, body: Body::Stop(stop) })?;
-        if self.closes {
+        if self.is_for_all || !self.is_table {
+            self.print(&Report { time_ns, body: Body::Stop(stop) })?;
+        }
+        if self.is_for_all && self.is_table {
             let closing = self.ledger.closing(time_ns);
-            self.printer.closing(&closing).context(CANT_WRITE)?;
+            self.printer.closing(&closing).with_context(|| self.cant_write())?;
         }
         self.flush()
     }

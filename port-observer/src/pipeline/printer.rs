@@ -2,12 +2,13 @@
 
 use std::{io, ops::RangeInclusive};
 
-use super::unwritten::Unwritten;
+use super::{unwritten::Unwritten, watched::Watched};
 use crate::{
-    config::Lines,
+    config::{Lines, Target},
     filter::Filter,
+    process::Process,
     queued_writer::QueuedWriter,
-    report::{Body, Closing, EventType, Report, Sink},
+    report::{Body, Closing, EventType, Report, Sink, Space},
 };
 
 /// Bytes of output that wait for a reader while something is observed, which waits for nobody.
@@ -21,7 +22,10 @@ const WAIT_BYTES: usize = 1 << 20;
 /// In front of the sink.
 pub(super) struct Printer<S> {
     sink: S,
+    to: Target,
     filter: Filter,
+    /// Only lines of this process tree are printed.
+    watched: Option<Watched>,
     /// Only lines of these times of day are printed, nanoseconds since 1970.
     window: Option<RangeInclusive<i64>>,
     /// Realtime less boottime.
@@ -42,7 +46,9 @@ impl<S: Sink> Printer<S> {
     pub(super) fn new(config: &Lines, sink: S) -> Self {
         Self {
             sink,
+            to: config.to.clone(),
             filter: config.filter.clone(),
+            watched: None,
             window: None,
             offset_ns: 0,
             remaining: config.count.map(Into::into),
@@ -85,6 +91,26 @@ impl<S: Sink> Printer<S> {
         &self.filter
     }
 
+    /// Whether a summary has a space.
+    pub(super) fn shows_space(&self, space: &Space) -> bool {
+        let is_watched = self.watched.as_ref().is_none_or(|watched| watched.uses(space));
+        is_watched && self.filter.matches_space(space)
+    }
+
+    /// Whether a summary has a process.
+    pub(super) fn shows_holder(&self, process: Option<&Process>) -> bool {
+        let is_known = |watched: &Watched| process.is_some_and(|process| watched.knows(process));
+        self.watched.as_ref().is_none_or(is_known) && self.filter.matches_holder(process)
+    }
+
+    pub(super) fn watch(&mut self, watched: Watched) {
+        self.watched = Some(watched);
+    }
+
+    pub(super) fn watched(&mut self) -> Option<&mut Watched> {
+        self.watched.as_mut()
+    }
+
     pub(super) fn print_only(&mut self, window: RangeInclusive<i64>) {
         self.window = Some(window);
     }
@@ -119,6 +145,7 @@ impl<S: Sink> Printer<S> {
         if !self.is_in_window(report) {
             return Ok(());
         }
+        let is_watched = self.watched.as_mut().is_none_or(|watched| watched.note(&report.body));
         let event_type = report.body.event_type();
         let is_existing = event_type == EventType::Existing;
         if is_existing && !self.existing {
@@ -127,7 +154,10 @@ impl<S: Sink> Printer<S> {
         // What was there before has not happened.
         let is_about_a_port = report.body.port().is_some() && !is_existing;
         self.events += u64::from(is_about_a_port);
-        if !self.filter.matches(report) || (is_about_a_port && self.remaining == Some(0)) {
+        if !is_watched
+            || !self.filter.matches(report)
+            || (is_about_a_port && self.remaining == Some(0))
+        {
             return Ok(());
         }
         // A line that is lost has no number: those that are written have no gaps.
@@ -145,8 +175,9 @@ impl<S: Sink> Printer<S> {
         if is_dropped {
             if self.unwritten.total() == 0 {
                 log::warn!(
-                    "the reader of standard output is too slow: {} MiB wait for it, and lines are \
-                     lost until it reads on",
+                    "the reader of {} is too slow: {} MiB wait for it, and lines are lost until \
+                     it reads on",
+                    self.to,
                     DROP_BYTES >> 20
                 );
             }

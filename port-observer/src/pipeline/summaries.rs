@@ -51,13 +51,14 @@ impl<S: Sink> Stream<S> {
         }
         // One that is late does not make the others come closer together.
         summaries.next_ns = summaries.next_ns.saturating_add(summaries.every_ns).max(time_ns);
-        let filter = self.printer.filter();
+        let printer = &self.printer;
         let mut summary = self.ledger.summary(
             time_ns,
             self.top,
-            &|space| filter.matches_space(space),
-            &|process| filter.matches_holder(process),
+            &|space| printer.shows_space(space),
+            &|process| printer.shows_holder(process),
         );
+        let filter = printer.filter();
         let is_wanted = |netns: u32| filter.netns.is_empty() || filter.netns.contains(&netns);
         summary.namespaces.retain(|namespace| is_wanted(namespace.netns));
         self.print(&Report { time_ns, body: Body::Summary(Box::new(summary)) })?;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use caps::{
     CapSet, Capability,
     Capability::{
-        CAP_BPF, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_PERFMON,
-        CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE,
+        CAP_BPF, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_NET_ADMIN,
+        CAP_PERFMON, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE,
     },
     CapsHashSet,
 };
@@ -64,6 +64,8 @@ const WRITE_FILES: Kept = Kept::new(
     CAP_DAC_OVERRIDE,
     "root writes in a directory that another user's permissions close to it",
 );
+const SIGNALS: Kept =
+    Kept::new(CAP_KILL, "pass signals on to the command, whichever user it has become");
 const GROUP: Kept = Kept::new(CAP_CHOWN, "give the recording's files to its group");
 
 /// What a task keeps on this kernel, for the files that it names. What depends on the kernel or on a
@@ -71,8 +73,9 @@ const GROUP: Kept = Kept::new(CAP_CHOWN, "give the recording's files to its grou
 pub fn needed(task: &Task<'_>) -> Vec<Kept> {
     let mut kept = Vec::new();
     match *task {
-        Task::Follow { backend, recording } => {
+        Task::Follow { backend, recording, command } => {
             kept = following(backend, does_bpf_need_capability());
+            kept.extend(command.map(|_| SIGNALS));
             if let Some(Recording { path, has_group }) = recording {
                 kept.extend(needs_write(path).then_some(WRITE_FILES));
                 kept.extend((has_group && is_root()).then_some(GROUP));

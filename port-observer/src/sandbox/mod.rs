@@ -44,6 +44,8 @@ pub enum Task<'a> {
         backend: Backend,
         /// What is written beside.
         recording: Option<Recording<'a>>,
+        /// The process that signals are passed on to, and that is waited for.
+        command: Option<u32>,
     },
     /// Reads the kernel's lists of sockets: `check`, `snapshot`.
     List {

@@ -21,7 +21,7 @@ use super::Task;
 
 mod calls;
 
-use calls::{BASE, FILES, OBSERVE, OPEN, OPEN_TO_READ, PROBE};
+use calls::{BASE, COMMAND, FILES, OBSERVE, OPEN, OPEN_TO_READ, PROBE};
 
 /// What of a task decides about its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +34,24 @@ struct Needs {
     attaches: bool,
     /// Writes files.
     writes: bool,
+    /// Waits for this process, and signals it.
+    command: Option<u32>,
 }
 
 impl Needs {
     fn of(task: &Task<'_>) -> Self {
-        let none = Self { observes: false, loads: false, attaches: false, writes: false };
+        let none =
+            Self { observes: false, loads: false, attaches: false, writes: false, command: None };
         match *task {
-            Task::Follow { recording, .. } => {
-                Self { observes: true, writes: recording.is_some(), ..none }
+            Task::Follow { recording, command, .. } => {
+                Self { observes: true, writes: recording.is_some(), command, ..none }
             }
             Task::List { keeps, .. } => Self { observes: true, loads: true, writes: keeps, ..none },
             // SQLite opens the files beside a recording for writing, whoever only reads.
             Task::Replay { .. } => Self { writes: true, ..none },
-            Task::Diagnose => Self { observes: true, loads: true, attaches: true, writes: true },
+            Task::Diagnose => {
+                Self { observes: true, loads: true, attaches: true, writes: true, ..none }
+            }
         }
     }
 }
@@ -55,13 +60,14 @@ impl Needs {
 type Group = (fn(&Needs) -> bool, &'static [Call]);
 
 /// Which calls, for whom.
-const TABLE: [Group; 6] = [
+const TABLE: [Group; 7] = [
     (|_| true, BASE),
     (|needs| !needs.writes, OPEN_TO_READ),
     (|needs| needs.writes, OPEN),
     (|needs| needs.writes, FILES),
     (|needs| needs.observes, OBSERVE),
     (|needs| needs.attaches, PROBE),
+    (|needs| needs.command.is_some(), COMMAND),
 ];
 
 /// A system call, and with which arguments it is allowed: one of the rules has to hold; without any,
@@ -82,6 +88,8 @@ enum Argument {
     Has(u8, u64, u64),
     /// It is the own process id.
     IsSelf(u8),
+    /// It is the process id of the command that is run.
+    IsCommand(u8),
     /// It is a command of bpf() that the task needs.
     IsBpfCommand(u8),
 }
@@ -146,6 +154,12 @@ fn rules(call: &Call, needs: &Needs) -> Result<Vec<SeccompRule>> {
                 }
                 Argument::IsSelf(at) => {
                     vec![is(at, SeccompCmpOp::Eq, std::process::id().into())?]
+                }
+                Argument::IsCommand(at) => {
+                    let command = needs.command.into_iter();
+                    command
+                        .map(|pid| is(at, SeccompCmpOp::Eq, pid.into()))
+                        .collect::<Result<_, _>>()?
                 }
                 Argument::IsBpfCommand(at) => {
                     let loads = if needs.loads { LOAD } else { &[] };

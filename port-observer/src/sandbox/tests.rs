@@ -5,6 +5,7 @@ use std::{
     env, fs,
     io::Error,
     net::UdpSocket,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, Stdio},
     ptr,
 };
@@ -49,7 +50,7 @@ fn statuses(field: &str) -> Vec<String> {
     fs::read_dir("/proc/self/task").unwrap().map(|entry| of(entry.unwrap().path())).collect()
 }
 
-const FOLLOW: Task<'_> = Task::Follow { backend: Backend::Fexit, recording: None };
+const FOLLOW: Task<'_> = Task::Follow { backend: Backend::Fexit, recording: None, command: None };
 
 #[test]
 fn a_confined_process_runs_no_program_and_makes_none() {
@@ -158,6 +159,35 @@ fn a_task_that_reads_a_recording_has_that_and_the_page_alone() {
             assert_eq!(errno(unsafe { libc::setns(0, libc::CLONE_NEWNET) }), libc::ENOSYS);
         }
         assert_eq!(caps::read(None, caps::CapSet::Permitted).unwrap().len(), 0);
+    });
+}
+
+#[test]
+fn a_process_that_runs_a_command_signals_and_reaps_that_alone() {
+    in_own_process("a_process_that_runs_a_command_signals_and_reaps_that_alone", || {
+        // Each ends with its standard input, when this process does.
+        let start = |uid| {
+            let mut command = Command::new("cat");
+            command.stdin(Stdio::piped()).uid(uid).spawn().unwrap()
+        };
+        let uid = nix::unistd::getuid();
+        // Of another user, which takes CAP_KILL.
+        let mut own = start(if uid.is_root() { 65_534 } else { uid.as_raw() });
+        let mut other = start(uid.as_raw());
+        let has_seccomp = Support::read().seccomp;
+        let command = Some(own.id());
+        Sandbox::On.enter(&Task::Follow { backend: Backend::Fexit, recording: None, command });
+        if has_seccomp {
+            assert_eq!(error_of(other.kill()), libc::EPERM);
+        } else {
+            println!("skipped: no seccomp");
+        }
+        // SAFETY: takes numbers.
+        unsafe { assert_eq!(errno(libc::kill(own.id().cast_signed(), libc::SIGTERM)), 0) };
+        assert_eq!(own.wait().unwrap().signal(), Some(libc::SIGTERM));
+        assert_eq!(Command::new("true").status().is_err(), has_seccomp);
+        drop(other.stdin.take());
+        assert!(other.wait().unwrap().success());
     });
 }
 

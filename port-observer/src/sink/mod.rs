@@ -4,7 +4,11 @@ mod clock;
 pub mod json;
 pub mod table;
 
+use std::fmt;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
 use crate::report::{Sink, Snapshot};
@@ -18,7 +22,30 @@ pub enum Format {
     Json,
 }
 
-/// How standard output is written.
+/// Where lines are written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    #[default]
+    StandardOutput,
+    /// Standard error, which others write to too.
+    StandardError,
+    /// A file.
+    File(PathBuf),
+}
+
+/// As errors name it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardOutput => f.write_str("standard output"),
+            Self::StandardError => f.write_str("standard error"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Output {
     /// What lines are written as.
@@ -37,9 +64,33 @@ pub fn standard_output(
     output: Output,
     home_netns: Option<u32>,
 ) -> io::Result<(Box<dyn Sink>, Option<QueuedWriter>)> {
-    let file = unbuffered_output()?;
+    lines_to(unbuffered_output()?, false, output, home_netns)
+}
+
+/// The same on standard error, between the lines of others.
+///
+/// # Errors
+/// Standard error is closed.
+pub fn standard_error(
+    output: Output,
+    home_netns: Option<u32>,
+) -> io::Result<(Box<dyn Sink>, Option<QueuedWriter>)> {
+    let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    lines_to(file, true, output, home_netns)
+}
+
+/// The same in any file. `is_shared`: others write to it too, so that whole lines are written.
+///
+/// # Errors
+/// When it can't be asked what it is.
+pub fn lines_to(
+    file: File,
+    is_shared: bool,
+    output: Output,
+    home_netns: Option<u32>,
+) -> io::Result<(Box<dyn Sink>, Option<QueuedWriter>)> {
     let is_terminal = file.is_terminal();
-    if file.metadata()?.is_file() {
+    if file.metadata()?.is_file() && !is_shared {
         return Ok((sink_on(file, is_terminal, output, home_netns), None));
     }
     let queue = QueuedWriter::new(WholeLines::new(file));

@@ -26,7 +26,8 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
         "top can't observe the kernel so; `port-observer top --backend poll` and `port-observer \
          snapshot` need no privileges",
     )?;
-    sandbox.enter(&Task::Follow { backend: observer.backend(), recording: None });
+    let backend = observer.backend();
+    sandbox.enter(&Task::Follow { backend, recording: None, command: None });
     let lines = &config.live.lines;
     let mut stream = Stream::of_host(lines, &observer, Activity::default())?;
     stream.is_silent();

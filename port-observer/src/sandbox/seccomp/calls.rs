@@ -1,7 +1,7 @@
 //! The table's groups of system calls. Where a processor has an older call too, C libraries use it.
 
 use super::{
-    Argument::{Has, Is, IsBpfCommand, IsNot, IsSelf},
+    Argument::{Has, Is, IsBpfCommand, IsCommand, IsNot, IsSelf},
     Call,
 };
 
@@ -171,4 +171,11 @@ pub(super) const PROBE: &[Call] = calls![
     // What `doctor` says of the sandbox itself.
     SYS_landlock_create_ruleset, SYS_seccomp,
     SYS_unshare { &[Is(0, bits(libc::CLONE_NEWNS))] },
+];
+
+/// Waiting for the command that is run, and passing signals on to it.
+pub(super) const COMMAND: &[Call] = calls![
+    SYS_kill { &[IsCommand(0)] },
+    SYS_wait4,
+    SYS_waitid,
 ];
