@@ -80,6 +80,7 @@ pub fn is_of_the_kernel(test: &str) -> bool {
         ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"][..]),
         ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
         ("output::", &[]),
+        ("command::", &[]),
     ];
     some.iter().all(|(group, of_the_kernel)| {
         test.strip_prefix(group)
@@ -139,7 +140,7 @@ mod tests {
         {
             assert!(is_of_the_kernel(test), "{test}");
         }
-        for test in ["output::a", "options::count_ends", "privileges::a"] {
+        for test in ["output::a", "options::count_ends", "privileges::a", "command::a"] {
             assert!(!is_of_the_kernel(test), "{test}");
         }
     }

@@ -5,6 +5,7 @@
 //! size of the load, `PORT_OBSERVER_KILLS` how often a recorder is killed.
 
 mod bind;
+mod command;
 mod connect;
 mod ledger;
 mod limits;
