@@ -83,9 +83,9 @@ pub fn beside_this_test(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// Where the unified cgroup hierarchy is mounted.
+/// Where the unified cgroup hierarchy is mounted, for the calling thread.
 pub fn cgroup2() -> Result<PathBuf> {
-    let mounts = read("/proc/self/mounts")?;
+    let mounts = read("/proc/thread-self/mounts")?;
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mount = fields.find(|fields| fields.get(2) == Some(&"cgroup2"));
     mount.map(|fields| fields[1].into()).context("no cgroup2 hierarchy is mounted")

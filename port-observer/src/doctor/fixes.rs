@@ -1,7 +1,10 @@
 //! From what is missing to what would fix it.
 
 use super::Diagnosis;
-use crate::probe::{self, Backend, Capability, Hint, preflight::Tracefs};
+use crate::probe::{
+    self, Backend, Capability, Hint,
+    preflight::{Cgroup2, Tracefs},
+};
 
 /// What would give a better backend than the one that is used, or complete that one; the most
 /// useful first. Empty when there is nothing to wish for.
@@ -42,7 +45,11 @@ pub fn fixes(diagnosis: &Diagnosis) -> Vec<Hint> {
     {
         fixes.push(perf);
     }
-    if facts.cgroup2.is_none() && !is_exact {
+    // With the capabilities that are lacking it would be mounted.
+    if facts.cgroup2 == Cgroup2::Unavailable
+        && lacking.is_empty()
+        && wished.iter().any(|report| report.backend == Backend::Tracepoint)
+    {
         fixes.push(one("cgroup2, which the tracepoint backend needs, is not mounted", CGROUP2));
     }
     if let Tracefs::Unavailable(reason) = &facts.tracefs

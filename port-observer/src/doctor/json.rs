@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{BackendReport, Diagnosis, ProbeReport, fixes, kept};
 use crate::probe::{
     Capability, Hint, Privileges,
-    preflight::{Diagnostics, Tracefs},
+    preflight::{Cgroup2, Diagnostics, Tracefs},
 };
 use crate::sandbox::capabilities::Kept;
 
@@ -149,7 +149,10 @@ impl<'a> From<&'a Diagnosis> for Document<'a> {
                 .user_namespace
                 .map(|is_nested| if is_nested { "nested" } else { "initial" }),
             capabilities: Capability::ALL.map(|one| Held::new(one, privileges)).into(),
-            cgroup2: facts.cgroup2.as_deref(),
+            cgroup2: match &facts.cgroup2 {
+                Cgroup2::Mounted(path) => Some(path),
+                Cgroup2::Mountable | Cgroup2::Unavailable => None,
+            },
             tracefs: match &facts.tracefs {
                 Tracefs::Mounted => State { state: "mounted", reason: None },
                 Tracefs::Mountable => State { state: "mountable", reason: None },

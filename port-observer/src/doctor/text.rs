@@ -6,7 +6,10 @@ use anstyle::{AnsiColor, Style};
 use textwrap::{Options, WordSplitter};
 
 use super::{BackendReport, Diagnosis, Status, fixes, kept};
-use crate::probe::{Backend, Capability, preflight::Tracefs};
+use crate::probe::{
+    Backend, Capability,
+    preflight::{Cgroup2, Tracefs},
+};
 use crate::words::sentences::exactness;
 
 /// How it is printed.
@@ -61,17 +64,15 @@ impl Page {
         let lockdown = facts.privileges.lockdown.as_deref();
         let is_open = lockdown != Some("confidentiality");
         self.fact("lockdown", is_open, lockdown.unwrap_or("not shown by this kernel"));
-        let cgroup2 = facts.cgroup2.as_ref().map(|path| path.display().to_string());
-        self.fact("cgroup2", cgroup2.is_some(), cgroup2.as_deref().unwrap_or("not mounted"));
+        let mountable = "not mounted; mounted for this program alone when needed";
+        match &facts.cgroup2 {
+            Cgroup2::Mounted(path) => self.fact("cgroup2", true, &path.display().to_string()),
+            Cgroup2::Mountable => self.fact("cgroup2", true, mountable),
+            Cgroup2::Unavailable => self.fact("cgroup2", false, "not mounted"),
+        }
         match &facts.tracefs {
             Tracefs::Mounted => self.fact("tracefs", true, "mounted"),
-            Tracefs::Mountable => {
-                self.fact(
-                    "tracefs",
-                    true,
-                    "not mounted; mounted for this program alone when needed",
-                );
-            }
+            Tracefs::Mountable => self.fact("tracefs", true, mountable),
             Tracefs::Unavailable(reason) => self.fact("tracefs", false, reason),
         }
         self.fact("kprobes", facts.kprobes, if facts.kprobes { "there" } else { "not built in" });

@@ -1,6 +1,7 @@
 //! The unified control group hierarchy.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io,
     os::{
@@ -10,17 +11,59 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{errno::Errno, fcntl::readlink};
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    fcntl::readlink,
+    sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
+};
 
 use super::mounts;
+
+/// A directory that the kernel makes for it (`cgroup_init`, kernel/cgroup/cgroup.c).
+const PLACE: &str = "/sys/fs/cgroup";
 
 /// The type of a kernfs file handle, which is the 64-bit id alone (`FILEID_KERNFS`,
 /// include/linux/exportfs.h, and `kernfs_encode_fh`, fs/kernfs/mount.c; from Linux 5.5 on).
 const FILEID_KERNFS: i32 = 0xfe;
 
-/// Where cgroup2 is mounted, if anywhere.
+/// Where cgroup2 is mounted: among this process's mounts, else among those of process 1 (`ip netns
+/// exec` gives a command mounts of its own, with a /sys that has no cgroup2 on it: netns_switch,
+/// lib/namespace.c of iproute2). The latter takes CAP_SYS_PTRACE for users other than root
+/// (`proc_pid_get_link`, fs/proc/base.c).
 pub fn mount() -> Option<PathBuf> {
-    mounts::lines(Path::new("/proc/self/mountinfo")).ok()?.find_map(|line| mounted_by(&line))
+    mount_in(Path::new("/proc/self/mountinfo"), Path::new("/")).or_else(host_mount)
+}
+
+/// The mount of process 1.
+pub fn host_mount() -> Option<PathBuf> {
+    mount_in(Path::new("/proc/1/mountinfo"), Path::new("/proc/1/root"))
+}
+
+/// Makes cgroup2 visible to this thread, and returns where. Where no mount can be reached it is mounted
+/// in a mount namespace of this thread's own, as tracefs is.
+///
+/// # Errors
+/// Without a mount and without `CAP_SYS_ADMIN`, or on a kernel without cgroup2.
+pub fn ensure() -> Result<PathBuf> {
+    if let Some(path) = mount() {
+        return Ok(path);
+    }
+    mounts::mount_privately("cgroup2", PLACE).context(
+        "no cgroup2 hierarchy can be reached; mount it: \
+         sudo mkdir -p /run/cgroup2 && sudo mount -t cgroup2 none /run/cgroup2",
+    )?;
+    Ok(PathBuf::from(PLACE))
+}
+
+/// The first cgroup2 mount of a mountinfo that can be reached below a root. Something else may be
+/// mounted over it.
+fn mount_in(mountinfo: &Path, root: &Path) -> Option<PathBuf> {
+    mounts::lines(mountinfo)
+        .ok()?
+        .filter_map(|line| mounted_by(&line))
+        .map(|path| root.join(path.strip_prefix("/").unwrap_or(&path)))
+        .find(|path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC))
 }
 
 /// The mount point of type cgroup2 in a line of mountinfo (proc(5)): the fifth field, and the type
@@ -28,7 +71,7 @@ pub fn mount() -> Option<PathBuf> {
 pub fn mounted_by(line: &str) -> Option<PathBuf> {
     let (mount, filesystem) = line.split_once(" - ")?;
     (filesystem.split(' ').next()? == "cgroup2")
-        .then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+        .then(|| mount.split(' ').nth(4).map(|path| PathBuf::from(mounts::unescape(path))))?
 }
 
 /// Finds a cgroup's path by its id, whatever the number of cgroups.
@@ -53,7 +96,9 @@ impl Lookup {
         let mut options = std::fs::OpenOptions::new();
         let file = options.read(true).custom_flags(libc::O_DIRECTORY).open(mount).ok()?;
         let root = file.metadata().ok()?.ino();
-        let lookup = Self { mount: file, path: mount.to_owned() };
+        // As the kernel shows it: that of another process's mounts has no path from this one's root.
+        let path = PathBuf::from(link_of(&file).ok()?);
+        let lookup = Self { mount: file, path };
         (lookup.path(root).ok()?.as_deref() == Some("/")).then_some(lookup)
     }
 
@@ -83,14 +128,18 @@ impl Lookup {
         };
         // SAFETY: the kernel has just opened it for nobody else.
         let directory = unsafe { OwnedFd::from_raw_fd(fd) };
-        let link = readlink(format!("/proc/self/fd/{}", directory.as_raw_fd()).as_str())?;
-        let path = PathBuf::from(link);
+        let path = PathBuf::from(link_of(&directory)?);
         // It may be removed by now: the kernel says so in the link.
         let inside = path.strip_prefix(&self.path).ok().map(Path::to_string_lossy);
         Ok(inside
             .filter(|inside| !inside.ends_with(" (deleted)"))
             .map(|inside| format!("/{inside}")))
     }
+}
+
+/// The path of an open file.
+fn link_of(file: &impl AsRawFd) -> nix::Result<OsString> {
+    readlink(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())
 }
 
 #[cfg(test)]
@@ -105,6 +154,26 @@ mod tests {
         for other in [first, "25 20 0:23 / /sys rw - sysfs sysfs rw", "nonsense", ""] {
             assert_eq!(mounted_by(other), None);
         }
+    }
+
+    #[test]
+    fn a_mount_is_one_only_where_cgroup2_can_be_reached() {
+        let Some(mount) = mount() else { return println!("skipped: no cgroup2 is mounted") };
+        let file = |line: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), line).unwrap();
+            file
+        };
+        // What is mounted over one hides it; the next is taken.
+        let hidden = "1 1 0:1 / /proc rw - cgroup2 cgroup2 rw\n";
+        let shown = format!("{hidden}2 1 0:1 / {} rw - cgroup2 cgroup2 rw\n", mount.display());
+        assert_eq!(mount_in(file(hidden).path(), Path::new("/")), None);
+        assert_eq!(mount_in(file(&shown).path(), Path::new("/")), Some(mount.clone()));
+        if mount.starts_with("/proc/1/root") || std::fs::read_dir("/proc/1/root").is_err() {
+            return println!("skipped: the mounts of process 1 are closed to this one");
+        }
+        let below = mount_in(file(&shown).path(), Path::new("/proc/1/root")).unwrap();
+        assert_eq!(below, Path::new("/proc/1/root").join(mount.strip_prefix("/").unwrap()));
     }
 
     #[test]

@@ -6,6 +6,12 @@ use std::{
     path::Path,
 };
 
+use anyhow::{Context as _, Result};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
 /// The longest line that is read: two paths of `PATH_MAX` bytes, every byte of them escaped.
 const LINE_BYTES: u64 = 64 << 10;
 
@@ -34,6 +40,29 @@ pub fn lines(path: &Path) -> io::Result<impl Iterator<Item = String>> {
         }
         Some(String::from_utf8_lossy(&line).into_owned())
     }))
+}
+
+/// Mounts a filesystem of the kernel's in a mount namespace of this thread's own, so that nothing on the
+/// host changes and nothing is left behind.
+///
+/// # Errors
+/// Without `CAP_SYS_ADMIN`, or where the kernel has no such filesystem or directory.
+pub fn mount_privately(filesystem: &str, place: &str) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)
+        .with_context(|| format!("can't mount {filesystem} for this program alone"))?;
+    let nothing: Option<&str> = None;
+    // What the host mounts from now on is still seen, as for named network namespaces.
+    mount(nothing, "/", nothing, MsFlags::MS_SLAVE | MsFlags::MS_REC, nothing)
+        .context("can't separate this thread's mounts from the host's")?;
+    mount(Some(filesystem), place, Some(filesystem), MsFlags::empty(), nothing)
+        .with_context(|| format!("can't mount {filesystem} on {place}"))
+}
+
+/// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
+pub fn unescape(path: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(path.to_owned(), |path, (code, plain)| path.replace(code, plain))
 }
 
 #[cfg(test)]

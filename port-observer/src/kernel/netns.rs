@@ -263,15 +263,8 @@ fn parse_mount(line: &str) -> Option<(u32, PathBuf)> {
     }
     let mut fields = fields.split(' ').skip(3);
     let inode = fields.next()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()?;
-    let path = unescape(fields.next()?);
+    let path = mounts::unescape(fields.next()?);
     Some((inode, PathBuf::from(path)))
-}
-
-/// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
-fn unescape(path: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(path.to_owned(), |path, (code, plain)| path.replace(code, plain))
 }
 
 #[cfg(test)]

@@ -3,10 +3,8 @@
 use std::{io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+
+use super::mounts;
 
 const PLACE: &str = "/sys/kernel/tracing";
 
@@ -38,15 +36,9 @@ pub fn ensure() -> Result<()> {
     if is_denied() {
         bail!("tracefs may not be read: it takes root or CAP_DAC_READ_SEARCH");
     }
-    let hint = "mount it: mount -t tracefs tracefs /sys/kernel/tracing";
-    unshare(CloneFlags::CLONE_NEWNS)
-        .with_context(|| format!("tracefs is not mounted and can't be; {hint}"))?;
-    // What the host mounts from now on is still seen, as for named network namespaces.
-    let nothing: Option<&str> = None;
-    mount(nothing, "/", nothing, MsFlags::MS_SLAVE | MsFlags::MS_REC, nothing)
-        .context("can't separate this thread's mounts from the host's")?;
-    mount(Some("tracefs"), PLACE, Some("tracefs"), MsFlags::empty(), nothing)
-        .with_context(|| format!("can't mount tracefs on {PLACE}; {hint}"))?;
+    mounts::mount_privately("tracefs", PLACE).context(
+        "tracefs is not mounted; mount it: mount -t tracefs tracefs /sys/kernel/tracing",
+    )?;
     if is_denied() {
         bail!("tracefs may not be read: it takes root or CAP_DAC_READ_SEARCH");
     }

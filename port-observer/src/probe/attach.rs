@@ -17,7 +17,7 @@ use super::{
     table::{Backend, Hook, Need, Probe, probes},
     verdict::Verdict,
 };
-use crate::kernel::{btf::KernelTypes, descriptors};
+use crate::kernel::{btf::KernelTypes, cgroup, descriptors};
 
 /// The kernel programs, as `cargo xtask ebpf` built them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("PORT_OBSERVER_OBJECT"));
@@ -116,7 +116,8 @@ struct Loaded {
     btf: Btf,
     types: KernelTypes,
     states: bool,
-    cgroup: Option<PathBuf>,
+    /// Where cgroup2 is, else why nowhere.
+    cgroup: Result<PathBuf, String>,
 }
 
 impl Loaded {
@@ -165,7 +166,8 @@ impl Loaded {
         for slot in 0..COUNTED_SLOTS {
             free.push(slot, 0).context("can't hand the kernel a table of counted records")?;
         }
-        let cgroup = crate::kernel::cgroup::mount();
+        // For containers' names too, whatever the backend.
+        let cgroup = cgroup::ensure().map_err(|error| format!("{error:#}"));
         Ok(Self { ebpf, observed, btf, types, states: options.states, cgroup })
     }
 
@@ -193,9 +195,10 @@ impl Loaded {
             .program_mut(probe.program)
             .with_context(|| format!("the eBPF object has no program {}", probe.program))?;
         let root_cgroup = || -> Result<File> {
-            let path = self.cgroup.as_ref().context(
-                "no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified",
-            )?;
+            let path = match &self.cgroup {
+                Ok(path) => path,
+                Err(error) => bail!("{error}"),
+            };
             File::open(path).with_context(|| format!("can't open {}", path.display()))
         };
         let is_loaded = program.fd().is_ok();

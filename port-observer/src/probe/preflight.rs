@@ -23,8 +23,8 @@ pub struct Facts {
     pub btf: Result<(), String>,
     /// What this process may do.
     pub privileges: Privileges,
-    /// Where cgroup2 is mounted.
-    pub cgroup2: Option<PathBuf>,
+    /// The unified control group hierarchy.
+    pub cgroup2: Cgroup2,
     /// The tracepoints' directory.
     pub tracefs: Tracefs,
     /// The kernel lets programs be attached to kprobes by perf.
@@ -35,6 +35,17 @@ pub struct Facts {
     pub unprivileged_bpf_disabled: Option<u8>,
     /// Socket diagnostics, else why even /proc/net can't be read.
     pub diagnostics: Result<Diagnostics, String>,
+}
+
+/// The state of cgroup2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cgroup2 {
+    /// Mounted; where.
+    Mounted(PathBuf),
+    /// Not mounted, but this process can mount it for itself.
+    Mountable,
+    /// Neither.
+    Unavailable,
 }
 
 /// The state of tracefs.
@@ -75,13 +86,24 @@ impl Facts {
                 .map(drop)
                 .map_err(|error| format!("{error:#}")),
             privileges: Privileges::read(),
-            cgroup2: cgroup::mount(),
+            cgroup2: cgroup2_state(),
             tracefs: tracefs_state(),
             kprobes: fs::metadata("/sys/bus/event_source/devices/kprobe/type").is_ok(),
             jit: number("/proc/sys/net/core/bpf_jit_enable").map(|value| value != 0),
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),
             diagnostics: diagnostics().map_err(|error| format!("{error:#}")),
         })
+    }
+}
+
+fn cgroup2_state() -> Cgroup2 {
+    if let Some(path) = cgroup::mount() {
+        return Cgroup2::Mounted(path);
+    }
+    // On a thread of its own, as for tracefs.
+    match std::thread::spawn(cgroup::ensure).join() {
+        Ok(Ok(_)) => Cgroup2::Mountable,
+        Ok(Err(_)) | Err(_) => Cgroup2::Unavailable,
     }
 }
 

@@ -1,5 +1,5 @@
 use port_observer::doctor::{Status, fixes};
-use port_observer::probe::{Backend, Capability, Hook};
+use port_observer::probe::{Backend, Capability, Hook, preflight::Cgroup2};
 
 use super::samples::{facts, hardened, hopeless, open, trials, unprivileged};
 
@@ -26,7 +26,27 @@ fn without_privileges_polling_is_left_and_the_capabilities_come_first() {
     assert_eq!(fixes[0].problem, "this process lacks CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
     assert_eq!(fixes[0].commands[0], "sudo port-observer live");
     assert!(fixes[0].commands[1].contains("+ep /usr/bin/port-observer #"));
-    assert!(fixes[1].problem.contains("cgroup2"), "{fixes:?}");
+    // They would get it mounted.
+    assert!(!fixes.iter().any(|fix| fix.problem.contains("cgroup2")), "{fixes:?}");
+}
+
+#[test]
+fn mounting_cgroup2_is_advised_where_it_is_what_the_tracepoints_lack() {
+    let is_advised = |diagnosis| {
+        fixes(&diagnosis).iter().any(|fix| fix.problem.contains("cgroup2, which the tracepoint"))
+    };
+    let mut diagnosis = hardened();
+    diagnosis.facts.cgroup2 = Cgroup2::Mountable;
+    assert!(!is_advised(diagnosis.clone()));
+    // Without CAP_SYS_ADMIN, but with what the programs take.
+    diagnosis.facts.privileges.effective.retain(|&one| one != Capability::SysAdmin);
+    diagnosis.facts.cgroup2 = Cgroup2::Unavailable;
+    let report = diagnosis.backends.iter_mut().find(|one| one.backend == Backend::Tracepoint);
+    report.unwrap().reason = Some("sock_ops can't be used: no cgroup2 hierarchy".to_owned());
+    assert!(is_advised(diagnosis.clone()));
+    // A better backend needs none.
+    diagnosis.backends[0].reason = None;
+    assert!(!is_advised(diagnosis));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::anyhow;
 use port_observer::doctor::{BackendReport, Diagnosis, judge};
-use port_observer::probe::preflight::{Diagnostics, Facts, Tracefs};
+use port_observer::probe::preflight::{Cgroup2, Diagnostics, Facts, Tracefs};
 use port_observer::probe::{
     Backend, Capability, Hook, Need, Privileges, Refused, Step, Trial, probes,
 };
@@ -24,7 +24,7 @@ pub fn facts() -> Facts {
             perf_event_paranoid: Some(2),
             executable: "/usr/bin/port-observer".to_owned(),
         },
-        cgroup2: Some("/sys/fs/cgroup".into()),
+        cgroup2: Cgroup2::Mounted("/sys/fs/cgroup".into()),
         tracefs: Tracefs::Mounted,
         kprobes: true,
         jit: Some(true),
@@ -108,7 +108,7 @@ pub fn unprivileged() -> Diagnosis {
     facts.privileges.perf_event_paranoid = None;
     facts.tracefs = Tracefs::Unavailable("tracefs may not be read".to_owned());
     facts.jit = None;
-    facts.cgroup2 = None;
+    facts.cgroup2 = Cgroup2::Unavailable;
     facts.unprivileged_bpf_disabled = None;
     diagnosis(facts, |_| Some(libc::EPERM))
 }

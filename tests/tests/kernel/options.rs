@@ -2,8 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use tests::child::{Guarded, Traffic};
 use tests::expect::Reason::Closed;
 use tests::expect::Row;
@@ -12,7 +15,7 @@ use tests::lines::{Body, Line};
 use tests::net::{FIN_WAIT2, SERVER, in_namespace, tcp_state};
 use tests::observer::{Ended, Observer, until};
 use tests::socket::{ANY, Held, local, tcp, udp};
-use tests::system::{Backend, program, spawn};
+use tests::system::{Backend, cgroup2, program, spawn};
 
 /// The lines between the first and the last, as rows, without what was held before.
 fn rows(ended: &Ended) -> Vec<Row> {
@@ -47,6 +50,36 @@ fn netns_lets_only_one_namespace_through() {
         in_namespace(|_| bind_and_close(4000));
         let expected = [a.acquired(Bind(4000)), a.released(Closed)];
         assert_same(&rows(&observer.interrupted()), &expected);
+        Some(())
+    });
+}
+
+/// As `ip netns exec` does it (netns_switch, lib/namespace.c of iproute2): mounts of its own, with a new
+/// /sys, on which nothing is mounted. For the calling thread and what it starts.
+fn hide_what_is_mounted_on_sys() {
+    let nothing: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of this thread's own");
+    mount(nothing, "/", nothing, MsFlags::MS_SLAVE | MsFlags::MS_REC, nothing).expect("slaves");
+    while let Ok(mounted) = cgroup2() {
+        umount2(&mounted, MntFlags::MNT_DETACH).expect("unmount cgroup2");
+    }
+    umount2("/sys", MntFlags::MNT_DETACH).expect("unmount /sys");
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), nothing).expect("mount sysfs");
+}
+
+#[test]
+fn where_a_mount_namespace_hides_cgroup2_the_backend_is_the_same() {
+    in_namespace(|inode| {
+        let (a, observed) = thread::scope(|scope| {
+            let observed = scope.spawn(|| {
+                hide_what_is_mounted_on_sys();
+                let observer = Observer::own(&["--netns", &inode.to_string()])?;
+                Some((bind_and_close(4000), observer.interrupted()))
+            });
+            observed.join().expect("observe from a mount namespace")
+        })?;
+        assert_same(&rows(&observed), &[a.acquired(Bind(4000)), a.released(Closed)]);
+        assert!(!observed.errors.contains("cgroup"), "{}", observed.errors);
         Some(())
     });
 }

@@ -17,7 +17,7 @@ use super::container::container;
 use crate::{
     cache::Cache,
     kernel::{
-        cgroup::{Lookup, mounted_by},
+        cgroup::{Lookup, host_mount, mounted_by},
         mounts,
     },
 };
@@ -71,11 +71,11 @@ impl Place {
 }
 
 impl Cgroups {
-    /// Finds the mounts in a mountinfo, whose texts count in `total`.
+    /// Finds the mounts in a mountinfo, else among those of process 1. Texts count in `total`.
     pub(super) fn new(mountinfo: &Path, total: Total) -> Self {
         let lines = mounts::lines(mountinfo).into_iter().flatten();
         let (mount, has_v1) = mounted(lines);
-        let way = match mount {
+        let way = match mount.or_else(host_mount) {
             None => Way::None,
             Some(mount) => match Lookup::open(&mount) {
                 Some(lookup) => Way::Lookup(lookup, mount),
