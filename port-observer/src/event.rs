@@ -43,7 +43,8 @@ pub struct Existing {
 pub struct NamespaceSettings {
     /// Its inode number.
     pub netns: u32,
-    /// Its names under /run/netns, if any.
+    /// Its names, the most telling first: those under /run/netns, whose it is (a container or a systemd
+    /// unit), paths where it is mounted.
     pub names: Vec<String>,
     /// What automatic choice has.
     pub ports: Ports,

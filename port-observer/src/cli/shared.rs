@@ -32,8 +32,8 @@ pub struct LimitArgs {
 /// Which network namespaces.
 #[derive(Args, Debug, Default)]
 pub struct NetnsArg {
-    /// Only this network namespace: its inode number, its name under /run/netns, or a path such as
-    /// /proc/PID/ns/net; may be given several times
+    /// Only this network namespace: its inode number, its name under /run/netns, the container or systemd
+    /// unit whose own it is, or a path such as /proc/PID/ns/net; may be given several times
     #[arg(
         long,
         value_name = "INODE|NAME|PATH",

@@ -16,6 +16,7 @@ use crate::kernel::netns::{self, Namespace};
 use crate::kernel::rights::as_caller;
 use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
 use crate::sandbox::{Sandbox, Task};
+use crate::source::settings;
 
 /// Bytes that wait for a reader before it is not checked again until they are read.
 const QUEUE_BYTES: usize = 64 << 10;
@@ -204,7 +205,7 @@ fn namespaces(config: &CheckConfig) -> Result<(Vec<Namespace>, Vec<String>)> {
     }
     let mut namespaces: Vec<Namespace> = Vec::new();
     for text in &config.netns {
-        let found = netns::resolve(text).with_context(|| format!("--netns {text}"))?;
+        let found = settings::resolve(text).with_context(|| format!("--netns {text}"))?;
         if namespaces.iter().all(|known| known.inode != found.inode) {
             namespaces.push(found);
         }

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use crate::check::Status;
 use crate::cli::{Cli, Command};
 use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig};
-use crate::kernel::netns;
 use crate::sandbox::Sandbox;
+use crate::source::settings;
 
 /// Runs what the command line asks for, to the exit code.
 ///
@@ -33,7 +33,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Top(args) => top::run(*args, cli.color, sandbox),
         Command::Snapshot(args) => {
-            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &netns::resolve)?, sandbox)
+            snapshot::run(&SnapshotConfig::resolve(args, cli.color, &settings::resolve)?, sandbox)
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
         Command::Record(args) => {
@@ -64,7 +64,8 @@ pub fn failure_code(cli: &Cli) -> ExitCode {
     }
 }
 
-/// The inode number of a network namespace, by path or by the name that `ip netns` gave it.
+/// The inode number of a network namespace, by path, by the name that `ip netns` gave it, or by the
+/// container or unit whose it is.
 fn netns_inode(text: &str) -> anyhow::Result<u32> {
-    Ok(netns::resolve(text)?.inode)
+    Ok(settings::resolve(text)?.inode)
 }

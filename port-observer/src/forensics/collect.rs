@@ -77,6 +77,10 @@ impl Collector {
             .collect();
         told.taken = self.taken.finish();
         told.timelines = self.timelines.finish(TIMELINES);
+        for timeline in &mut told.timelines {
+            let known = self.namespaces.get(&timeline.space.netns);
+            timeline.names = known.map(|one| one.names.clone()).unwrap_or_default();
+        }
         told.losses.sort_by_key(|loss| (std::cmp::Reverse(loss.count), loss.kind.name()));
         told
     }
@@ -85,6 +89,10 @@ impl Collector {
 impl Sink for Collector {
     fn set_offset(&mut self, offset_ns: i64) {
         self.offset_ns = offset_ns;
+    }
+
+    fn name(&mut self, netns: u32, names: &[String]) {
+        self.namespaces.entry(netns).or_default().names = names.to_vec();
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
@@ -126,7 +134,9 @@ impl Collector {
             }
             Body::Conflict { port, via, errno, holders, repeated } => {
                 let count = repeated.saturating_add(1);
-                self.taken.add(now_ns, port, (*via, *errno), holders, count);
+                let names = self.namespaces.get(&port.netns).map(|one| &one.names[..]);
+                let names = names.unwrap_or_default();
+                self.taken.add(now_ns, (port, names), (*via, *errno), holders, count);
             }
             _ => {}
         }

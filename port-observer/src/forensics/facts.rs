@@ -11,6 +11,7 @@ use crate::{
         errno::ErrorName,
         escape::escape,
         figures::{age, ends, group_name, holder_name, percent, sparkline},
+        namespaces::numbered,
         sentences, times,
     },
 };
@@ -92,12 +93,9 @@ impl Words<'_> {
 
     /// Where, what was full, whose calls were refused, and who held the ports.
     pub fn facts(&self, incident: &Incident) -> Vec<Fact> {
-        let names = match &incident.names[..] {
-            [] => String::new(),
-            names => format!(" ({})", escape(&names.join(", "))),
-        };
         let protocol = incident.protocol.name();
-        let place = format!("{protocol}, network namespace {}{names}", incident.netns);
+        let netns = numbered(incident.netns, &incident.names);
+        let place = format!("{protocol}, network namespace {netns}");
         let mut facts = vec![fact("where", place)];
         for full in &incident.spaces {
             let text = format!(
@@ -160,7 +158,7 @@ impl Words<'_> {
             self.date(taken.began_ns),
             age(lasted),
             taken.protocol.name(),
-            taken.netns,
+            numbered(taken.netns, &taken.names),
             holder_name(taken.process.as_deref()),
             count_of(taken.count),
             ErrorName(taken.errno),

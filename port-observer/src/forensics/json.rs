@@ -123,6 +123,7 @@ fn taken(taken: &Taken) -> Value {
         ("began", time(taken.began_ns).into()),
         ("ended", time(taken.ended_ns).into()),
         ("netns", taken.netns.into()),
+        ("names", Some(taken.names.clone()).filter(|names| !names.is_empty()).into()),
         ("protocol", taken.protocol.name().into()),
         ("via", taken.via.name().into()),
         ("errno", ErrorName(taken.errno).to_string().into()),

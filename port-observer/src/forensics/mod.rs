@@ -78,7 +78,7 @@ pub struct Incident {
     pub ended_ns: i64,
     /// The inode number of the network namespace.
     pub netns: u32,
-    /// Its names under /run/netns.
+    /// Its names, the most telling first.
     pub names: Vec<String>,
     /// The protocol.
     pub protocol: Protocol,

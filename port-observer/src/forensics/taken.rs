@@ -27,6 +27,8 @@ pub struct Taken {
     pub process: Option<Arc<Process>>,
     /// The inode number of the network namespace.
     pub netns: u32,
+    /// Its names, as they were at the last call.
+    pub names: Vec<String>,
     /// The protocol.
     pub protocol: Protocol,
     /// Which call.
@@ -75,7 +77,7 @@ impl Gathered {
     pub(super) fn add(
         &mut self,
         now_ns: i64,
-        port: &Port,
+        (port, names): (&Port, &[String]),
         (via, errno): (Via, i32),
         holders: &[Holder],
         count: u64,
@@ -98,6 +100,7 @@ impl Gathered {
             ended_ns: now_ns,
             process: process.cloned(),
             netns: port.netns,
+            names: Vec::new(),
             protocol: port.protocol,
             via,
             local: port.local,
@@ -106,6 +109,9 @@ impl Gathered {
             count: 0,
             holders: Vec::new(),
         });
+        if taken.names != names {
+            taken.names = names.to_vec();
+        }
         taken.count = taken.count.saturating_add(count);
         taken.began_ns = taken.began_ns.min(now_ns);
         taken.ended_ns = taken.ended_ns.max(now_ns);

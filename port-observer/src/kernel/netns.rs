@@ -51,6 +51,28 @@ impl Namespace {
         Ok(Self { inode: own_inode()?, names: Vec::new(), paths: own_paths() })
     }
 
+    /// Whether it is the calling thread's.
+    pub fn is_own(&self) -> bool {
+        own_inode().is_ok_and(|inode| inode == self.inode)
+    }
+
+    /// Whether it is that of process 1, or of the kernel's own threads, the first of which is 2.
+    pub fn is_of_the_host(&self) -> bool {
+        let is_it = |pid: u32| {
+            let found = fs::metadata(format!("/proc/{pid}/ns/net"));
+            found.is_ok_and(|found| found.ino() == u64::from(self.inode))
+        };
+        is_it(1) || is_it(2)
+    }
+
+    /// Some processes that were in it when it was found.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        let pid = |path: &PathBuf| {
+            path.to_str()?.strip_prefix("/proc/")?.strip_suffix("/ns/net")?.parse().ok()
+        };
+        self.paths.iter().filter_map(pid)
+    }
+
     /// Runs a closure inside, on a thread of its own unless the calling thread is inside already;
     /// the calling thread's namespace does not change.
     ///

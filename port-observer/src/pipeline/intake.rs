@@ -130,6 +130,9 @@ impl<S: Sink> Stream<S> {
         let mut reports = std::mem::take(&mut self.reports);
         let entry = self.recorder.as_ref().and_then(|_| Entry::of(now_ns, &event));
         let entry = entry.map(|entry| (entry, caller.clone()));
+        if let Event::Namespace(settings) = &event {
+            self.printer.sink().name(settings.netns, &settings.names);
+        }
         self.ledger.apply(now_ns, event, caller, &mut reports);
         if let Some(recorder) = &mut self.recorder
             && let Some((mut entry, caller)) = entry

@@ -283,6 +283,9 @@ impl<S: Sink> Stream<S> {
     /// # Errors
     /// When the output can't be written.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        for settings in &checkpoint.namespaces {
+            self.printer.sink().name(settings.netns, &settings.names);
+        }
         let mut reports = std::mem::take(&mut self.reports);
         self.ledger.restore(self.time.now_ns()?, checkpoint, &mut reports);
         self.print_all(reports)

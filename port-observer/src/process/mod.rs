@@ -3,6 +3,7 @@
 mod bounds;
 mod cgroup;
 pub mod container;
+mod owner;
 mod proc_fs;
 mod program;
 mod table;

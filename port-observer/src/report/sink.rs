@@ -14,6 +14,10 @@ pub trait Sink: Send {
     /// `set_offset` is called next.
     fn begin(&mut self, _first_offset_ns: i64) {}
 
+    /// What a network namespace is called from now on, told before what happens in it; empty: it has no
+    /// name. Texts of others.
+    fn name(&mut self, _netns: u32, _names: &[String]) {}
+
     /// Takes a report. It may be held back until the next `flush`.
     ///
     /// # Errors
@@ -43,6 +47,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 
     fn begin(&mut self, first_offset_ns: i64) {
         (**self).begin(first_offset_ns);
+    }
+
+    fn name(&mut self, netns: u32, names: &[String]) {
+        (**self).name(netns, names);
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
@@ -105,6 +113,12 @@ impl Sink for Several {
         }
     }
 
+    fn name(&mut self, netns: u32, names: &[String]) {
+        for sink in &mut self.sinks {
+            sink.name(netns, names);
+        }
+    }
+
     fn report(&mut self, report: &Report) -> io::Result<()> {
         self.each(|sink| sink.report(report))
     }
@@ -148,6 +162,10 @@ mod tests {
             let _ = self.note(&format!("begin {first_offset_ns}"));
         }
 
+        fn name(&mut self, netns: u32, names: &[String]) {
+            let _ = self.note(&format!("name {netns} {}", names.join(" ")));
+        }
+
         fn report(&mut self, report: &Report) -> io::Result<()> {
             self.note(&format!("report {}", report.time_ns))
         }
@@ -171,11 +189,12 @@ mod tests {
         let mut several = Several::new(sinks.map(of).into());
         several.begin(1);
         several.set_offset(2);
+        several.name(4, &["blue".to_owned()]);
         let report = Report { time_ns: 3, body: Body::Stop(Stop::default()) };
         let failed =
             [several.report(&report), several.closing(&Closing::default()), several.flush()];
         assert!(failed.into_iter().all(|result| result.unwrap_err().to_string() == "b"));
-        let expected = ["begin 1", "offset 2", "report 3", "closing", "flush"];
+        let expected = ["begin 1", "offset 2", "name 4 blue", "report 3", "closing", "flush"];
         let expected: Vec<String> = expected
             .into_iter()
             .flat_map(|call| ["a", "b", "c", "d"].map(|name| format!("{name} {call}")))

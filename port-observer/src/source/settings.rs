@@ -1,6 +1,8 @@
 //! The settings of network namespaces, followed. The kernel tells nobody when they change, so they
 //! are read again and again.
 
+mod names;
+
 use std::{
     collections::{HashMap, HashSet},
     time::{Duration, Instant},
@@ -56,6 +58,8 @@ pub struct Settings {
     next_find: Instant,
     next_read: Instant,
     next_list: Instant,
+    /// Before then namespaces are not listed again, whatever is new.
+    list_after: Instant,
     /// What the long lists of reserved ports take, and may take.
     long_bytes: usize,
     most_long_bytes: usize,
@@ -68,6 +72,8 @@ pub struct Settings {
 #[derive(Debug)]
 struct Watched {
     namespace: Namespace,
+    /// Whose it is, as far as that names it; kept when its processes are gone.
+    owner: Option<String>,
     files: Files,
     /// When they were last read.
     looked: Instant,
@@ -87,6 +93,7 @@ impl Settings {
             next_find: Instant::now(),
             next_read: Instant::now(),
             next_list: Instant::now(),
+            list_after: Instant::now(),
             long_bytes: 0,
             most_long_bytes: LONG_BYTES,
             has_warned: false,
@@ -137,6 +144,8 @@ impl Settings {
             && namespace.inode == netns
         {
             self.add(namespace, &mut events);
+            // It may have names.
+            self.next_list = self.next_list.min(self.list_after.max(now));
         }
         if !self.known.contains_key(&netns) && is_due && self.next_find <= now {
             let cost = Cost::begin();
@@ -169,7 +178,8 @@ impl Settings {
         if self.next_list <= now {
             let cost = Cost::begin();
             self.list(&mut events);
-            self.next_list = now + LIST.max(cost.so_far() * COST);
+            self.list_after = now + cost.so_far() * COST;
+            self.next_list = self.list_after.max(now + LIST);
         }
         events
     }
@@ -251,8 +261,10 @@ impl Settings {
             return;
         }
         if let Some(watched) = self.known.get_mut(&namespace.inode) {
-            if watched.settings.names != namespace.names {
-                watched.settings.names.clone_from(&namespace.names);
+            watched.owner = names::owner(&namespace).or(watched.owner.take());
+            let names = names::all(&namespace, watched.owner.as_deref());
+            if watched.settings.names != names {
+                watched.settings.names = names;
                 events.push(Event::Namespace(Box::new(watched.settings.clone())));
             }
             watched.namespace = namespace;
@@ -306,6 +318,14 @@ pub fn read(namespace: &Namespace, long_bytes: &mut usize) -> Result<Option<Name
     Ok(watched.map(|watched| watched.settings))
 }
 
+/// As [`netns::resolve`], and by the container or unit whose it is.
+///
+/// # Errors
+/// As there.
+pub fn resolve(argument: &str) -> Result<Namespace> {
+    netns::resolve(argument).or_else(|error| names::owned_by(argument).ok_or(error))
+}
+
 /// What became of settings.
 enum Look {
     Same,
@@ -325,14 +345,15 @@ impl Watched {
             return Ok(None);
         }
         let values = files.values().inspect_err(|_| *long_bytes -= files.long_bytes())?;
+        let owner = names::owner(&namespace);
         let settings = NamespaceSettings {
             netns: namespace.inode,
-            names: namespace.names.clone(),
+            names: names::all(&namespace, owner.as_deref()),
             ports: values.ports,
             tw_reuse: values.tw_reuse,
             tw_reuse_delay_ms: values.tw_reuse_delay_ms,
         };
-        Ok(Some(Self { namespace, files, looked: Instant::now(), settings }))
+        Ok(Some(Self { namespace, owner, files, looked: Instant::now(), settings }))
     }
 
     /// Arguments as for [`Watched::new`].

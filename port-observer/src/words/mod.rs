@@ -7,6 +7,7 @@ pub mod errno;
 pub mod escape;
 pub mod figures;
 pub mod missing;
+pub mod namespaces;
 pub mod sentences;
 pub mod times;
 pub mod width;

@@ -24,6 +24,31 @@ pub fn screen(columns: usize) -> Screen {
 }
 
 #[test]
+fn a_namespace_is_shown_by_its_name_where_it_has_one() {
+    let mut other = port("10.0.0.1:40001", None, Some(curl()));
+    other.netns = NETNS + 1;
+    let mut bytes = Vec::new();
+    let options = Options {
+        color: false,
+        screen: Screen::None,
+        time_zone: TimeZone::UTC,
+        home_netns: Some(NETNS),
+    };
+    let mut table = Table::new(&mut bytes, options);
+    table.report(&acquire(other.clone())).unwrap();
+    for names in [&["a\nb".to_owned(), "other".to_owned()][..], &[]] {
+        table.name(NETNS + 1, names);
+        table.report(&acquire(other.clone())).unwrap();
+    }
+    table.flush().unwrap();
+    drop(table);
+    let text = String::from_utf8(bytes).unwrap();
+    let told: Vec<_> = text.lines().filter_map(|line| Some(line.split_once("netns ")?.1)).collect();
+    let number = (NETNS + 1).to_string();
+    assert_eq!(told, [&*number, "a\\nb", &*number]);
+}
+
+#[test]
 fn a_stream_fits_eighty_columns() {
     insta::assert_snapshot!("table_80", frame(&stream(), screen(80), false));
 }

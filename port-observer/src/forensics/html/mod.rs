@@ -21,6 +21,7 @@ use crate::{
     words::{
         escape::escape,
         figures::{ends, percent},
+        namespaces::numbered,
         times,
     },
 };
@@ -152,7 +153,11 @@ fn picture(timeline: &Timeline, words: &Words<'_>) -> Picture {
     let calls = if refused == 1 { "call" } else { "calls" };
     Picture {
         title: ends(space),
-        place: format!("{}, network namespace {}", space.protocol.name(), space.netns),
+        place: format!(
+            "{}, network namespace {}",
+            space.protocol.name(),
+            numbered(space.netns, &timeline.names)
+        ),
         fullest: format!(
             "at its fullest, {}, {} of {} ports were used ({}); {refused} {calls} refused",
             words.date(timeline.fullest_ns),

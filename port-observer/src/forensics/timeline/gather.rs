@@ -207,6 +207,7 @@ impl Line {
             });
         }
         Timeline {
+            names: Vec::new(),
             space: self.space,
             fullest_ns: self.fullest_ns,
             began_ns: first.saturating_mul(step_ns),

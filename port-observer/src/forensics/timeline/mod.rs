@@ -16,6 +16,8 @@ pub use gather::Timelines;
 pub struct Timeline {
     /// The space as it was at its fullest.
     pub space: Space,
+    /// The names of its namespace.
+    pub names: Vec<String>,
     /// When the bucket began in which that was.
     pub fullest_ns: i64,
     /// When bucket 0 began.

@@ -13,6 +13,7 @@ use crate::{
     ledger::{HeldPort, PlaceUse, SpaceKey},
     ports::Ports,
     report::{self, Holder, NamespaceUse, ProcessUse, Space, Story},
+    words::namespaces,
 };
 
 /// How many seconds a bar of a process's sparkline stands for.
@@ -45,6 +46,23 @@ pub struct Picture {
     pub ports: PortMap,
     /// What is looked at closely.
     pub detail: Option<Detail>,
+}
+
+impl Picture {
+    /// What a namespace is called, or else its number, ready to be shown.
+    pub fn name_of(&self, netns: u32) -> String {
+        namespaces::name(netns, self.names(netns))
+    }
+
+    /// The number of a namespace, with its names.
+    pub fn numbered(&self, netns: u32) -> String {
+        namespaces::numbered(netns, self.names(netns))
+    }
+
+    fn names(&self, netns: u32) -> &[String] {
+        let known = self.namespaces.iter().find(|namespace| namespace.netns == netns);
+        known.map_or(&[], |namespace| &namespace.names)
+    }
 }
 
 /// The namespace in focus: the one that is asked for, or else the one with the most ports in use.

@@ -55,7 +55,9 @@ pub fn draw(
     let offset = &mut on_screen.offsets[View::Destinations.number()];
     let names_netns = state.netns().is_none() && state.picture.namespaces.len() > 1;
     table.draw(buffer, area, look, offset, |number| {
-        let (of, netns) = (rows[number], names_netns.then_some(rows[number].space.netns));
+        let of = rows[number];
+        let netns = names_netns.then(|| state.picture.name_of(of.space.netns));
+        let netns = netns.as_deref();
         let mut cells = cells(of, look);
         if is_double {
             let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
@@ -72,14 +74,14 @@ pub fn draw(
 }
 
 /// Where a space is; with its namespace, where there is more than one.
-fn places_in(space: &Space, netns: Option<u32>) -> Vec<String> {
+fn places_in(space: &Space, netns: Option<&str>) -> Vec<String> {
     let with = |place: &String| netns.map(|netns| format!("{place}  netns {netns}"));
     let places = places(space);
     places.iter().filter_map(with).chain(places.clone()).collect()
 }
 
 /// The second line of a row.
-fn below(of: &SpaceRow, netns: Option<u32>, room: usize, look: &Look) -> String {
+fn below(of: &SpaceRow, netns: Option<&str>, room: usize, look: &Look) -> String {
     let largest = largest(of);
     let held = if largest.is_empty() { largest } else { format!("  most {largest}") };
     let places = places_in(&of.space, netns);

@@ -23,7 +23,7 @@ use crate::{
     ledger::PlaceUse,
     process::Process,
     report::{Holder, Holding, Story, used_percent},
-    screen::state::{Detail, FailedCall, ProcessRow, Room, SpaceRow, State, bindings},
+    screen::state::{Detail, FailedCall, Picture, ProcessRow, Room, SpaceRow, State, bindings},
     words::{
         causes::{Call, advice, because, counts},
         errno::error,
@@ -42,13 +42,12 @@ struct Text {
 
 /// What is looked at closely; `from`: the first line that is shown.
 pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look, from: usize) -> Room {
-    let offset_ns = state.picture.offset_ns;
     let lines = match &state.picture.detail {
         None => vec![plain(0, "it is not there any more".to_owned())],
         Some(Detail::Process { row, places }) => process(row, places, look),
-        Some(Detail::Space { row, story }) => space(row, story.as_deref(), look),
+        Some(Detail::Space { row, story }) => space(row, story.as_deref(), &state.picture, look),
         Some(Detail::Failure { call, incident }) => {
-            failure(call, incident.as_deref(), offset_ns, look)
+            failure(call, incident.as_deref(), &state.picture, look)
         }
         Some(Detail::Ports { first, last, rows, more }) => {
             ports((*first, *last), rows, *more, look)
@@ -191,7 +190,7 @@ fn about(process: &Process) -> Vec<Text> {
     known.map(|(what, value)| plain(2, format!("{what}: {}", escape(&value)))).collect()
 }
 
-fn space(row: &SpaceRow, story: Option<&Story>, look: &Look) -> Vec<Text> {
+fn space(row: &SpaceRow, story: Option<&Story>, picture: &Picture, look: &Look) -> Vec<Text> {
     let space = &row.space;
     let growth = space.growth_per_second.map_or_else(|| "not known".to_owned(), rate);
     let full = match space.headroom {
@@ -199,7 +198,7 @@ fn space(row: &SpaceRow, story: Option<&Story>, look: &Look) -> Vec<Text> {
         _ => format!("full in {}", full_in(space)),
     };
     let mut lines = vec![
-        title(&format!("{}, netns {}", ends(space), space.netns), look),
+        title(&format!("{}, netns {}", ends(space), picture.numbered(space.netns)), look),
         plain(
             2,
             format!(
@@ -251,11 +250,11 @@ fn holders(holders: &[Holder]) -> Vec<Text> {
 fn failure(
     call: &FailedCall,
     incident: Option<&Incident>,
-    offset_ns: i64,
+    picture: &Picture,
     look: &Look,
 ) -> Vec<Text> {
     let caller = call.port.caller.as_ref().map(|caller| &*caller.process);
-    let at = |time_ns| look.time_of_day(time_ns, offset_ns);
+    let at = |time_ns| look.time_of_day(time_ns, picture.offset_ns);
     let times = if call.count == 1 {
         format!("at {}", at(call.time_ns))
     } else {
@@ -264,7 +263,7 @@ fn failure(
     let asked = asked(call).into_iter().next().unwrap_or_default();
     let mut lines = vec![
         title(&format!("{} was refused a port, {times}", holder_name(caller)), look),
-        plain(2, format!("{asked}, netns {}", call.port.netns)),
+        plain(2, format!("{asked}, netns {}", picture.numbered(call.port.netns))),
         Text { indent: 2, text: error(call.errno), style: look.alarm() },
     ];
     if let Some(caller) = caller {

@@ -18,6 +18,7 @@ use crate::{
     words::{
         escape::escape,
         figures::{age, percent, rate},
+        namespaces::numbered,
     },
 };
 
@@ -83,11 +84,7 @@ fn host(state: &State, look: &Look) -> Line<'static> {
 
 /// A namespace's number, and its names.
 pub fn namespace_name(namespace: &NamespaceUse) -> String {
-    let names = escape(&namespace.names.join(", ")).into_owned();
-    match &namespace.names[..] {
-        [] => namespace.netns.to_string(),
-        _ => format!("{} ({names})", namespace.netns),
-    }
+    numbered(namespace.netns, &namespace.names)
 }
 
 fn gauge(state: &State, look: &Look, width: u16) -> Line<'static> {

@@ -25,7 +25,7 @@ use crate::process::Process;
 use crate::report::{
     Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Summary,
 };
-use crate::words::{escape::escape, figures, sentences};
+use crate::words::{escape::escape, figures, namespaces::Names, sentences};
 
 /// The fewest lines between two headers.
 const HEADER_EVERY_MIN: usize = 10;
@@ -89,6 +89,8 @@ pub struct Table<W: Write> {
     /// Lines since the last header; none: there was no header yet.
     lines: Option<usize>,
     told: Told,
+    /// What network namespaces are called.
+    names: Names,
 }
 
 /// A line of the table, before it has a layout.
@@ -119,6 +121,7 @@ impl<W: Write> Table<W> {
             widest: Addresses::new(0, 0),
             lines: None,
             told: Told::default(),
+            names: Names::default(),
             options,
         }
     }
@@ -188,7 +191,7 @@ impl<W: Write> Table<W> {
             escape(container.name.as_deref().unwrap_or_else(|| figures::short(&container.id)))
         });
         if self.options.home_netns.is_some_and(|home| home != of.netns) {
-            detail.push_str(&format!(", netns {}", of.netns));
+            detail.push_str(&format!(", netns {}", self.names.of(of.netns)));
         }
         if self.layout.place(Column::Container).is_none() && !container.is_empty() {
             detail.push_str(&format!(", container {container}"));
@@ -222,9 +225,9 @@ impl<W: Write> Table<W> {
         Ok(())
     }
 
-    fn view(&self) -> View {
+    fn view(&self) -> View<'_> {
         let screen = self.size.map(|(columns, _)| columns);
-        View { screen, home_netns: self.options.home_netns }
+        View { screen, home_netns: self.options.home_netns, names: &self.names }
     }
 
     fn summary(&mut self, time_ns: u64, summary: &Summary) -> io::Result<()> {
@@ -272,6 +275,10 @@ impl<W: Write> Table<W> {
 impl<W: Write + Send> Sink for Table<W> {
     fn set_offset(&mut self, offset_ns: i64) {
         self.clock.set_offset(offset_ns);
+    }
+
+    fn name(&mut self, netns: u32, names: &[String]) {
+        self.names.set(netns, names);
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {

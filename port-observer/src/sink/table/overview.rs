@@ -3,8 +3,8 @@
 use super::block::{self, Align};
 use crate::report::{Closing, Failure, NamespaceUse, ProcessUse, Space, Summary, TcpUse};
 use crate::words::errno::ErrorName;
-use crate::words::escape::escape;
 use crate::words::figures::{age, ends, failed_call, holder, percent, rate};
+use crate::words::namespaces::{Names, listed};
 
 /// Under the line that it belongs to.
 const INDENT: usize = 2;
@@ -16,15 +16,17 @@ const TEXT: Align = Align::Left;
 
 /// What the lines are made for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct View<'a> {
     /// The width of the screen, if there is one.
     pub(super) screen: Option<usize>,
     /// The network namespace that need not be named; none: no namespace is.
     pub(super) home_netns: Option<u32>,
+    /// What namespaces are called.
+    pub(super) names: &'a Names,
 }
 
 /// A summary's lines, which belong below one that says that it is one.
-pub(super) fn summary(summary: &Summary, view: View) -> Vec<String> {
+pub(super) fn summary(summary: &Summary, view: View<'_>) -> Vec<String> {
     let Summary { namespaces, spaces, processes: of } = summary;
     [namespaces_block(namespaces, view), spaces_block(spaces, view), processes_block(of, view)]
         .concat()
@@ -34,20 +36,20 @@ pub(super) fn summary(summary: &Summary, view: View) -> Vec<String> {
 pub(super) type Section = (String, Vec<String>);
 
 /// What is said at the end, by section.
-pub(super) fn closing(closing: &Closing, view: View) -> [Section; 3] {
+pub(super) fn closing(closing: &Closing, view: View<'_>) -> [Section; 3] {
     let Closing { summary, failures } = closing;
     let [holders, spaces] = holders_and_spaces(summary, view);
     [holders, spaces, section("Failures", failures_block(failures, view))]
 }
 
 /// What there is at one moment, by section.
-pub(super) fn sections(summary: &Summary, view: View) -> [Section; 3] {
+pub(super) fn sections(summary: &Summary, view: View<'_>) -> [Section; 3] {
     let [holders, spaces] = holders_and_spaces(summary, view);
     let namespaces = namespaces_block(&summary.namespaces, view);
     [section("Network namespaces", namespaces), holders, spaces]
 }
 
-fn holders_and_spaces(summary: &Summary, view: View) -> [Section; 2] {
+fn holders_and_spaces(summary: &Summary, view: View<'_>) -> [Section; 2] {
     [
         section("Largest holders", processes_block(&summary.processes, view)),
         section("Fullest destinations", spaces_block(&summary.spaces, view)),
@@ -59,7 +61,7 @@ fn section(title: &str, lines: Vec<String>) -> Section {
     (title, lines)
 }
 
-fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
+fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> {
     if namespaces.is_empty() {
         return Vec::new();
     }
@@ -81,7 +83,7 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
         let mut name = of.netns.to_string();
         if !of.names.is_empty() {
             name.push(' ');
-            name.push_str(&escape(&of.names.join(", ")));
+            name.push_str(&listed(&of.names));
         }
         let udp = of.udp_used_ports.to_string();
         let capacity = capacity.unwrap_or_else(unknown);
@@ -90,7 +92,7 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View) -> Vec<String> {
     block::lines(titles, &namespaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
 
-fn spaces_block(spaces: &[Space], view: View) -> Vec<String> {
+fn spaces_block(spaces: &[Space], view: View<'_>) -> Vec<String> {
     if spaces.is_empty() {
         return Vec::new();
     }
@@ -104,7 +106,7 @@ fn spaces_block(spaces: &[Space], view: View) -> Vec<String> {
         ("SPACE", TEXT),
     ];
     let netns = |space: &Space| match view.home_netns {
-        Some(home) if home != space.netns => format!(", netns {}", space.netns),
+        Some(home) if home != space.netns => format!(", netns {}", view.names.of(space.netns)),
         _ => String::new(),
     };
     let row = |space: &Space| {
@@ -125,7 +127,7 @@ fn spaces_block(spaces: &[Space], view: View) -> Vec<String> {
     block::lines(titles, &spaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
 
-fn processes_block(processes: &[ProcessUse], view: View) -> Vec<String> {
+fn processes_block(processes: &[ProcessUse], view: View<'_>) -> Vec<String> {
     if processes.is_empty() {
         return Vec::new();
     }
@@ -150,7 +152,7 @@ fn processes_block(processes: &[ProcessUse], view: View) -> Vec<String> {
     block::lines(titles, &processes.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
 
-fn failures_block(failures: &[Failure], view: View) -> Vec<String> {
+fn failures_block(failures: &[Failure], view: View<'_>) -> Vec<String> {
     if failures.is_empty() {
         return Vec::new();
     }

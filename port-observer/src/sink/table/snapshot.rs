@@ -19,6 +19,9 @@ impl<W: Write + Send> Table<W> {
     /// # Errors
     /// Writing failed; `BrokenPipe` says that the reader has left.
     pub fn snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        for namespace in &snapshot.summary.namespaces {
+            self.names.set(namespace.netns, &namespace.names);
+        }
         let time = self.clock.format(snapshot.time_ns).to_owned();
         let (host, kernel) = (escape(&snapshot.host), escape(&snapshot.kernel));
         self.plain_line(&format!("{host} (Linux {kernel}) at {time}"), Style::new())?;
@@ -52,7 +55,7 @@ impl<W: Write + Send> Table<W> {
     }
 }
 
-fn holdings_block(holdings: &[Holding], view: View) -> Vec<String> {
+fn holdings_block(holdings: &[Holding], view: View<'_>) -> Vec<String> {
     if holdings.is_empty() {
         return Vec::new();
     }
@@ -71,7 +74,7 @@ fn holdings_block(holdings: &[Holding], view: View) -> Vec<String> {
             place.push_str(&format!(" → {remote}"));
         }
         if view.home_netns.is_some_and(|home| home != port.netns) {
-            place.push_str(&format!(", netns {}", port.netns));
+            place.push_str(&format!(", netns {}", view.names.of(port.netns)));
         }
         [port.protocol.name().to_owned(), standing(port, of.state).to_owned(), pid, name, place]
     };

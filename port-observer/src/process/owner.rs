@@ -1,0 +1,71 @@
+//! Whose a network namespace is: what the cgroups of the processes in it show.
+
+use super::{Container, ProcFs, container::container};
+
+/// The unit of systemd.
+const UNIT: &str = "systemd";
+
+impl ProcFs {
+    /// The name or id of the container that these processes are in, else of the systemd unit, if all that
+    /// are in one are in the same: a process of another may have entered.
+    pub fn owner(&self, pids: impl Iterator<Item = u32>) -> Option<String> {
+        let places = pids.filter_map(|pid| self.cgroup(pid));
+        owner(places.filter_map(|path| container(&path)))
+    }
+}
+
+fn owner(places: impl Iterator<Item = Container>) -> Option<String> {
+    let (units, containers): (Vec<_>, Vec<_>) = places.partition(|place| place.runtime == UNIT);
+    let name = |place: &Container| place.name.clone().unwrap_or_else(|| place.id.clone());
+    // Those of a pod, or `--network container:`: the first is the one that the others joined.
+    if let Some(first) = containers.first() {
+        return Some(name(first));
+    }
+    let first = units.first()?;
+    units.iter().all(|unit| unit.id == first.id).then(|| first.id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::tests::TempDir;
+
+    const DOCKER: &str = "/system.slice/docker-3f4b8c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.scope";
+
+    fn of(paths: &[&str]) -> Option<String> {
+        owner(paths.iter().filter_map(|path| container(path)))
+    }
+
+    #[test]
+    fn a_namespace_is_its_containers_whoever_else_has_entered() {
+        let id = "3f4b8c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        assert_eq!(of(&[DOCKER]).as_deref(), Some(id));
+        assert_eq!(of(&["/system.slice/sshd.service", DOCKER]).as_deref(), Some(id));
+        assert_eq!(of(&["/lxc.payload.web", DOCKER]).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn the_processes_are_looked_up_in_proc() {
+        let root = TempDir::new();
+        for (pid, text) in [("7", "0::/\n"), ("9", "4:cpu:/x\n0::/system.slice/web.service\n")] {
+            std::fs::create_dir(root.path().join(pid)).unwrap();
+            std::fs::write(root.path().join(pid).join("cgroup"), text).unwrap();
+        }
+        let proc_fs = ProcFs::at(root.path());
+        assert_eq!(proc_fs.owner([7, 8, 9].into_iter()).as_deref(), Some("web.service"));
+        assert_eq!(proc_fs.owner([7, 8].into_iter()), None);
+    }
+
+    #[test]
+    fn a_namespace_is_a_units_if_no_other_unit_is_in_it() {
+        let web = "/system.slice/web.service";
+        assert_eq!(of(&[web, web, "/"]).as_deref(), Some("web.service"));
+        assert_eq!(of(&[web, "/system.slice/db.service"]), None);
+    }
+
+    #[test]
+    fn a_namespace_of_a_login_is_nobodys() {
+        assert_eq!(of(&["/user.slice/user-0.slice/session-1.scope", "/", ""]), None);
+        assert_eq!(of(&[]), None);
+    }
+}
