@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{BackendReport, Diagnosis, ProbeReport, fixes, kept};
+use super::{BackendReport, Diagnosis, ProbeReport, fixes, kept, limits};
 use crate::probe::{
     Capability, Hint, Privileges,
     preflight::{Cgroup2, Diagnostics, Tracefs},
@@ -53,6 +53,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<&'static str>,
     fixes: Vec<Fix>,
+    /// Why no exact backend is to be had, where nothing that can be set changes that.
+    limits: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -174,6 +176,7 @@ impl<'a> From<&'a Diagnosis> for Document<'a> {
             backends: diagnosis.backends.iter().map(Backend::from).collect(),
             backend: diagnosis.chosen().map(|report| report.backend.name()),
             fixes: fixes(diagnosis).into_iter().map(Fix::from).collect(),
+            limits: limits(diagnosis),
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod text;
 
 use anyhow::Result;
 
-pub use fixes::fixes;
+pub use fixes::{fixes, limits};
 
 use crate::probe::{
     self, Backend, Capability, Hint, Hook, Need, Privileges, Probe, Trial, Verdict,

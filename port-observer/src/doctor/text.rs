@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use textwrap::{Options, WordSplitter};
 
-use super::{BackendReport, Diagnosis, Status, fixes, kept};
+use super::{BackendReport, Diagnosis, Status, fixes, kept, limits};
 use crate::probe::{
     Backend, Capability,
     preflight::{Cgroup2, Tracefs},
@@ -229,9 +229,17 @@ impl Page {
             }
             None => self.line("  ", "No backend works here.", Tone::Bad),
         }
-        let fixes = fixes(diagnosis);
+        let (fixes, limits) = (fixes(diagnosis), limits(diagnosis));
         if fixes.is_empty() {
-            self.line("  ", "Nothing is to be fixed.", Tone::Plain);
+            let nothing = "Nothing is to be fixed.";
+            let here = "No setting gives more here.";
+            self.line("  ", if limits.is_empty() { nothing } else { here }, Tone::Plain);
+        }
+        if !limits.is_empty() {
+            self.title("What rules out an exact backend");
+            limits.iter().for_each(|limit| self.entry("-", Tone::Plain, 4, limit));
+        }
+        if fixes.is_empty() {
             return;
         }
         self.title("What would give more");

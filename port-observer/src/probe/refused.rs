@@ -118,6 +118,8 @@ pub struct Hint {
     pub problem: String,
     /// Commands, each enough alone; empty when no command helps.
     pub commands: Vec<String>,
+    /// Nothing that can be set changes it, only another kernel or policy.
+    pub is_final: bool,
 }
 
 impl fmt::Display for Hint {
@@ -139,7 +141,11 @@ pub fn hint(error: &anyhow::Error, backend: Backend, privileges: &Privileges) ->
         return Some(too_many_files(&reason, backend));
     }
     let refused = refused?;
-    let no_command = |problem: &str| Hint { problem: problem.to_owned(), commands: Vec::new() };
+    let of = |problem: &str, is_final| {
+        let problem = problem.to_owned();
+        Hint { problem, commands: Vec::new(), is_final }
+    };
+    let (no_command, final_one) = (|problem| of(problem, false), |problem| of(problem, true));
     let number = refused.error.raw_os_error()?;
     let denied = matches!(number, libc::EPERM | libc::EACCES);
     let lacking = privileges.lacking(backend);
@@ -164,18 +170,19 @@ pub fn hint(error: &anyhow::Error, backend: Backend, privileges: &Privileges) ->
         (_, Some(bytes)) if is_5_10_limit && !refused.verifier => Hint {
             problem: format!("RLIMIT_MEMLOCK ({} KiB) may be the reason", bytes / 1024),
             commands: vec!["sudo prlimit --memlock=unlimited port-observer live".to_owned()],
+            is_final: false,
         },
-        _ if refused.verifier => no_command(
+        _ if refused.verifier => final_one(
             "the kernel's verifier does not take the program; --log-level debug shows why",
         ),
-        _ if denied => no_command(
+        _ if denied => final_one(
             "no capability is missing: a security policy (LSM, seccomp, container) refuses it",
         ),
-        (Step::Attach, _) if number == ENOTSUPP => no_command(
+        (Step::Attach, _) if number == ENOTSUPP => final_one(
             "this kernel has no BPF trampolines on this processor (arm64 has them from Linux 6.4)",
         ),
         (Step::Attach, _) if number == libc::ENOENT && backend == Backend::Kprobe => {
-            no_command("this kernel is built without kprobes (CONFIG_KPROBE_EVENTS)")
+            final_one("this kernel is built without kprobes (CONFIG_KPROBE_EVENTS)")
         }
         _ => return None,
     })
@@ -191,6 +198,7 @@ fn too_many_files(reason: &str, backend: Backend) -> Hint {
             "{reason}; the {name} backend takes about {needed}, and 4 more for each network namespace"
         ),
         commands: vec!["sudo prlimit --nofile=65536 port-observer live".to_owned()],
+        is_final: false,
     }
 }
 
@@ -207,6 +215,7 @@ pub fn perf_closed() -> Hint {
             "sudo port-observer live".to_owned(),
             "sudo sysctl kernel.perf_event_paranoid=2".to_owned(),
         ],
+        is_final: false,
     }
 }
 
@@ -220,6 +229,7 @@ pub fn lacks(lacking: &[Capability], privileges: &Privileges) -> Hint {
     Hint {
         problem: format!("this process lacks {names}"),
         commands: vec!["sudo port-observer live".to_owned(), setcap(privileges)],
+        is_final: false,
     }
 }
 

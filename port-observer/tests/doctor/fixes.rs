@@ -1,5 +1,8 @@
-use port_observer::doctor::{Status, fixes};
-use port_observer::probe::{Backend, Capability, Hook, preflight::Cgroup2};
+use port_observer::doctor::{Status, fixes, limits};
+use port_observer::probe::{
+    Backend, Capability, Hook,
+    preflight::{Cgroup2, Tracefs},
+};
 
 use super::samples::{facts, hardened, hopeless, open, trials, unprivileged};
 
@@ -7,15 +10,18 @@ use super::samples::{facts, hardened, hopeless, open, trials, unprivileged};
 fn on_an_open_kernel_fexit_is_used_and_nothing_is_to_be_fixed() {
     assert_eq!(open().chosen().unwrap().backend, Backend::Fexit);
     assert_eq!(fixes(&open()), []);
+    assert!(limits(&open()).is_empty());
 }
 
 #[test]
 fn when_fexit_and_kprobe_are_refused_the_tracepoints_are_used_and_the_policy_is_named() {
     assert_eq!(hardened().chosen().unwrap().backend, Backend::Tracepoint);
-    let problems: Vec<_> = fixes(&hardened()).into_iter().map(|fix| fix.problem).collect();
+    let problems = limits(&hardened());
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].starts_with("fexit: ") && problems[0].contains("security policy"));
     assert!(problems[1].starts_with("kprobe: "));
+    // Nobody can do anything about them.
+    assert_eq!(fixes(&hardened()), []);
 }
 
 #[test]
@@ -47,6 +53,27 @@ fn mounting_cgroup2_is_advised_where_it_is_what_the_tracepoints_lack() {
     // A better backend needs none.
     diagnosis.backends[0].reason = None;
     assert!(!is_advised(diagnosis));
+}
+
+#[test]
+fn what_another_backend_would_need_is_not_advised() {
+    // fexit is at work, so neither perf nor tracefs nor kprobes are missed.
+    let mut diagnosis = open();
+    diagnosis.facts.privileges.effective.retain(|&one| one != Capability::SysAdmin);
+    diagnosis.facts.privileges.perf_event_paranoid = Some(4);
+    diagnosis.facts.tracefs = Tracefs::Unavailable("it may not be read".to_owned());
+    diagnosis.facts.kprobes = false;
+    assert_eq!(fixes(&diagnosis), []);
+    // With polling alone, what the tracepoint backend would miss is no matter.
+    let mut diagnosis = hardened();
+    diagnosis.facts.tracefs = Tracefs::Unavailable("it may not be read".to_owned());
+    let report = diagnosis.backends.iter_mut().find(|one| one.backend == Backend::Tracepoint);
+    report.unwrap().reason = Some("refused".to_owned());
+    assert_eq!(fixes(&diagnosis), []);
+    // Where it is at work, it is.
+    let mut diagnosis = hardened();
+    diagnosis.facts.tracefs = Tracefs::Unavailable("it may not be read".to_owned());
+    assert_eq!(fixes(&diagnosis).len(), 1);
 }
 
 #[test]

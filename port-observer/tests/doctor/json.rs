@@ -29,6 +29,7 @@ struct Document {
     backends: Vec<Backend>,
     backend: Option<String>,
     fixes: Vec<Fix>,
+    limits: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,6 +178,7 @@ fn what_is_known_is_told() {
     assert_eq!((&*first.hook, &*first.status), ("fentry:inet_hash_connect", "failed"));
     assert!(first.reason.is_some());
     assert!(document.fixes.iter().all(|fix| !fix.problem.is_empty()));
+    assert!(document.limits.iter().all(|limit| limit.contains(": ")));
 }
 
 #[test]
