@@ -116,6 +116,10 @@ pub struct FullSpace {
     pub space: Space,
     /// How many calls failed.
     pub failures: u64,
+    /// Threads whose calls failed within a second, in the worst: so many more ports were wanted at the
+    /// same time. A thread that tries again wants the same port still. Calls that an event stands for
+    /// count as its thread's, so there may have been more.
+    pub threads: u64,
 }
 
 /// A process that holds ports, or several of one name.

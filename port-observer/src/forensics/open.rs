@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use super::{Failed, FullSpace, Group, Incident, SAMPLE, collect::SAMPLES, group, remedy};
 use crate::{
@@ -17,6 +17,12 @@ use crate::{
 const KEPT: usize = 1_000;
 /// How many of these, and of the holders of a space, are told.
 const TOLD: usize = 10;
+
+/// How many threads of a second are told apart.
+const WANTING: usize = 16_384;
+
+/// A thread that was refused a port of a space: its process, by its number and when it started.
+type Wanting = (SpaceKey, Option<(u32, u64)>, u32);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Namespace {
@@ -34,6 +40,9 @@ pub(super) struct Open {
     /// The second under way, and how many failed in it.
     second: i64,
     in_second: u64,
+    /// Whose calls failed in it, and by space how many that are.
+    wanting: HashSet<Wanting>,
+    threads: HashMap<SpaceKey, u64>,
     holders: Option<Vec<Group>>,
 }
 
@@ -66,6 +75,8 @@ impl Open {
             before: HashMap::default(),
             second: i64::MIN,
             in_second: 0,
+            wanting: HashSet::default(),
+            threads: HashMap::default(),
             holders: None,
         }
     }
@@ -83,6 +94,8 @@ impl Open {
         if second != self.second {
             self.end_second();
             (self.second, self.in_second, self.holders) = (second, 0, story.map(holders));
+            self.wanting.clear();
+            self.threads.clear();
         }
         self.in_second = self.in_second.saturating_add(count);
         self.incident.failures = self.incident.failures.saturating_add(count);
@@ -102,8 +115,14 @@ impl Open {
             {
                 self.before.insert(key, before.iter().copied().collect());
             }
-            let new = || FullSpace { space: story.space.clone(), failures: 0 };
+            let tid = port.caller.as_ref().map_or(0, |caller| caller.tid);
+            let threads = self.threads.entry(key).or_default();
+            if self.wanting.len() < WANTING && self.wanting.insert((key, who.0, tid)) {
+                *threads += 1;
+            }
+            let new = || FullSpace { space: story.space.clone(), failures: 0, threads: 0 };
             let full = self.spaces.entry(key).or_insert_with(new);
+            full.threads = full.threads.max(*threads);
             full.failures = full.failures.saturating_add(count);
             full.space = story.space.clone();
         }
@@ -149,18 +168,18 @@ impl Open {
     }
 }
 
-/// The incident that one call which failed is, `count` times within a second, as if nothing else had
-/// happened: with its remedies.
+/// The incident that one call which failed is, so many times within a second by so many threads, as if
+/// nothing else had happened: with its remedies.
 pub fn of_call(
     port: &Port,
     via: Via,
-    errno: i32,
+    (errno, count, threads): (i32, u64, u64),
     story: &Story,
-    count: u64,
     range: Option<PortRange>,
 ) -> Incident {
     let mut open = Open::new(0, port, via, Some(story));
     open.add(0, port, (errno, count), Some(story), None);
+    open.spaces.values_mut().for_each(|full| full.threads = full.threads.max(threads));
     open.close(Namespace { names: Vec::new(), range })
 }
 

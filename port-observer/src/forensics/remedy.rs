@@ -218,42 +218,40 @@ impl Advice<'_> {
         Some(self.remedy(RemedyKind::PortsOutsideRange, Some(group), text))
     }
 
-    /// How many ports would have been enough.
-    fn needed(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
-        let refused = self.incident.worst_per_second as f64;
-        let capacity = f64::from(self.evidence.capacity);
-        if self.kind != CauseKind::Churn {
-            return (capacity + refused) * RESERVE;
+    /// How many ports were wanted at the same time, at least, and how that comes about. What calls were
+    /// refused counts by the threads that made them, however often they tried.
+    fn wanted(&self) -> (f64, String) {
+        let capacity = self.evidence.capacity;
+        let threads = self.incident.spaces.first().map_or(0, |full| full.threads);
+        #[expect(clippy::cast_precision_loss, reason = "a count of threads")]
+        let at_once = f64::from(capacity) + threads as f64;
+        let in_use = self.evidence.established + self.evidence.bound;
+        // As fast as they were closed: what was refused would have come on top, at a rate that nobody knows.
+        let steady = self.closed_per_second() * TIME_WAIT_SECONDS + f64::from(in_use);
+        if self.kind == CauseKind::Churn && steady > at_once {
+            let closed = rate(self.closed_per_second());
+            let why = format!(
+                "connections closed at {closed} keep their ports for {TIME_WAIT_SECONDS:.0} s of \
+                 TIME_WAIT each, and {in_use} were in use"
+            );
+            return (steady, why);
         }
-        // Who is refused would have closed as fast as the others, at most.
-        let per_second = self.closed_per_second() + refused;
-        let steady = per_second * TIME_WAIT_SECONDS
-            + f64::from(self.evidence.established)
-            + f64::from(self.evidence.bound);
-        steady.max(capacity + refused) * RESERVE
+        let threads =
+            if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
+        (at_once, format!("{capacity} taken, and {threads} refused in the worst second"))
     }
 
     /// A range that would have been enough, or else how many addresses.
     fn range_or_addresses(&self) -> Option<Remedy> {
-        let needed = self.needed();
+        let (wanted, why) = self.wanted();
+        let needed = wanted * RESERVE;
         let capacity = self.evidence.capacity;
-        let why = match self.kind {
-            CauseKind::Churn => format!(
-                "closed at {}, {} refused in the worst second, {TIME_WAIT_SECONDS:.0} s of TIME_WAIT \
-                 each",
-                rate(self.closed_per_second()),
-                self.incident.worst_per_second
-            ),
-            _ => format!(
-                "all {capacity} were in use when {} calls were refused in the worst second",
-                self.incident.worst_per_second
-            ),
-        };
+        let why = format!(
+            "at least {wanted:.0} were wanted at the same time ({why}), and a quarter is added in reserve"
+        );
         if let Some(range) = self.incident.range.and_then(|now| widened(now, capacity, needed)) {
             let text = format!(
-                "Widen net.ipv4.ip_local_port_range to \"{} {}\", {} ports more: about {needed:.0} \
-                 were needed ({why})",
+                "Widen net.ipv4.ip_local_port_range to \"{} {}\", {} ports more: {why}",
                 range.min,
                 range.max,
                 range.count() - self.incident.range.map_or(0, PortRange::count),
@@ -275,7 +273,7 @@ impl Advice<'_> {
         let addresses = (addresses as u32).max(2);
         let text = format!(
             "Spread the connections over {addresses} source or destination addresses (or ports of the \
-             destination), each of which has {capacity} ports: about {needed:.0} were needed ({why})",
+             destination), each of which has {capacity} ports: {why}",
         );
         let remedy = self.remedy(RemedyKind::MoreAddresses, None, text);
         Some(Remedy { addresses: Some(addresses), ..remedy })

@@ -206,6 +206,49 @@ fn an_event_that_stands_for_many_calls_counts_as_many() {
     assert_eq!((incident.failed[0].count, incident.spaces[0].failures), (501, 501));
 }
 
+/// A call of a thread, in a storm of a second.
+fn refused_of_thread(kind: CauseKind, ports: [u32; 3], tid: u32) -> Report {
+    let mut report = refused(SECOND, kind, ports);
+    if let Body::Exhausted { port, .. } = &mut report.body {
+        port.caller = Some(Caller { process: process(42, "curl"), tid });
+    }
+    report
+}
+
+#[test]
+fn a_thread_that_tries_again_wants_no_more_ports() {
+    let ports = [28_232, 0, 0];
+    let calls = (0..9_600).map(|n| refused_of_thread(CauseKind::Concurrency, ports, n % 12));
+    let told = told([start()].into_iter().chain(calls));
+    let incident = &told.incidents[0];
+    assert_eq!((incident.failures, incident.worst_per_second), (9_600, 9_600));
+    assert_eq!(incident.spaces[0].threads, 12);
+    let remedy = &incident.remedies[0];
+    assert_eq!(remedy.kind, RemedyKind::LargerRange);
+    let range = remedy.range.unwrap();
+    // (28,232 + 12) × 1.25
+    assert_eq!(range.count(), 35_305);
+    let why = "at least 28244 were wanted at the same time (28232 taken, and 12 threads refused in the \
+               worst second)";
+    assert!(remedy.text.contains(why), "{}", remedy.text);
+}
+
+#[test]
+fn retries_add_nothing_to_what_time_wait_takes() {
+    let calls = (0..9_600).map(|_| refused_of_thread(CauseKind::Churn, [232, 28_000, 0], 42));
+    let told = told([start()].into_iter().chain(calls));
+    let remedy = &told.incidents[0].remedies[1];
+    assert_eq!((remedy.kind, remedy.range.unwrap().count()), (RemedyKind::LargerRange, 35_292));
+    assert!(remedy.text.contains("28232 taken, and 1 thread refused"), "{}", remedy.text);
+    // More was in use than the range has now: it was changed meanwhile.
+    let churn = refused(SECOND, CauseKind::Churn, [1_232, 28_000, 0]);
+    let told = self::told([start(), churn]);
+    let text = &told.incidents[0].remedies[1].text;
+    let why = "at least 29232 were wanted at the same time (connections closed at 467/s keep their ports \
+               for 60 s of TIME_WAIT each, and 1232 were in use)";
+    assert!(text.contains(why), "{text}");
+}
+
 /// A call of a process of its own, when so many others have left TIME_WAIT behind.
 fn refused_of_many(number: u32) -> Report {
     let mut report = refused(SECOND, CauseKind::Churn, [0, 28_232, 0]);

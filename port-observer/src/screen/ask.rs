@@ -125,15 +125,13 @@ impl Ask<'_> {
         let holdings = self.ledger.holdings();
         let uses = holdings.process_use(self.question.netns, PROCESSES, &|_| true);
         let mut rows: Vec<ProcessRow> = uses.into_iter().map(|used| self.process(used)).collect();
-        if self.question.netns.is_some() {
-            return rows;
-        }
         // Who holds nothing any more, or never got anything.
         let is_listed =
             |process: Option<&Process>| rows.iter().any(|row| row.key() == key_of(process));
         let others: Vec<ProcessRow> = self
             .activity
             .processes()
+            .filter(|(_, did)| self.question.netns.is_none_or(|netns| did.was_in(netns)))
             .filter(|(_, did)| did.failures > 0 || did.taken.last() + BAR_SECONDS > self.now)
             .filter(|(_, did)| !is_listed(did.process().map(Arc::as_ref)))
             .map(|(_, did)| ProcessUse {
@@ -214,8 +212,10 @@ impl Ask<'_> {
             Close::Failure(number) => {
                 let call = self.activity.failures.rows().find(|row| row.number == number)?;
                 let range = self.ports_of(call.port.netns).map(|ports| ports.ephemeral);
+                let worst = call.worst;
                 let incident = call.story.as_ref().map(|story| {
-                    forensics::of_call(&call.port, call.via, call.errno, story, call.count, range)
+                    let refused = (call.errno, worst.calls, worst.threads);
+                    forensics::of_call(&call.port, call.via, refused, story, range)
                 });
                 Some(Detail::Failure { call: Arc::clone(call), incident: incident.map(Box::new) })
             }

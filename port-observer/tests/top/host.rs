@@ -224,6 +224,11 @@ impl Host {
         });
     }
 
+    /// The screen is asked for one namespace.
+    pub fn only(&mut self, netns: u32) {
+        self.state = State::new(View::Processes, Some(netns));
+    }
+
     /// What is on the screen is of now.
     pub fn look(&mut self) -> &mut State {
         let question = self.state.question(false);

@@ -5,7 +5,7 @@ use port_observer::{
     screen::state::{Close, Detail, Key, Mode, View},
 };
 
-use super::host::{Host, busy, exhausted};
+use super::host::{Host, NETNS, busy, exhausted};
 
 #[test]
 fn the_largest_process_stands_first_with_what_keeps_its_ports() {
@@ -25,6 +25,19 @@ fn who_holds_nothing_is_listed_while_calls_fail() {
     let (rows, ..) = host.look().processes();
     let cron = rows.iter().find(|row| row.used.process.as_ref().unwrap().name == "cron");
     assert_eq!((cron.unwrap().held(), cron.unwrap().failures), (0, 1));
+}
+
+#[test]
+fn of_one_namespace_too_who_fails_and_holds_nothing_is_listed() {
+    let mut host = exhausted(View::Processes);
+    let is_listed = |host: &mut Host| {
+        let (rows, ..) = host.look().processes();
+        rows.iter().any(|row| row.used.process.as_ref().unwrap().name == "cron")
+    };
+    host.only(NETNS);
+    assert!(is_listed(&mut host));
+    host.only(NETNS + 1);
+    assert!(!is_listed(&mut host));
 }
 
 #[test]

@@ -35,12 +35,24 @@ pub struct ProcessActivity {
     /// Calls that failed for want of a port.
     pub failures: u64,
     process: Option<Arc<Process>>,
+    /// When it last took a port, or was refused one.
+    last: u64,
+    /// In which namespaces, the latest last.
+    netns: Vec<u32>,
 }
+
+/// How many namespaces of a process are remembered.
+const NAMESPACES: usize = 8;
 
 impl ProcessActivity {
     /// Who.
     pub fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref()
+    }
+
+    /// Whether it took a port, or was refused one, in this namespace lately.
+    pub fn was_in(&self, netns: u32) -> bool {
+        self.netns.contains(&netns)
     }
 }
 
@@ -141,13 +153,21 @@ impl Activity {
         let process = port.caller.as_ref().map(|caller| &caller.process);
         let key = key_of(process.map(Arc::as_ref));
         if self.processes.len() >= KEPT && !self.processes.contains_key(&key) {
-            self.processes.retain(|_, one| one.taken.last() + IDLE_SECONDS > second);
+            self.processes.retain(|_, one| one.last + IDLE_SECONDS > second);
             if self.processes.len() >= KEPT {
                 return None;
             }
         }
         let found = self.processes.entry(key).or_default();
         found.process = process.cloned();
+        found.last = second;
+        if found.netns.last() != Some(&port.netns) {
+            found.netns.retain(|netns| *netns != port.netns);
+            if found.netns.len() >= NAMESPACES {
+                found.netns.remove(0);
+            }
+            found.netns.push(port.netns);
+        }
         Some(found)
     }
 

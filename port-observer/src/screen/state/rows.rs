@@ -188,6 +188,7 @@ pub fn processes<'a>(
         };
         sort.order(ordering)
             .then_with(|| b.held().cmp(&a.held()))
+            .then_with(|| b.failures.cmp(&a.failures))
             .then_with(|| a.key().cmp(&b.key()))
     });
     rows
