@@ -80,8 +80,14 @@ pub fn outlook(space: &Space) -> String {
     let growth = positive(space.growth_per_second.filter(|_| grows))
         .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
     let full = positive(space.seconds_to_exhaustion)
-        .map_or_else(String::new, |seconds| format!(", full in about {}", age(seconds)));
+        .map_or_else(String::new, |seconds| format!(", full in {}", about(seconds)));
     growth + &full
+}
+
+/// A time that is known roughly.
+pub fn about(seconds: f64) -> String {
+    let age = age(seconds);
+    if seconds < LEAST { age } else { format!("about {age}") }
 }
 
 /// A rate, by the second or, where that would be next to nothing, by the minute.
@@ -94,13 +100,16 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
+/// What is said to be less than a second.
+const LEAST: f64 = 0.95;
+
 /// A time as people say it: two digits or so.
 pub fn age(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 3600.0;
     const DAY: f64 = 86_400.0;
     match seconds {
-        ..0.95 => "less than 1 s".to_owned(),
+        ..LEAST => "less than 1 s".to_owned(),
         ..9.95 => format!("{seconds:.1} s"),
         ..90.0 => format!("{seconds:.0} s"),
         _ if seconds < 90.0 * MINUTE => format!("{:.0} min", seconds / MINUTE),
@@ -162,6 +171,11 @@ pub fn sparkline(samples: &[Option<u32>], capacity: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_nearly_now_is_not_about_less_than_a_second() {
+        assert_eq!((&*about(0.4), &*about(1.4)), ("less than 1 s", "about 1.4 s"));
+    }
 
     #[test]
     fn times_to_come_have_two_digits_or_so() {

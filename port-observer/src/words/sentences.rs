@@ -48,6 +48,15 @@ pub fn detail(body: &Body) -> String {
     }
 }
 
+/// How many more calls there were like one that was told.
+pub fn more_like_it(count: u64, is_differing: bool) -> String {
+    if is_differing {
+        format!("{count} more like it, with other addresses and ports")
+    } else {
+        format!("{count} more like it")
+    }
+}
+
 /// How many more calls a line stands for.
 fn more(repeated: u64, port: &Port) -> String {
     let is_differing = port.local.is_none() && port.remote.is_none();

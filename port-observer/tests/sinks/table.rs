@@ -1,10 +1,10 @@
 use jiff::tz::TimeZone;
-use port_observer::report::Report;
-use port_observer::report::Sink;
+use port_observer::event::Via;
+use port_observer::report::{Body, Report, Sink, Stop};
 use port_observer::sink::table::{Options, Screen, Table};
 use unicode_width::UnicodeWidthStr;
 
-use super::samples::{NETNS, OFFSET_NS, acquire, awkward, curl, port, stream};
+use super::samples::{NETNS, OFFSET_NS, acquire, at, awkward, curl, port, stream};
 
 pub fn frame(reports: &[Report], screen: Screen, color: bool) -> String {
     let mut bytes = Vec::new();
@@ -46,6 +46,33 @@ fn a_namespace_is_shown_by_its_name_where_it_has_one() {
     let told: Vec<_> = text.lines().filter_map(|line| Some(line.split_once("netns ")?.1)).collect();
     let number = (NETNS + 1).to_string();
     assert_eq!(told, [&*number, "a\\nb", &*number]);
+}
+
+/// 300 calls in 3 seconds that fail alike, one in between that does not, and the end.
+fn storm() -> Vec<Report> {
+    let refused = |milliseconds, to| {
+        let mut port = port("0.0.0.0:0", Some(to), Some(curl()));
+        port.local = None;
+        let (via, errno) = (Via::Connect, 99);
+        let (search_ns, story, repeated) = (None, None, 0);
+        at(milliseconds, Body::Exhausted { port, via, errno, search_ns, story, repeated })
+    };
+    let mut reports: Vec<Report> = (0..300).map(|n| refused(n * 10, "10.0.0.1:443")).collect();
+    reports.insert(150, refused(1_500, "10.0.0.9:80"));
+    reports.push(at(3_000, Body::Stop(Stop { events: 301, ..Stop::default() })));
+    reports
+}
+
+#[test]
+fn a_storm_of_equal_lines_is_a_line_each_second_on_a_screen() {
+    insta::assert_snapshot!("table_storm_120", frame(&storm(), screen(120), false));
+}
+
+#[test]
+fn a_file_has_every_line_of_a_storm() {
+    let text = frame(&storm(), Screen::None, false);
+    assert_eq!(text.lines().filter(|line| line.contains(" EADDRNOTAVAIL")).count(), 301);
+    assert!(!text.contains("more like it"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod block;
 mod colors;
+mod fold;
 mod layout;
 mod overview;
 pub mod refusals;
@@ -15,6 +16,7 @@ use anstyle::Style;
 use jiff::tz::TimeZone;
 
 use self::colors::{level_style, style};
+use self::fold::{Fold, Folded};
 use self::layout::{Addresses, Column, Layout};
 use self::overview::View;
 use self::render::{below, header, row};
@@ -89,6 +91,7 @@ pub struct Table<W: Write> {
     /// Lines since the last header; none: there was no header yet.
     lines: Option<usize>,
     told: Told,
+    fold: Fold,
     /// What network namespaces are called.
     names: Names,
 }
@@ -121,6 +124,7 @@ impl<W: Write> Table<W> {
             widest: Addresses::new(0, 0),
             lines: None,
             told: Told::default(),
+            fold: Fold::default(),
             names: Names::default(),
             options,
         }
@@ -159,6 +163,27 @@ impl<W: Write> Table<W> {
             return Ok(());
         }
         self.below(change)
+    }
+
+    /// Lines that were held back, by how many.
+    fn folded(&mut self, folded: Vec<Folded>) -> io::Result<()> {
+        let address =
+            |endpoint: Option<Endpoint>| endpoint.map_or("-".to_owned(), |e| e.to_string());
+        for Folded { port, time_ns, event, count, is_differing } in folded {
+            let ends = if is_differing { (None, None) } else { (port.local, port.remote) };
+            self.row(Row {
+                time_ns,
+                event,
+                style: style(event),
+                netns: port.netns,
+                protocol: port.protocol,
+                local: address(ends.0),
+                remote: address(ends.1),
+                process: port.caller.as_ref().map(|caller| caller.process.as_ref()),
+                detail: sentences::more_like_it(count, is_differing),
+            })?;
+        }
+        Ok(())
     }
 
     fn threshold_line(&mut self, report: &Report, space: &Space, level: Level) -> io::Result<()> {
@@ -282,6 +307,15 @@ impl<W: Write + Send> Sink for Table<W> {
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
+        // A file is to have every line.
+        if self.size.is_some() {
+            let is_last = matches!(report.body, Body::Stop(_));
+            let due = if is_last { self.fold.rest() } else { self.fold.due(Some(report.time_ns)) };
+            self.folded(due)?;
+            if self.fold.holds_back(report.time_ns, &report.body) {
+                return Ok(());
+            }
+        }
         match &report.body {
             Body::Start(start) => sentences::start(start)
                 .iter()
@@ -317,6 +351,8 @@ impl<W: Write + Send> Sink for Table<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let due = self.fold.due(None);
+        self.folded(due)?;
         self.size = self.options.screen.size();
         self.out.flush()
     }
