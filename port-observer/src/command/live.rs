@@ -125,6 +125,9 @@ async fn watch(
     stream: &mut Stream<impl Sink>,
     until: &mut Until,
 ) -> Result<()> {
+    for (netns, names) in observer.named() {
+        stream.sink().name(*netns, names);
+    }
     let mut start = first_line(observer)?;
     if until.command().is_some() && observer.backend() == Backend::Poll {
         start.missing.push(POLL_MISSES_PROCESSES.to_owned());

@@ -22,6 +22,7 @@ pub struct Observer {
     source: Backends,
     missing: Vec<String>,
     ranges: Vec<EphemeralRange>,
+    named: Vec<(u32, Vec<String>)>,
 }
 
 pub(super) enum Backends {
@@ -64,7 +65,7 @@ impl Observer {
     /// # Errors
     /// When it, or any, can't be used: what is missing and how to get it.
     pub fn start(options: Options) -> Result<Self> {
-        let ranges = start::ephemeral_ranges(&options.looks.netns)?;
+        let (ranges, named) = start::ephemeral_ranges(&options.looks.netns)?;
         let programs = start::options(&options, &ranges);
         let Options { backend, looks, .. } = options;
         let (source, missing) = match backend {
@@ -81,7 +82,7 @@ impl Observer {
             Some(Backend::Poll) => start::poll(&looks)?,
             Some(backend) => start::kernel(backend, &programs, looks)?,
         };
-        Ok(Self { source, missing, ranges })
+        Ok(Self { source, missing, ranges, named })
     }
 
     /// Which backend it is.
@@ -100,6 +101,11 @@ impl Observer {
     /// The ephemeral ranges when observing began.
     pub fn ranges(&self) -> &[EphemeralRange] {
         &self.ranges
+    }
+
+    /// The namespaces that had names then, by inode number.
+    pub fn named(&self) -> &[(u32, Vec<String>)] {
+        &self.named
     }
 
     /// Whether a port that bind() took stays closed to connect() for as long as anybody holds it

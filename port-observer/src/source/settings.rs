@@ -318,6 +318,11 @@ pub fn read(namespace: &Namespace, long_bytes: &mut usize) -> Result<Option<Name
     Ok(watched.map(|watched| watched.settings))
 }
 
+/// What a namespace is called, see [`NamespaceSettings::names`].
+pub fn names(namespace: &Namespace) -> Vec<String> {
+    names::all(namespace, names::owner(namespace).as_deref())
+}
+
 /// As [`netns::resolve`], and by the container or unit whose it is.
 ///
 /// # Errors

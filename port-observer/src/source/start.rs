@@ -8,6 +8,7 @@ use super::{
     observer::{Backends, Looks, Options},
     poll::{OTHERS_ARE_HIDDEN, Poll, Scope},
     polling::Polling,
+    settings,
 };
 use crate::{
     event::Protocol,
@@ -16,11 +17,19 @@ use crate::{
     report::EphemeralRange,
 };
 
-pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
-    let mut ranges = Vec::new();
+/// A namespace, by its inode number, and its names.
+pub(super) type Named = (u32, Vec<String>);
+
+/// The ranges of namespaces, and what those with a name are called.
+pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<(Vec<EphemeralRange>, Vec<Named>)> {
+    let (mut ranges, mut named) = (Vec::new(), Vec::new());
     let mut namespaces = netns::list()?.namespaces;
     namespaces.retain(|namespace| only.is_empty() || only.contains(&namespace.inode));
     for namespace in namespaces {
+        let names = settings::names(&namespace);
+        if !names.is_empty() {
+            named.push((namespace.inode, names));
+        }
         match sysctl::ports(&namespace) {
             Ok(ports) => ranges.push(EphemeralRange {
                 netns: namespace.inode,
@@ -32,7 +41,7 @@ pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<Vec<EphemeralRange>> {
             }
         }
     }
-    Ok(ranges)
+    Ok((ranges, named))
 }
 
 pub(super) fn options(options: &Options, ranges: &[EphemeralRange]) -> probe::Options {

@@ -6,6 +6,7 @@ use super::conflicts;
 use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
+use super::namespaces::Names;
 use crate::event::{LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
@@ -141,7 +142,7 @@ pub fn exactness(exact: bool) -> &'static str {
 }
 
 /// The banner, a line each.
-pub fn start(start: &Start) -> Vec<String> {
+pub fn start(start: &Start, names: &Names) -> Vec<String> {
     let exact = exactness(start.exact);
     let mut lines = vec![format!(
         "port-observer {} on {} (Linux {}), backend {}: {exact}",
@@ -155,7 +156,9 @@ pub fn start(start: &Start) -> Vec<String> {
         let ports = u32::from(range.max).saturating_sub(range.min.into()) + 1;
         lines.push(format!(
             "  ephemeral range {}-{} ({ports} ports) in netns {}",
-            range.min, range.max, range.netns,
+            range.min,
+            range.max,
+            names.of(range.netns),
         ));
     }
     if let Some(more @ 1..) = start.ephemeral_range.len().checked_sub(RANGES_SHOWN) {

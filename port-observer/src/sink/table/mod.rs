@@ -317,7 +317,7 @@ impl<W: Write + Send> Sink for Table<W> {
             }
         }
         match &report.body {
-            Body::Start(start) => sentences::start(start)
+            Body::Start(start) => sentences::start(start, &self.names)
                 .iter()
                 .try_for_each(|line| self.plain_line(line, Style::new())),
             Body::Stop(stop) => self.plain_line(&sentences::stop(stop), Style::new().bold()),
