@@ -78,9 +78,12 @@ pub unsafe fn failed(record: &CallRecord) {
     if !unsafe { repeat::is_submitted(record) } {
         return;
     }
-    // The verifier is shown that it is one of two.
-    let kind =
-        if record.socket.kind == Kind::Exhausted as u8 { Kind::Exhausted } else { Kind::Conflict };
+    // The verifier is shown that it is one of three.
+    let kind = match record.socket.kind {
+        kind if kind == Kind::Exhausted as u8 => Kind::Exhausted,
+        kind if kind == Kind::Refused as u8 => Kind::Refused,
+        _ => Kind::Conflict,
+    };
     send::<CallRecord>(kind, Payer::Caller, |place| {
         // SAFETY: room for a CallRecord.
         unsafe { repeat::copy(record, place) }

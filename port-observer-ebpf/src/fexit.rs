@@ -15,6 +15,7 @@ use port_observer_ebpf::FLAG_AGAIN;
 use crate::{
     call, holding,
     read::Direct,
+    refused, reset,
     socket::{TCP, UDP},
     twin::{self, Pair},
 };
@@ -156,6 +157,38 @@ unsafe fn get_port_returned(
     }
 }
 
+/// `int __inet_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)`
+#[fexit(function = "__inet_bind")]
+pub fn bind_exit(ctx: FExitContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { refused::bind_returned::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(4)) }
+    0
+}
+
+/// `int __inet6_bind(struct sock *sk, struct sockaddr *uaddr, int addr_len, u32 flags)`
+#[fexit(function = "__inet6_bind")]
+pub fn bind6_exit(ctx: FExitContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { refused::bind_returned::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(4)) }
+    0
+}
+
+/// `static int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)`
+#[fexit(function = "tcp_v6_connect")]
+pub fn tcp6_connect_exit(ctx: FExitContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { refused::connect_returned::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(3)) }
+    0
+}
+
+/// `int __ip6_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)`
+#[fexit(function = "__ip6_datagram_connect")]
+pub fn udp6_connect_exit(ctx: FExitContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { refused::connect_returned::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(3)) }
+    0
+}
+
 /// `static int inet_autobind(struct sock *sk)`
 #[fentry(function = "inet_autobind")]
 pub fn autobind_enter(_: FEntryContext) -> i32 {
@@ -226,6 +259,23 @@ pub fn hashdance_schedule(ctx: FEntryContext) -> i32 {
 pub fn bind_unhash(ctx: FEntryContext) -> i32 {
     // SAFETY: the prototype above.
     unsafe { holding::time_wait_ended::<Direct>(ctx.arg(0)) }
+    0
+}
+
+/// `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
+/// const struct tcphdr *th, …)`
+#[fentry(function = "tcp_timewait_state_process")]
+pub fn time_wait_packet(ctx: FEntryContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { reset::packet::<Direct>(ctx.arg(0), ctx.arg(2)) }
+    0
+}
+
+/// `int tcp_abort(struct sock *sk, int err)`
+#[fentry(function = "tcp_abort")]
+pub fn abort(ctx: FEntryContext) -> i32 {
+    // SAFETY: the prototype above.
+    unsafe { reset::aborted::<Direct>(ctx.arg(0)) }
     0
 }
 

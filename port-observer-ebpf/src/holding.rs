@@ -6,6 +6,7 @@ use port_observer_ebpf::{Kind, Released, SocketRecord};
 use crate::{
     maps::offset,
     read::Read,
+    reset,
     send::send,
     share::Payer,
     socket::{self, TCP, UDP},
@@ -73,7 +74,11 @@ pub unsafe fn time_wait_ended<R: Read>(entry: *const u8) {
         // The timer never fires early: an end before it is somebody's doing.
         let expires = R::read::<u64>(entry, offset!(tw_timer_expires));
         let early = (expires.wrapping_sub(bpf_jiffies64()) as i64) > 0;
-        let reason = if early { Released::TimeWaitReused } else { Released::TimeWaitExpired };
+        let reason = match early {
+            false => Released::TimeWaitExpired,
+            true if reset::ended(entry as u64) => Released::TimeWaitReset,
+            true => Released::TimeWaitReused,
+        };
         release::<R>(entry, TCP, netns, reason, (0, Payer::Nobody));
     }
 }

@@ -12,8 +12,9 @@ use port_observer_ebpf::Kind;
 
 use crate::{
     call, holding,
-    maps::{CALLS, Call, INHERIT, offset},
+    maps::{CALLS, Call, INHERIT, REQUESTS, offset},
     read::{Probed, Read},
+    refused, reset,
     send::lost,
     socket::{TCP, UDP},
     task, unseen,
@@ -122,6 +123,49 @@ fn get_port_exit(ctx: &RetProbeContext, protocol: u16) {
     }
 }
 
+/// `int __inet_bind(struct sock *sk, struct sockaddr *uaddr, …)`, IPv6's, and `tcp_v6_connect` and
+/// `__ip6_datagram_connect`, which begin alike
+#[kprobe]
+pub fn k_request_enter(ctx: ProbeContext) -> u32 {
+    let request = call::entered(arg1(&ctx) as *const u8, arg2(&ctx));
+    if REQUESTS.insert(request.pid_tgid, request, 0).is_err() {
+        lost(Kind::Refused);
+    }
+    0
+}
+
+#[kretprobe]
+pub fn k_bind_exit(ctx: RetProbeContext) -> u32 {
+    if let Some(Call { socket, argument, .. }) = request() {
+        // SAFETY: the entry probe's socket and address, there until the call returns.
+        unsafe {
+            refused::bind_returned::<Probed>(socket as _, argument as _, result(&ctx));
+        }
+    }
+    0
+}
+
+#[kretprobe]
+pub fn k_connect6_returned(ctx: RetProbeContext) -> u32 {
+    if let Some(Call { socket, argument, .. }) = request() {
+        // SAFETY: as above.
+        unsafe {
+            refused::connect_returned::<Probed>(socket as _, argument as _, result(&ctx));
+        }
+    }
+    0
+}
+
+/// Takes back the request kept by this thread.
+#[inline(always)]
+fn request() -> Option<Call> {
+    let key = task::current();
+    // SAFETY: the entry is this thread's own.
+    let call = unsafe { REQUESTS.get_ptr(key)?.read_volatile() };
+    let _ = REQUESTS.remove(key);
+    Some(call)
+}
+
 /// `static int inet_autobind(struct sock *sk)`
 #[kprobe]
 pub fn k_autobind_enter(_: ProbeContext) -> u32 {
@@ -189,6 +233,23 @@ pub fn k_hashdance(ctx: ProbeContext) -> u32 {
 pub fn k_bind_unhash(ctx: ProbeContext) -> u32 {
     // SAFETY: the prototype above.
     unsafe { holding::time_wait_ended::<Probed>(arg1(&ctx) as *const u8) }
+    0
+}
+
+/// `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
+/// const struct tcphdr *th, …)`
+#[kprobe]
+pub fn k_time_wait_packet(ctx: ProbeContext) -> u32 {
+    // SAFETY: the prototype above.
+    unsafe { reset::packet::<Probed>(arg1(&ctx) as *const u8, arg3(&ctx) as *const u8) }
+    0
+}
+
+/// `int tcp_abort(struct sock *sk, int err)`
+#[kprobe]
+pub fn k_abort(ctx: ProbeContext) -> u32 {
+    // SAFETY: the prototype above.
+    unsafe { reset::aborted::<Probed>(arg1(&ctx) as *const u8) }
     0
 }
 

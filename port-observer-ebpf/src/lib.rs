@@ -39,11 +39,13 @@ pub enum Kind {
     Existing = 13,
     /// A [`SocketRecord`]: the local address of a UDP socket has changed, its port has not.
     Rehash = 14,
+    /// A [`CallRecord`]: no port was looked for, for there is no local address to have it on.
+    Refused = 15,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -58,6 +60,7 @@ impl Kind {
         Self::FinReceived,
         Self::Existing,
         Self::Rehash,
+        Self::Refused,
     ];
 
     /// More than the largest kind, a power of two: the size of a table by kind.
@@ -89,6 +92,8 @@ pub enum Released {
     TimeWaitExpired = 2,
     /// TIME_WAIT was ended early: a connect() or a SYN took its place.
     TimeWaitReused = 3,
+    /// TIME_WAIT was ended early: by an RST, or by who destroys sockets.
+    TimeWaitReset = 4,
 }
 
 /// A socket at one moment. 80 bytes, no padding.

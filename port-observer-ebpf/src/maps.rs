@@ -59,6 +59,15 @@ pub static COVERED: PerCpuArray<PerKind> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16384, 0);
 
+/// bind() and connect() under way by thread, for kretprobes: around the call in [`CALLS`]. `argument` is
+/// the address that the call was given.
+#[map]
+pub static REQUESTS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(16384, 0);
+
+/// The TIME_WAIT entry that the last packet on this processor ends, see [`crate::reset`].
+#[map]
+pub static RESET: PerCpuArray<crate::reset::Ending> = PerCpuArray::with_max_entries(1, 0);
+
 /// The call of `__inet_inherit_port` under way on this processor, where softirqs are off.
 #[map]
 pub static INHERIT: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
@@ -71,7 +80,7 @@ pub static LET_GO: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static AUTOBINDS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
 
-/// bind() under way, as the kernel copied its address.
+/// bind() or connect() under way, as the kernel copied its address.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct BindCall {
@@ -89,6 +98,11 @@ pub struct BindCall {
 /// own) an entry may stay behind: hence a table that lets go of the oldest.
 #[map]
 pub static BINDS: LruHashMap<u64, BindCall> = LruHashMap::with_max_entries(16384, 0);
+
+/// connect() of IPv6 under way, by thread, until it has a source address. Of one that is no connect(2),
+/// an entry may stay behind, as in [`BINDS`].
+#[map]
+pub static CONNECTS: LruHashMap<u64, BindCall> = LruHashMap::with_max_entries(16384, 0);
 
 /// Records that are counted together, see [`crate::repeat`]. Their memory is shared with user space, which
 /// reads it and gives slots back.

@@ -32,6 +32,8 @@ pub struct Offsets {
     pub skc_v6_rcv_saddr: u32,
     /// `sock.sk_protocol`
     pub sk_protocol: u32,
+    /// `sock.sk_dst_cache`
+    pub sk_dst_cache: u32,
     /// `sock.sk_err`
     pub sk_err: u32,
     /// The byte that holds `sock.sk_userlocks`, a bit field of 4 bits

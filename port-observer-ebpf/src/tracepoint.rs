@@ -1,31 +1,25 @@
-//! The `tracepoint` backend, for kernels that refuse function probes: BTF tracepoints, cgroup
-//! programs and the bind(2) tracepoints, each telling what it alone can see.
+//! The `tracepoint` backend, for kernels that refuse function probes: BTF tracepoints and cgroup
+//! programs, each telling what it alone can see. What system calls return is in `system_call`.
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_skc_to_tcp_sock},
-    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, sock_ops, tracepoint},
-    programs::{
-        BtfTracePointContext, SockAddrContext, SockContext, SockOpsContext, TracePointContext,
-    },
+    helpers::generated::bpf_skc_to_tcp_sock,
+    macros::{btf_tracepoint, cgroup_sock, sock_ops},
+    programs::{BtfTracePointContext, SockContext, SockOpsContext},
 };
-use port_observer_ebpf::{CallRecord, FLAG_REQUEST_UNKNOWN, Kind, Via};
+use port_observer_ebpf::{FLAG_REQUEST_UNKNOWN, Kind, Via};
 
 use crate::{
     call::{self, Outcome},
     closed::{self, CLOSE, SYN_RECV},
     holding,
-    maps::{BINDS, BindCall},
-    read::{Direct, Probed, Read},
-    send::lost,
+    maps::{BINDS, CONNECTS},
+    read::{Direct, Probed},
     socket::{self, TCP, UDP},
     task,
     twin::{self, Pair},
 };
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-const EADDRINUSE: u16 = 98;
 const EADDRNOTAVAIL: u16 = 99;
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
@@ -60,6 +54,11 @@ unsafe fn try_state(sk: *const u8, old: i32, new: i32, again: bool) {
             return;
         }
         match (old, new) {
+            (CLOSE, SYN_SENT) => {
+                // It has a source address: whatever it fails for from here on, it is not for want of one.
+                // Mostly not there.
+                let _ = CONNECTS.remove(task::current());
+            }
             (SYN_RECV, ESTABLISHED) => holding::inherited::<Direct>(core::ptr::null(), sk),
             (_, CLOSE) => {
                 let sk = tcp_sock(sk);
@@ -248,107 +247,4 @@ pub fn t_sock_release(ctx: SockContext) -> i32 {
     // SAFETY: the context of a cgroup_sock program is the socket.
     unsafe { holding::udp_unhash::<Probed>(sk, 0) }
     1
-}
-
-/// bind() of an IPv4 socket begins (inet_bind_sk, net/ipv4/af_inet.c): its address as the kernel copied
-/// it, which no other thread can change any more.
-#[cgroup_sock_addr(bind4)]
-pub fn t_bind4(ctx: SockAddrContext) -> i32 {
-    // SAFETY: the context is a bpf_sock_addr.
-    unsafe {
-        let address = u64::from((*ctx.sock_addr).user_ip4);
-        try_bind(&ctx, [address, 0], AF_INET);
-    }
-    1
-}
-
-/// The same for IPv6 (inet6_bind_sk, net/ipv6/af_inet6.c).
-#[cgroup_sock_addr(bind6)]
-pub fn t_bind6(ctx: SockAddrContext) -> i32 {
-    // SAFETY: the context is a bpf_sock_addr.
-    unsafe {
-        let words = &raw const (*ctx.sock_addr).user_ip6;
-        let word = |at: usize| u64::from(words.cast::<u32>().add(at).read_volatile());
-        let pair = |at: usize| word(at) | word(at + 1) << 32;
-        try_bind(&ctx, [pair(0), pair(2)], AF_INET6);
-    }
-    1
-}
-
-/// `address`: in network byte order. `family`: of the socket, whatever that of the address is
-/// (bind() takes AF_UNSPEC for AF_INET).
-#[inline(always)]
-unsafe fn try_bind(ctx: &SockAddrContext, address: [u64; 2], family: u8) {
-    // SAFETY: the context is a bpf_sock_addr, its `sk` the kernel's socket; read through a helper.
-    unsafe {
-        let protocol = (*ctx.sock_addr).protocol as u16;
-        if protocol != TCP && protocol != UDP {
-            return;
-        }
-        let typed = (*ctx.sock_addr).__bindgen_anon_1.sk;
-        // Read back through a helper, the pointer is a number to the verifier.
-        let sk = Probed::read::<*const u8>((&raw const typed).cast(), 0);
-        let Some(netns) = socket::observed_namespace::<Probed>(sk, protocol) else { return };
-        let mut call = BindCall {
-            socket: sk as u64,
-            address: [0; 16],
-            netns,
-            port: u16::from_be((*ctx.sock_addr).user_port as u16),
-            family,
-            protocol: protocol as u8,
-        };
-        let place = (&raw mut call.address).cast::<u64>();
-        place.write_volatile(address[0]);
-        place.add(1).write_volatile(address[1]);
-        if BINDS.insert(task::current(), call, 0).is_err() {
-            lost(Kind::Conflict);
-        }
-    }
-}
-
-/// bind(2) begins: what an earlier bind() of this thread left that was no system call is not its own.
-#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
-pub fn t_bind_enter(_: TracePointContext) -> u32 {
-    // Mostly not there.
-    let _ = BINDS.remove(task::current());
-    0
-}
-
-/// What bind(2) returned, at byte 16. Successes are told by `post_bind`.
-#[tracepoint(category = "syscalls", name = "sys_exit_bind")]
-pub fn t_bind_exit(ctx: TracePointContext) -> u32 {
-    let key = task::current();
-    // SAFETY: the entry is this thread's own.
-    unsafe {
-        let Some(call) = BINDS.get_ptr(key) else { return 0 };
-        let call = call.read_volatile();
-        let _ = BINDS.remove(key);
-        if ctx.read_at::<i64>(16) == Ok(-i64::from(EADDRINUSE)) {
-            bind_failed(&call);
-        }
-    }
-    0
-}
-
-#[inline(always)]
-unsafe fn bind_failed(call: &BindCall) {
-    let kind = if call.port == 0 { Kind::Exhausted } else { Kind::Conflict };
-    let mut record = CallRecord::default();
-    let place = &mut record.socket;
-    place.kind = kind as u8;
-    place.family = call.family;
-    place.protocol = call.protocol;
-    place.via = Via::Bind as u8;
-    place.socket = call.socket;
-    place.local_address = call.address;
-    place.netns = call.netns;
-    place.local_port = call.port;
-    place.requested_port = call.port;
-    place.errno = EADDRINUSE;
-    // SAFETY: the current task is the caller.
-    unsafe {
-        place.time_ns = bpf_ktime_get_boot_ns();
-        task::describe(&raw mut record.task);
-        call::failed(&record);
-    }
 }

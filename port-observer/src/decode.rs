@@ -10,8 +10,8 @@ use port_observer_ebpf::{
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, LossKind, Protocol, Reason, Repeated, Reuse,
-    Sharing, SocketEvent, SocketId, Task, TcpState, Via,
+    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, LossKind, Protocol, Reason, Refusal,
+    Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState, Via,
 };
 
 /// Why a record makes no sense.
@@ -76,6 +76,7 @@ pub fn loss_kind(kind: WireKind) -> LossKind {
         WireKind::FinReceived => LossKind::FinReceived,
         WireKind::Existing => LossKind::Existing,
         WireKind::Rehash => LossKind::Rehash,
+        WireKind::Refused => LossKind::Refused,
     }
 }
 
@@ -90,7 +91,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         .find(|&kind| kind as u8 == number)
         .ok_or(DecodeError::UnknownKind(number))?;
     match kind {
-        WireKind::Acquire | WireKind::Exhausted | WireKind::Conflict | WireKind::Accept => {
+        WireKind::Acquire
+        | WireKind::Exhausted
+        | WireKind::Conflict
+        | WireKind::Refused
+        | WireKind::Accept => {
             check_length(bytes, size_of::<CallRecord>())?;
             call(kind, bytes)
         }
@@ -147,6 +152,14 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     let kind = match kind {
         WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task, repeated },
         WireKind::Conflict => Kind::Conflict { via: via()?, errno, task, repeated },
+        WireKind::Refused => {
+            let via = via()?;
+            let refusal = match via {
+                Via::Connect => Refusal::NoSourceAddress,
+                Via::Bind | Via::Autobind => Refusal::AddressNotLocal,
+            };
+            Kind::Refused { via, errno, refusal, task, repeated }
+        }
         WireKind::Accept => Kind::Accept { task: task.ok_or(DecodeError::Field("pid", 0))? },
         _ => {
             let via = via()?;
@@ -179,6 +192,7 @@ fn socket(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
                 r if r == Released::Closed as u8 => Reason::Closed,
                 r if r == Released::TimeWaitExpired as u8 => Reason::TimeWaitExpired,
                 r if r == Released::TimeWaitReused as u8 => Reason::TimeWaitReused,
+                r if r == Released::TimeWaitReset as u8 => Reason::TimeWaitReset,
                 other => return Err(DecodeError::Field("reason", other.into())),
             },
         },

@@ -12,7 +12,7 @@ pub use address::{Endpoint, Flow, Protocol, UNSPECIFIED_V4, UNSPECIFIED_V6};
 pub use listing::{Ask, ListedSocket, ListedState, Listing, OnPort};
 pub use loss::{LossKind, LossPlace};
 pub use process::{Exec, Fork, Task};
-pub use socket::{Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
+pub use socket::{Kind, Reason, Refusal, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
 pub use tcp_state::{TIME_WAIT_NS, TcpState};
 
 /// A port that is held, as a scan of the kernel's own lists found it.

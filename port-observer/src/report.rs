@@ -4,19 +4,19 @@
 mod cause;
 mod counts;
 mod event_type;
-mod refusals;
+mod failed;
 mod sink;
 mod space;
 mod summary;
 
 use crate::{
-    event::{Endpoint, LossKind, LossPlace, Protocol, Reason, TcpState, Via},
+    event::{Endpoint, LossKind, LossPlace, Protocol, Reason, Refusal, TcpState, Via},
     process::Caller,
 };
 pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
-pub use refusals::{Refusal, Refusals};
+pub use failed::{FailedCalls, FailedKind};
 pub use sink::{Nowhere, Several, Sink};
 pub use space::{Holder, How, Level, Space, SpaceKind, Story, Way, used_percent};
 pub use summary::{
@@ -115,6 +115,19 @@ pub enum Body {
         /// How many more equal calls of the process in that second this stands for.
         repeated: u64,
     },
+    /// A call failed with the words of exhaustion, and it is none.
+    Refused {
+        /// What was asked for.
+        port: Port,
+        /// By which call.
+        via: Via,
+        /// Positive.
+        errno: i32,
+        /// Why.
+        refusal: Refusal,
+        /// How many more equal calls of the process in that second this stands for.
+        repeated: u64,
+    },
     /// A space crossed a threshold, up or down.
     Threshold {
         /// The space.
@@ -159,6 +172,7 @@ impl Body {
             Self::Release { .. } => EventType::Release,
             Self::Exhausted { .. } => EventType::Exhausted,
             Self::Conflict { .. } => EventType::Conflict,
+            Self::Refused { .. } => EventType::Refused,
             Self::Threshold { .. } => EventType::Threshold,
             Self::State { .. } => EventType::State,
             Self::Summary(_) => EventType::Summary,
@@ -176,6 +190,7 @@ impl Body {
             | Self::Release { port, .. }
             | Self::Exhausted { port, .. }
             | Self::Conflict { port, .. }
+            | Self::Refused { port, .. }
             | Self::State { port, .. } => Some(port),
             Self::Start(_)
             | Self::Threshold { .. }

@@ -55,6 +55,8 @@ pub enum Reason {
     TimeWaitExpired,
     /// TIME_WAIT was taken over.
     TimeWaitReused,
+    /// TIME_WAIT was ended by an RST.
+    TimeWaitReset,
     /// Found gone.
     Reconciled,
 }
@@ -72,6 +74,8 @@ pub enum What {
     Exhausted(Via, &'static str),
     /// `conflict` with its errno
     Conflict(Via, &'static str),
+    /// `refused` with its reason
+    Refused(Via, &'static str),
 }
 
 /// One line. `None` in an expected row: it is not compared.
@@ -91,6 +95,7 @@ pub struct Row {
     pub owner: Option<Owner>,
 }
 
+const REFUSALS: [&str; 3] = ["address_not_local", "address_tentative", "no_source_address"];
 const ERRNOS: [&str; 4] = ["EADDRNOTAVAIL", "EADDRINUSE", "EAGAIN", "ECONNREFUSED"];
 
 impl Row {
@@ -113,6 +118,7 @@ impl Row {
                     "closed" => Reason::Closed,
                     "time_wait_expired" => Reason::TimeWaitExpired,
                     "time_wait_reused" => Reason::TimeWaitReused,
+                    "time_wait_reset" => Reason::TimeWaitReset,
                     "reconciled" => Reason::Reconciled,
                     _ => return None,
                 };
@@ -133,6 +139,18 @@ impl Row {
                 };
                 Self::new(
                     What::Conflict(Via::parse(&line.via, asked)?, errno(&line.errno)?),
+                    &line.protocol,
+                    (line.local.as_ref(), line.remote.as_ref(), line.process.as_ref()),
+                )
+            }
+            Body::Refused(line) => {
+                let asked = match line.via.as_str() {
+                    "bind" => line.local.as_ref().map_or(0, |local| local.port),
+                    _ => 0,
+                };
+                let reason = REFUSALS.into_iter().find(|known| *known == line.reason)?;
+                Self::new(
+                    What::Refused(Via::parse(&line.via, asked)?, reason),
                     &line.protocol,
                     (line.local.as_ref(), line.remote.as_ref(), line.process.as_ref()),
                 )
@@ -178,10 +196,10 @@ impl Row {
 
     /// When this backend can show it: as the `missing` of its `start` line says.
     pub fn visibility(&self, backend: Backend) -> Visibility {
-        use Reason::{TimeWaitExpired, TimeWaitReused};
+        use Reason::{TimeWaitExpired, TimeWaitReset, TimeWaitReused};
         match self.what {
             _ if backend.is_exact() => Visibility::AtOnce,
-            What::Released(TimeWaitExpired | TimeWaitReused) => Visibility::Late,
+            What::Released(TimeWaitExpired | TimeWaitReset | TimeWaitReused) => Visibility::Late,
             What::Acquired(Via::Autobind) if self.protocol == "udp" => Visibility::Late,
             What::Exhausted(Via::Autobind, _) | What::Conflict(Via::Connect, _) => {
                 Visibility::Never
@@ -245,6 +263,23 @@ pub fn conflict(
     Row {
         what: What::Conflict(via, errno),
         protocol: "tcp",
+        port: local.port(),
+        address: Some(local.ip()),
+        remote: Some(remote),
+        owner: Some(Owner::me()),
+    }
+}
+
+/// A call by this thread had no address: bind() to `local`, or connect() to `remote`.
+pub fn refused(
+    (via, reason): (Via, &'static str),
+    protocol: &'static str,
+    local: SocketAddr,
+    remote: Option<SocketAddr>,
+) -> Row {
+    Row {
+        what: What::Refused(via, reason),
+        protocol,
         port: local.port(),
         address: Some(local.ip()),
         remote: Some(remote),

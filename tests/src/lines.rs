@@ -52,6 +52,7 @@ impl Line {
             Body::Release(line) => Some(line.netns),
             Body::Exhausted(line) => Some(line.netns),
             Body::Conflict(line) => Some(line.netns),
+            Body::Refused(line) => Some(line.netns),
             Body::State(line) => Some(line.netns),
             Body::Start(_)
             | Body::Threshold(_)
@@ -86,6 +87,7 @@ pub enum Body {
     Release(Release),
     Exhausted(Exhausted),
     Conflict(Conflict),
+    Refused(Refused),
     State(State),
     Threshold(Threshold),
     Summary(Summary),
@@ -116,6 +118,7 @@ impl Body {
             Self::Start(_)
             | Self::TimeWait(_)
             | Self::Release(_)
+            | Self::Refused(_)
             | Self::State(_)
             | Self::Lost(_)
             | Self::Stop(_) => return Ok(()),
@@ -194,6 +197,11 @@ shapes! {
         via: String, errno: String, netns: u32, protocol: String,
         local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
         holders: Option<Vec<Holder>>, remedy: Option<Vec<String>>, repeated: Option<u64>,
+    }
+    Refused {
+        via: String, errno: String, reason: String, netns: u32, protocol: String,
+        local: Option<Endpoint>, remote: Option<Endpoint>, process: Option<Process>,
+        remedy: Option<Vec<String>>, repeated: Option<u64>,
     }
     Threshold { space: Space, level: String }
     Space {

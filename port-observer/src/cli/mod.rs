@@ -202,7 +202,7 @@ pub struct LinesArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
     /// Print only these types of lines: start, existing, acquire, time_wait, release, exhausted,
-    /// conflict, threshold, state, summary, lost, stop
+    /// conflict, refused, threshold, state, summary, lost, stop
     #[arg(
         long,
         value_name = "TYPE,…",

@@ -133,6 +133,7 @@ fn every_backend_and_type_of_line_is_understood() {
         "release",
         "exhausted",
         "conflict",
+        "refused",
         "threshold",
         "state",
         "summary",

@@ -21,9 +21,9 @@ use crate::{
     process::Tree,
     queued_writer::QueuedWriter,
     recording::Recorder,
-    report::{Nowhere, Refusals, Sink, Start},
+    report::{FailedCalls, Nowhere, Sink, Start},
     sandbox::{Recording, Sandbox, Task},
-    sink::table::refusals::Seen,
+    sink::table::failed::Seen,
     source::{Observer, Source as _},
 };
 
@@ -41,7 +41,7 @@ struct Observed {
     /// Whether all could be written and recorded.
     result: Result<()>,
     time: Duration,
-    refusals: Refusals,
+    failed: FailedCalls,
     seen: Seen,
 }
 
@@ -116,7 +116,7 @@ async fn live(
     }
     let seen = Seen { sees_failures: backend != Backend::Poll, lost: stream.lost() };
     let result = recorded.map(drop).and(watched).and(finished).and(stopped);
-    Ok(Observed { result, time, refusals: stream.refusals(), seen })
+    Ok(Observed { result, time, failed: stream.failed(), seen })
 }
 
 /// Takes events in until it is time to stop.

@@ -19,7 +19,8 @@ impl Wire for CallRecord {}
 impl Wire for ExecRecord {}
 impl Wire for ForkRecord {}
 
-const CALLS: [WireKind; 5] = [
+const CALLS: [WireKind; 6] = [
+    WireKind::Refused,
     WireKind::Acquire,
     WireKind::Exhausted,
     WireKind::Conflict,
@@ -109,7 +110,7 @@ fn a_field_that_has_no_such_value_is_named_in_the_error() {
         (WireKind::Exhausted, via, 4, "via"),
         (WireKind::Conflict, via, 255, "via"),
         (WireKind::Release, reason, 0, "reason"),
-        (WireKind::Release, reason, 4, "reason"),
+        (WireKind::Release, reason, 5, "reason"),
         (WireKind::State, old, 0, "old_state"),
         (WireKind::State, new, 14, "new_state"),
         (WireKind::Existing, new, 14, "new_state"),

@@ -50,6 +50,7 @@ pub enum LossKind {
     FinReceived,
     Existing,
     Rehash,
+    Refused,
     Start,
     Threshold,
     Summary,
@@ -65,7 +66,7 @@ pub enum LossKind {
 
 impl LossKind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -80,6 +81,7 @@ impl LossKind {
         Self::FinReceived,
         Self::Existing,
         Self::Rehash,
+        Self::Refused,
         Self::Start,
         Self::Threshold,
         Self::Summary,
@@ -107,6 +109,7 @@ impl LossKind {
             Self::FinReceived => "fin_received",
             Self::Existing => "existing",
             Self::Rehash => "rehash",
+            Self::Refused => "refused",
             Self::Start => "start",
             Self::Threshold => "threshold",
             Self::Summary => "summary",
@@ -125,7 +128,7 @@ impl LossKind {
 
     /// What is held and counted is wrong from then on, until all is listed anew.
     pub fn needs_a_scan(self) -> bool {
-        !matches!(self, Self::Exec | Self::Fork | Self::State)
+        !matches!(self, Self::Exec | Self::Fork | Self::State | Self::Refused)
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Reason {
     TimeWaitExpired,
     /// TIME_WAIT was ended early: a connect() or a SYN took its place.
     TimeWaitReused,
+    /// TIME_WAIT was ended early, and nobody took its place: by an RST, or by who destroys sockets.
+    TimeWaitReset,
     /// Found gone when compared with the kernel's own list; when exactly is not known.
     Reconciled,
 }
@@ -49,7 +51,37 @@ impl Reason {
             Self::Closed => "closed",
             Self::TimeWaitExpired => "time_wait_expired",
             Self::TimeWaitReused => "time_wait_reused",
+            Self::TimeWaitReset => "time_wait_reset",
             Self::Reconciled => "reconciled",
+        }
+    }
+}
+
+/// Why a call failed with the words of exhaustion before the kernel looked for a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// bind(): no interface of the network namespace has the address (`__inet_bind`,
+    /// net/ipv4/af_inet.c; `__inet6_bind`, net/ipv6/af_inet6.c).
+    AddressNotLocal,
+    /// bind(): an interface has the address, but duplicate address detection is under way, or has found
+    /// another host with it (`IFA_F_TENTATIVE`).
+    AddressTentative,
+    /// connect(): no address of IPv6 can be the source towards that destination
+    /// (`ipv6_dev_get_saddr`, net/ipv6/addrconf.c).
+    NoSourceAddress,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 3] =
+        [Self::AddressNotLocal, Self::AddressTentative, Self::NoSourceAddress];
+
+    /// The name that the JSON has.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AddressNotLocal => "address_not_local",
+            Self::AddressTentative => "address_tentative",
+            Self::NoSourceAddress => "no_source_address",
         }
     }
 }
@@ -126,6 +158,19 @@ pub enum Kind {
         /// How many more calls it stands for.
         repeated: Repeated,
     },
+    /// No port was looked for: there is no local address to have it on.
+    Refused {
+        /// The call.
+        via: Via,
+        /// What the caller gets, positive.
+        errno: i32,
+        /// Why.
+        refusal: Refusal,
+        /// Who called, if known.
+        task: Option<Task>,
+        /// How many more calls it stands for.
+        repeated: Repeated,
+    },
     /// An accepted child joined the port of its listener.
     Inherit {
         /// The listener.
@@ -194,6 +239,7 @@ impl Kind {
             Self::Acquire { task, .. }
             | Self::Exhausted { task, .. }
             | Self::Conflict { task, .. }
+            | Self::Refused { task, .. }
             | Self::InTheWay { task, .. }
             | Self::Listed { task, .. } => task.as_ref(),
             Self::Accept { task } => Some(task),

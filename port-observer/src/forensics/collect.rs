@@ -45,6 +45,7 @@ pub struct Collector {
     namespaces: HashMap<u32, Namespace>,
     timelines: Timelines,
     taken: Gathered,
+    refused: Gathered,
 }
 
 impl Collector {
@@ -76,6 +77,7 @@ impl Collector {
             .map(|((place, kind), count)| Loss { place: *place, kind: *kind, count: *count })
             .collect();
         told.taken = self.taken.finish();
+        told.refused = self.refused.finish();
         told.timelines = self.timelines.finish(TIMELINES);
         for timeline in &mut told.timelines {
             let known = self.namespaces.get(&timeline.space.netns);
@@ -136,7 +138,13 @@ impl Collector {
                 let count = repeated.saturating_add(1);
                 let names = self.namespaces.get(&port.netns).map(|one| &one.names[..]);
                 let names = names.unwrap_or_default();
-                self.taken.add(now_ns, (port, names), (*via, *errno), holders, count);
+                self.taken.add(now_ns, (port, names), (*via, *errno, None), holders, count);
+            }
+            Body::Refused { port, via, errno, refusal, repeated } => {
+                let count = repeated.saturating_add(1);
+                let names = self.namespaces.get(&port.netns).map(|one| &one.names[..]);
+                let of = (port, names.unwrap_or_default());
+                self.refused.add(now_ns, of, (*via, *errno, Some(*refusal)), &[], count);
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::{
         escape::escape,
         figures::{age, ends, group_name, holder_name, percent, sparkline},
         namespaces::numbered,
-        sentences, times,
+        refusals, sentences, times,
     },
 };
 
@@ -132,21 +132,26 @@ impl Words<'_> {
         let end =
             |end: Option<Endpoint>| end.map_or("several ports".to_owned(), |at| at.to_string());
         let what = match (taken.via, taken.remote) {
+            (Via::Connect, Some(to)) if taken.refusal.is_some() => format!("connect() to {to}"),
             (Via::Connect, Some(to)) => format!("connect() from {} to {to}", end(taken.local)),
             (Via::Connect, None) => format!("connect() from {}", end(taken.local)),
             (Via::Bind | Via::Autobind, _) => format!("bind() to {}", end(taken.local)),
         };
-        let held = match &taken.holders[..] {
-            [] => String::new(),
-            [first, more @ ..] => {
+        let remedies = taken.remedies();
+        let helps = match remedies.is_empty() {
+            true => String::new(),
+            false => format!(". What helps: {}", remedies.join("; ")),
+        };
+        let held = match (&taken.holders[..], taken.refusal) {
+            (_, Some(refusal)) => {
+                let place = "that network namespace";
+                format!("; {}{helps}", refusals::why(refusal, taken.local, taken.remote, place))
+            }
+            ([], None) => String::new(),
+            ([first, more @ ..], None) => {
                 let others = match more.len() {
                     0 => String::new(),
                     more => format!(", and {more} more"),
-                };
-                let remedies = taken.remedies();
-                let helps = match remedies.is_empty() {
-                    true => String::new(),
-                    false => format!(". What helps: {}", remedies.join("; ")),
                 };
                 format!("; {}{others}{helps}", conflicts::holder(first))
             }
@@ -184,6 +189,15 @@ pub(super) fn taken_headline(taken: &AllTaken) -> Option<String> {
     let calls = if taken.count == 1 { "call was" } else { "calls were" };
     (taken.count > 0)
         .then(|| format!("{} {calls} refused a certain port, which somebody had", taken.count))
+}
+
+/// How many calls wanted an address that was not there; `None`: none did.
+pub(super) fn refused_headline(refused: &AllTaken) -> Option<String> {
+    let calls = if refused.count == 1 { "call" } else { "calls" };
+    let count = refused.count;
+    (count > 0).then(|| {
+        format!("{count} {calls} failed for an address that was not there, not for a port")
+    })
 }
 
 /// How many of them are not named.

@@ -9,7 +9,7 @@ use super::{
     Forensics, Group, Held, Incident, Point, Remedy, Run, SAMPLE, Series, Taken, Timeline,
 };
 use crate::{
-    event::Endpoint,
+    event::{Endpoint, Refusal},
     process::{Container, Process},
     report::{Cause, Holder, Space, SpaceKind},
     words::{errno::ErrorName, escape::SafeJson},
@@ -39,6 +39,8 @@ pub(super) fn write_object(out: impl Write, told: &Forensics) -> io::Result<()> 
         "incidents_left_out": told.left_out,
         "conflicts": told.taken.most.iter().map(taken).collect::<Vec<_>>(),
         "conflicts_count": told.taken.count,
+        "refusals": told.refused.most.iter().map(taken).collect::<Vec<_>>(),
+        "refusals_count": told.refused.count,
         "timelines": told.timelines.iter().map(timeline).collect::<Vec<_>>(),
     });
     let mut serializer = serde_json::Serializer::with_formatter(out, SafeJson);
@@ -127,6 +129,7 @@ fn taken(taken: &Taken) -> Value {
         ("protocol", taken.protocol.name().into()),
         ("via", taken.via.name().into()),
         ("errno", ErrorName(taken.errno).to_string().into()),
+        ("reason", taken.refusal.map(Refusal::name).into()),
         ("local", taken.local.map(end).into()),
         ("remote", taken.remote.map(end).into()),
         ("process", taken.process.as_deref().map(process).into()),

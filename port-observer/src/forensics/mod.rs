@@ -41,6 +41,8 @@ pub struct Forensics {
     pub left_out: usize,
     /// Calls that wanted a certain port or 4-tuple, which somebody had.
     pub taken: AllTaken,
+    /// Calls that failed for their address.
+    pub refused: AllTaken,
     /// How the spaces filled up in which most calls failed, and those that were fullest.
     pub timelines: Vec<Timeline>,
 }

@@ -1,14 +1,15 @@
-//! Calls that wanted one certain port or 4-tuple, which somebody had: by who called and for what.
+//! Calls that wanted one certain port or 4-tuple, which somebody had, or an address that was not there: by
+//! who called and for what.
 
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
 use crate::{
-    event::{Endpoint, Protocol, Via},
+    event::{Endpoint, Protocol, Refusal, Via},
     process::Process,
     report::{Holder, Port},
-    words::conflicts,
+    words::{conflicts, refusals},
 };
 
 /// How many are kept apart.
@@ -16,7 +17,7 @@ const KEPT: usize = 1_000;
 /// How many are named in a report.
 const NAMED: usize = 50;
 
-/// Calls of one process that wanted one port or 4-tuple.
+/// Calls of one process that wanted one port, 4-tuple or address.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// When the first failed, nanoseconds since 1970.
@@ -43,11 +44,16 @@ pub struct Taken {
     pub count: u64,
     /// Who had it when it was last known, the largest first.
     pub holders: Vec<Holder>,
+    /// That it was the address that was wanting, and why; `None`: somebody had the port.
+    pub refusal: Option<Refusal>,
 }
 
 impl Taken {
     /// What would have helped, a sentence each.
     pub fn remedies(&self) -> Vec<String> {
+        if let Some(refusal) = self.refusal {
+            return refusals::remedies(refusal, self.local, self.remote);
+        }
         self.local.map_or_else(Vec::new, |local| {
             conflicts::remedies(&self.holders, self.via, local, self.protocol)
         })
@@ -63,7 +69,16 @@ pub struct AllTaken {
     pub count: u64,
 }
 
-type Key = (Option<(u32, u64)>, u32, Protocol, Via, Option<Endpoint>, Option<Endpoint>, i32);
+type Key = (
+    Option<(u32, u64)>,
+    u32,
+    Protocol,
+    Via,
+    Option<Endpoint>,
+    Option<Endpoint>,
+    i32,
+    Option<Refusal>,
+);
 
 /// Gathers them, in bounded memory.
 #[derive(Default)]
@@ -78,14 +93,14 @@ impl Gathered {
         &mut self,
         now_ns: i64,
         (port, names): (&Port, &[String]),
-        (via, errno): (Via, i32),
+        (via, errno, refusal): (Via, i32, Option<Refusal>),
         holders: &[Holder],
         count: u64,
     ) {
         self.count = self.count.saturating_add(count);
         let process = port.caller.as_ref().map(|caller| &caller.process);
         let who = process.map(|process| (process.pid, process.start_time_ns));
-        let key = (who, port.netns, port.protocol, via, port.local, port.remote, errno);
+        let key = (who, port.netns, port.protocol, via, port.local, port.remote, errno, refusal);
         if self.by_key.len() >= KEPT && !self.by_key.contains_key(&key) {
             // Half of them make room: those that failed least, the oldest first.
             let rank = |(key, taken): (&Key, &Taken)| (taken.count, taken.ended_ns, *key);
@@ -108,6 +123,7 @@ impl Gathered {
             errno,
             count: 0,
             holders: Vec::new(),
+            refusal,
         });
         if taken.names != names {
             taken.names = names.to_vec();

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::{
-    event::{Endpoint, Protocol},
+    event::{Endpoint, Protocol, Refusal},
     ledger::Census,
     process::Caller,
     report::{
@@ -184,6 +184,40 @@ fn calls_that_wanted_a_port_that_somebody_has_are_told() {
     let mut page = Vec::new();
     html::write(&mut page, &told, &TimeZone::UTC).unwrap();
     assert!(String::from_utf8(page).unwrap().contains("1002 calls were refused a certain port"));
+}
+
+/// So many bind() calls to an address that is not there.
+fn not_local(time_ns: u64, calls: u64) -> Report {
+    let port = Port {
+        netns: 7,
+        protocol: Protocol::Udp,
+        local: Some(Endpoint::new("203.0.113.5".parse().unwrap(), 53)),
+        remote: None,
+        caller: Some(Caller { process: process(44, "dns"), tid: 44 }),
+    };
+    let (refusal, repeated) = (Refusal::AddressNotLocal, calls - 1);
+    let body = Body::Refused { port, via: Via::Bind, errno: 99, refusal, repeated };
+    Report { time_ns, body }
+}
+
+#[test]
+fn calls_for_an_address_that_is_not_there_are_told_and_are_no_exhaustion() {
+    let told = told([start(), not_local(SECOND, 1), not_local(3 * SECOND, 999)]);
+    assert!(told.incidents.is_empty() && told.taken.count == 0);
+    let mut text = Vec::new();
+    text::write(&mut text, &told, &TimeZone::UTC, 100).unwrap();
+    insta::assert_snapshot!(String::from_utf8(text).unwrap());
+    let mut json = Vec::new();
+    json::write(&mut json, &told).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["refusals_count"], 1000);
+    assert_eq!(json["refusals"][0]["count"], 1000);
+    assert_eq!(json["refusals"][0]["reason"], "address_not_local");
+    let mut page = Vec::new();
+    html::write(&mut page, &told, &TimeZone::UTC).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("1000 calls failed for an address that was not there"));
+    assert!(!page.contains("No call was refused a port"));
 }
 
 #[test]

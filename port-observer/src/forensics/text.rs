@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{
-    Forensics, Incident,
-    facts::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
+    AllTaken, Forensics, Incident,
+    facts::{Fact, Words, left_out, lost, refused_headline, taken_headline, taken_left_out},
 };
 
 /// How much deeper what continues a line is than the line.
@@ -29,7 +29,7 @@ pub fn write(out: impl Write, told: &Forensics, zone: &TimeZone, width: usize) -
     for loss in &told.losses {
         text.item(2, &lost(loss))?;
     }
-    if told.incidents.is_empty() && told.taken.count == 0 {
+    if told.incidents.is_empty() && told.taken.count == 0 && told.refused.count == 0 {
         return text.item(0, "No call was refused a port.");
     }
     let count = told.incidents.len();
@@ -41,17 +41,8 @@ pub fn write(out: impl Write, told: &Forensics, zone: &TimeZone, width: usize) -
         writeln!(text.out)?;
         text.item(0, &line)?;
     }
-    if let Some(headline) = taken_headline(&told.taken) {
-        writeln!(text.out)?;
-        text.item(0, &format!("{headline}:"))?;
-        for taken in &told.taken.most {
-            text.item(2, &text.words.taken(taken))?;
-        }
-        if let Some(line) = taken_left_out(&told.taken) {
-            text.item(2, &line)?;
-        }
-    }
-    Ok(())
+    text.all_taken(taken_headline(&told.taken), &told.taken)?;
+    text.all_taken(refused_headline(&told.refused), &told.refused)
 }
 
 struct Text<'z, W> {
@@ -70,6 +61,16 @@ impl<W: Write> Text<'_, W> {
             writeln!(self.out, "{line}")?;
         }
         Ok(())
+    }
+
+    fn all_taken(&mut self, headline: Option<String>, taken: &AllTaken) -> io::Result<()> {
+        let Some(headline) = headline else { return Ok(()) };
+        writeln!(self.out)?;
+        self.item(0, &format!("{headline}:"))?;
+        for one in &taken.most {
+            self.item(2, &self.words.taken(one))?;
+        }
+        taken_left_out(taken).map_or(Ok(()), |line| self.item(2, &line))
     }
 
     fn incident(&mut self, title: &str, incident: &Incident) -> io::Result<()> {

@@ -10,7 +10,7 @@ use foldhash::HashMap;
 
 use self::udp::{Listed, UdpPorts};
 pub(super) use self::{missed::Missed, udp::UdpHolder};
-use super::{Holding, Ledger};
+use super::{Holding, Holdings, Ledger};
 use crate::event::{
     Ask, Event, Existing, Flow, Kind, Listing, Protocol, Reason, SocketEvent, SocketId,
     TIME_WAIT_NS, TcpState,
@@ -68,10 +68,32 @@ impl Ledger {
         if let Some(reconcile) = &mut self.reconcile {
             let udp: Vec<UdpHolder> = self.holdings.udp().map(udp_holder).collect();
             concluded = reconcile.compare(listing, self.holdings.time_waits(), &udp);
+            for Concluded { event, .. } in &mut concluded {
+                if let Event::Socket(SocketEvent { flow, kind: Kind::Release { reason }, .. }) =
+                    event
+                    && *reason == Reason::TimeWaitReset
+                {
+                    *reason = ended_early(&self.holdings, flow);
+                }
+            }
         }
         self.listed(listing, &mut concluded);
         self.found_on_port(listing, &mut concluded);
         concluded
+    }
+}
+
+/// Why a TIME_WAIT entry that was listed is no more, before its time.
+fn ended_early(holdings: &Holdings, flow: &Flow) -> Reason {
+    let is_there = |(_, holding): (_, &Holding)| holding.flow() == *flow && holding.socket.0 != 0;
+    let entry = holdings.find_flow(flow).map(|index| holdings.get(index));
+    if holdings.on_port(flow).any(is_there) {
+        Reason::TimeWaitReused
+    } else if entry.is_some_and(|entry| entry.since_ns().is_none()) {
+        // When it began is not known.
+        Reason::Reconciled
+    } else {
+        Reason::TimeWaitReset
     }
 }
 
@@ -90,6 +112,8 @@ fn udp_holder(holding: &Holding) -> UdpHolder {
 pub(super) struct Reconcile {
     /// TIME_WAIT entries that the peer's FIN has not come for, and since when.
     awaiting: HashMap<Flow, u64>,
+    /// When the TIME_WAIT entries of a namespace were last listed.
+    listed_ns: HashMap<u32, u64>,
     udp: UdpPorts,
 }
 
@@ -164,11 +188,22 @@ impl Reconcile {
             let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
             if is_over || (round.namespaces.contains(&flow.netns) && !is_listed) {
                 let expired = age_ns >= TIME_WAIT_NS && !is_over;
-                let reason = if expired { Reason::TimeWaitExpired } else { Reason::Reconciled };
+                // One that was never listed may never have been, and how long FIN_WAIT2 lasts is a setting.
+                let was_listed =
+                    self.listed_ns.get(&flow.netns).is_some_and(|last_ns| since_ns < *last_ns);
+                let reason = if expired {
+                    Reason::TimeWaitExpired
+                } else if is_over || !was_listed || self.awaiting.contains_key(&flow) {
+                    Reason::Reconciled
+                } else {
+                    Reason::TimeWaitReset
+                };
                 // Its own identity is not known: the 4-tuple names it.
                 tell(SocketId(0), flow, Kind::Release { reason });
             }
         }
+        self.listed_ns.retain(|netns, _| round.namespaces.contains(netns));
+        self.listed_ns.extend(round.namespaces.iter().map(|netns| (*netns, time_ns)));
         self.awaiting.retain(|flow, since_ns| match listed.get(flow) {
             Some(true) => true,
             Some(false) => {

@@ -66,7 +66,19 @@ impl Ledger {
                 let body = Body::Conflict { port, via, errno, holders, repeated };
                 out.push(Report { time_ns, body });
             }
+            Kind::Refused { via, errno, refusal, task: _, repeated } => {
+                let port = asked(&flow, caller, repeated);
+                let count = repeated.calls.saturating_add(1);
+                self.failures.add(&port, via, errno, None, count);
+                let repeated = repeated.calls;
+                let body = Body::Refused { port, via, errno, refusal, repeated };
+                out.push(Report { time_ns, body });
+            }
             Kind::Inherit { listener, sharing } => {
+                if let Some(index) = self.holdings.find_flow(&flow) {
+                    let taken_over = self.holdings.remove(index);
+                    self.freed(time_ns, &taken_over, Reason::TimeWaitReused, out);
+                }
                 self.inherited(time_ns, (socket, known), flow, listener, sharing);
             }
             Kind::Accept { task: _ } => {

@@ -64,6 +64,7 @@ impl Ledger {
             | Kind::Release { .. } => self.tell_found(socket, out),
             Kind::Exhausted { .. }
             | Kind::Conflict { .. }
+            | Kind::Refused { .. }
             | Kind::Accept { .. }
             | Kind::Listen
             | Kind::FinReceived

@@ -26,7 +26,7 @@ use crate::{
     process::{ProcessTable, Tree},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
-    report::{Body, Refusals, Report, Sink, Start},
+    report::{Body, FailedCalls, Report, Sink, Start},
     source::Observer,
 };
 
@@ -145,8 +145,8 @@ impl<S: Sink> Stream<S> {
     }
 
     /// What the process tree that is watched was refused.
-    pub fn refusals(&mut self) -> Refusals {
-        self.printer.watched().map_or_else(Refusals::default, |watched| watched.refusals().clone())
+    pub fn failed(&mut self) -> FailedCalls {
+        self.printer.watched().map_or_else(FailedCalls::default, |watched| watched.failed().clone())
     }
 
     /// Lines that were lost: of the kernel's side, of the ledger, and not taken by the reader.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 use crate::{
     event::{Endpoint, Event, Protocol},
     process::{Process, Tree},
-    report::{Body, Port, Refusals, Space, SpaceKind},
+    report::{Body, FailedCalls, Port, Space, SpaceKind},
 };
 
 /// Spaces that the tree has used are remembered up to so many.
@@ -15,7 +15,7 @@ const MOST_SPACES: usize = 4096;
 pub(super) struct Watched {
     tree: Tree,
     spaces: HashSet<Key>,
-    refusals: Refusals,
+    failed: FailedCalls,
 }
 
 /// A space: its namespace, its protocol, its source, and of a space of connect() its destination.
@@ -23,7 +23,7 @@ type Key = (u32, Protocol, IpAddr, Option<Endpoint>);
 
 impl Watched {
     pub(super) fn new(tree: Tree) -> Self {
-        Self { tree, spaces: HashSet::new(), refusals: Refusals::default() }
+        Self { tree, spaces: HashSet::new(), failed: FailedCalls::default() }
     }
 
     pub(super) fn take_in(&mut self, event: &Event) {
@@ -41,7 +41,7 @@ impl Watched {
         if !caller.is_some_and(|caller| self.tree.has(&caller.process)) {
             return false;
         }
-        self.refusals.note(body);
+        self.failed.note(body);
         self.use_space_of(port);
         true
     }
@@ -62,8 +62,8 @@ impl Watched {
         self.tree.knows(process)
     }
 
-    pub(super) fn refusals(&self) -> &Refusals {
-        &self.refusals
+    pub(super) fn failed(&self) -> &FailedCalls {
+        &self.failed
     }
 
     fn use_space_of(&mut self, port: &Port) {

@@ -37,9 +37,10 @@ impl Backend {
     /// What this backend can't see on any kernel, a sentence each.
     pub fn missing(self) -> &'static [&'static str] {
         match self {
-            Self::Fexit => &[],
+            Self::Fexit => &[SENDTO],
             // trace_call_bpf, kernel/trace/bpf_trace.c
             Self::Kprobe => &[
+                SENDTO,
                 "what interrupts another probe on the same processor, but for the ends of connections: \
                  rare, and counted as lost at the latest when it shows",
             ],
@@ -50,13 +51,14 @@ impl Backend {
                 "UDP connect() and sendto() calls that found no port (EAGAIN)",
                 "the time that the kernel searched for a port",
                 "who accepted a connection: an accepted child is shown as its listener's process",
-                "bind() calls of io_uring that failed",
+                "bind() and connect() calls of io_uring that failed",
+                SENDTO,
                 "a connection reset in FIN_WAIT2, and one that tcp_max_tw_buckets denied its \
                  TIME_WAIT, may be told as time_wait first and corrected within a second",
             ],
             Self::Poll => &[
                 "sockets that come and go between two rounds",
-                "calls that failed: exhausted and conflict",
+                "calls that failed: exhausted, conflict and refused",
                 "the port that was asked for, the exact time, the time that the kernel searched",
                 "the process, when it is gone or of another user",
                 "by which call a port was taken: it is concluded from the socket's state",
@@ -64,6 +66,10 @@ impl Backend {
         }
     }
 }
+
+/// No backend looks at every datagram.
+const SENDTO: &str =
+    "sendto() calls of UDP over IPv6 that have no address to send from (EADDRNOTAVAIL)";
 
 /// Where a kernel program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +144,8 @@ pub fn loses(program: &str) -> Option<Kind> {
         "put_port" | "bind_unhash" | "udp_unhash" | "udp_disconnect" | "t_state" | "t_destroy" => {
             Kind::Release
         }
+        "bind_exit" | "bind6_exit" | "tcp6_connect_exit" | "udp6_connect_exit"
+        | "connect6_returned" | "request_enter" => Kind::Refused,
         "accept" => Kind::Accept,
         "reschedule" => Kind::FinReceived,
         "udp_rehash" => Kind::Rehash,
@@ -178,6 +186,11 @@ const FORK: Need = Need::Optional(
 const ACCEPT: Need =
     Optional("who accepted a connection: an accepted child is shown as its listener's process");
 const FIN: Need = Optional("that a peer's late FIN lets connect() take a port over from TIME_WAIT");
+const REFUSED: Need = Optional(
+    "calls that fail for their address (refused): bind() to one that is not there, connect() over IPv6 \
+     without one to come from",
+);
+const RESET: Need = Optional("that an RST ended a TIME_WAIT: it is told as taken over");
 const REHASH: Need = Optional("the address that connect() gives a UDP socket that had none");
 const SCAN: Need = Optional(
     "of ports that were held before: their sockets' identity, and whether connect() can share them; \
@@ -213,6 +226,10 @@ const FEXIT: &[Probe] = &[
     probe("udp_get_port_enter", Fentry("udp_lib_get_port"), SEARCH),
     probe("udp_get_port_exit_again", Fexit("udp_lib_get_port"), TWIN),
     probe("udp_get_port_exit", Fexit("udp_lib_get_port"), Required),
+    probe("bind_exit", Fexit("__inet_bind"), REFUSED),
+    probe("bind6_exit", Fexit("__inet6_bind"), REFUSED),
+    probe("tcp6_connect_exit", Fexit("tcp_v6_connect"), REFUSED),
+    probe("udp6_connect_exit", Fexit("__ip6_datagram_connect"), REFUSED),
     probe("autobind_enter", Fentry("inet_autobind"), AUTOBIND),
     probe("autobind_exit", Fexit("inet_autobind"), AUTOBIND),
     probe("inherit_exit", Fexit("__inet_inherit_port"), Required),
@@ -221,6 +238,8 @@ const FEXIT: &[Probe] = &[
     probe("hashdance", Fentry("inet_twsk_hashdance"), OneOf("TIME_WAIT")),
     probe("hashdance_schedule", Fentry("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
     probe("bind_unhash", Fentry("inet_twsk_bind_unhash"), Required),
+    probe("time_wait_packet", Fentry("tcp_timewait_state_process"), RESET),
+    probe("abort", Fentry("tcp_abort"), RESET),
     probe("udp_unhash_again", Fentry("udp_lib_unhash"), TWIN),
     probe("udp_unhash", Fentry("udp_lib_unhash"), Required),
     probe("udp_rehash", Fentry("udp_lib_rehash"), REHASH),
@@ -244,6 +263,14 @@ const KPROBE: &[Probe] = &[
     probe("k_get_port_exit", Kretprobe("inet_csk_get_port"), Required),
     probe("k_udp_get_port_enter", Kprobe("udp_lib_get_port"), Required),
     probe("k_udp_get_port_exit", Kretprobe("udp_lib_get_port"), Required),
+    probe("k_request_enter", Kprobe("__inet_bind"), REFUSED),
+    probe("k_bind_exit", Kretprobe("__inet_bind"), REFUSED),
+    probe("k_request_enter", Kprobe("__inet6_bind"), REFUSED),
+    probe("k_bind_exit", Kretprobe("__inet6_bind"), REFUSED),
+    probe("k_request_enter", Kprobe("tcp_v6_connect"), REFUSED),
+    probe("k_connect6_returned", Kretprobe("tcp_v6_connect"), REFUSED),
+    probe("k_request_enter", Kprobe("__ip6_datagram_connect"), REFUSED),
+    probe("k_connect6_returned", Kretprobe("__ip6_datagram_connect"), REFUSED),
     probe("k_autobind_enter", Kprobe("inet_autobind"), AUTOBIND),
     probe("k_autobind_exit", Kretprobe("inet_autobind"), AUTOBIND),
     probe("k_inherit_enter", Kprobe("__inet_inherit_port"), Required),
@@ -253,6 +280,8 @@ const KPROBE: &[Probe] = &[
     probe("k_hashdance", Kprobe("inet_twsk_hashdance_schedule"), OneOf("TIME_WAIT")),
     probe("k_closed", RawTracepoint("inet_sock_set_state"), Required),
     probe("k_bind_unhash", Kprobe("inet_twsk_bind_unhash"), Required),
+    probe("k_time_wait_packet", Kprobe("tcp_timewait_state_process"), RESET),
+    probe("k_abort", Kprobe("tcp_abort"), RESET),
     probe("k_udp_unhash", Kprobe("udp_lib_unhash"), Required),
     probe("k_udp_rehash", Kprobe("udp_lib_rehash"), REHASH),
     probe("k_udp_disconnect", Kprobe("__udp_disconnect"), DISCONNECT),
@@ -267,8 +296,10 @@ const KPROBE: &[Probe] = &[
 ];
 
 const FAILED_BIND: Need = Optional(
-    "bind() calls that failed (exhausted, conflict), and the port that a bind() asked for",
+    "bind() calls that failed (exhausted, conflict, refused), and the port that a bind() asked for",
 );
+const FAILED_CONNECT: Need =
+    Optional("connect() calls over IPv6 that failed for want of an address to come from (refused)");
 
 const TRACEPOINT: &[Probe] = &[
     probe("t_state", BtfTracepoint("inet_sock_set_state"), Required),
@@ -280,6 +311,8 @@ const TRACEPOINT: &[Probe] = &[
     probe("t_bind6", CgroupSockAddr, FAILED_BIND),
     probe("t_bind_enter", Tracepoint("syscalls", "sys_enter_bind"), FAILED_BIND),
     probe("t_bind_exit", Tracepoint("syscalls", "sys_exit_bind"), FAILED_BIND),
+    probe("t_connect6", CgroupSockAddr, FAILED_CONNECT),
+    probe("t_connect_exit", Tracepoint("syscalls", "sys_exit_connect"), FAILED_CONNECT),
     probe("t_post_bind4", CgroupSock, Required),
     probe("t_post_bind6", CgroupSock, Required),
     probe("t_sock_release", CgroupSock, Optional("the end of UDP ports, but for a round a second")),

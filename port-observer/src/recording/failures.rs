@@ -18,7 +18,7 @@ pub fn failures(path: &Path, mut each: impl FnMut(i64)) -> Result<()> {
     let what = || format!("look for failures in {}", path.display());
     opened.budget.whole();
     let mut statement = opened.connection.prepare(all).with_context(what)?;
-    let types = [RowType::Exhausted as i64, RowType::Conflict as i64];
+    let types = [RowType::Exhausted as i64, RowType::Conflict as i64, RowType::Refused as i64];
     let mut rows = statement.query([]).with_context(what)?;
     let mut last = None;
     while let Some(row) = rows.next().with_context(what)? {

@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, Connection, Result, params};
 use super::{
     entry::{Entry, Input},
     known::{Known, Next},
-    numbers::{held_flags, holds_number, reason_number, signed, via_number},
+    numbers::{held_flags, holds_number, reason_number, refusal_number, signed, via_number},
     recorder::{Moment, RunStart},
     row::{Row, Whose},
     target::Now,
@@ -263,7 +263,7 @@ impl Inserter {
             row.via.map(via_number),
             row.requested_port,
             row.errno,
-            row.reason.map(reason_number),
+            row.reason.map(reason_number).or(row.refusal.map(refusal_number)),
             row.old_state.map(|state| state.number()),
             row.state.map(|state| state.number()),
             row.search_ns.map(signed),

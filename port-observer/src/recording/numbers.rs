@@ -2,7 +2,7 @@
 
 use super::row::flags;
 use crate::{
-    event::{Reason, TcpState, Via},
+    event::{Reason, Refusal, TcpState, Via},
     ledger::{Held, Holds},
 };
 
@@ -32,14 +32,35 @@ pub fn reason_number(reason: Reason) -> u8 {
         Reason::TimeWaitExpired => 2,
         Reason::TimeWaitReused => 3,
         Reason::Reconciled => 4,
+        Reason::TimeWaitReset => 5,
     }
 }
 
 /// The reason of a number.
 pub fn reason(number: u8) -> Option<Reason> {
-    [Reason::Closed, Reason::TimeWaitExpired, Reason::TimeWaitReused, Reason::Reconciled]
-        .into_iter()
-        .find(|reason| reason_number(*reason) == number)
+    [
+        Reason::Closed,
+        Reason::TimeWaitExpired,
+        Reason::TimeWaitReused,
+        Reason::Reconciled,
+        Reason::TimeWaitReset,
+    ]
+    .into_iter()
+    .find(|reason| reason_number(*reason) == number)
+}
+
+/// The number of why a call was refused, apart from those of releases.
+pub fn refusal_number(refusal: Refusal) -> u8 {
+    match refusal {
+        Refusal::AddressNotLocal => 16,
+        Refusal::AddressTentative => 17,
+        Refusal::NoSourceAddress => 18,
+    }
+}
+
+/// Why a call was refused, by its number.
+pub fn refusal(number: u8) -> Option<Refusal> {
+    Refusal::ALL.into_iter().find(|refusal| refusal_number(*refusal) == number)
 }
 
 /// The number of what keeps a port.

@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Event, Existing, Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task,
-        TcpState, Via,
+        Event, Existing, Flow, Kind, Reason, Refusal, Repeated, Reuse, Sharing, SocketEvent,
+        SocketId, Task, TcpState, Via,
     },
     process::{Caller, Process},
 };
@@ -39,11 +39,13 @@ pub enum RowType {
     Listed = 14,
     /// [`Kind::InTheWay`]
     InTheWay = 15,
+    /// [`Kind::Refused`]
+    Refused = 16,
 }
 
 impl RowType {
     /// All. Number 7 is in older recordings: that a call began, which is told again by what it came to.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Acquire,
         Self::Exhausted,
         Self::Conflict,
@@ -58,6 +60,7 @@ impl RowType {
         Self::Rehash,
         Self::Listed,
         Self::InTheWay,
+        Self::Refused,
     ];
 
     /// The type that a recording gives this number.
@@ -113,6 +116,8 @@ pub struct Row {
     pub errno: Option<i32>,
     /// Why it was released.
     pub reason: Option<Reason>,
+    /// Why a call was refused.
+    pub refusal: Option<Refusal>,
     /// The state before.
     pub old_state: Option<TcpState>,
     /// The state.
@@ -166,6 +171,7 @@ impl Row {
             requested_port: None,
             errno: None,
             reason: None,
+            refusal: None,
             old_state: None,
             state: None,
             search_ns: None,
@@ -245,6 +251,17 @@ impl Row {
                     errno: Some(*errno),
                     repeated: repeated.calls,
                     ..row(RowType::Conflict)
+                };
+                row.set(flags::DIFFERING, repeated.differing);
+                row
+            }
+            Kind::Refused { via, errno, refusal, task: _, repeated } => {
+                let mut row = Self {
+                    via: Some(*via),
+                    errno: Some(*errno),
+                    refusal: Some(*refusal),
+                    repeated: repeated.calls,
+                    ..row(RowType::Refused)
                 };
                 row.set(flags::DIFFERING, repeated.differing);
                 row
@@ -332,6 +349,13 @@ impl Row {
             RowType::Conflict => Kind::Conflict {
                 via: self.via?,
                 errno: self.errno?,
+                task: self.task(),
+                repeated: self.repeated(),
+            },
+            RowType::Refused => Kind::Refused {
+                via: self.via?,
+                errno: self.errno?,
+                refusal: self.refusal?,
                 task: self.task(),
                 repeated: self.repeated(),
             },

@@ -190,6 +190,7 @@ impl Rows {
             requested_port: raw.requested_port,
             errno: raw.errno,
             reason: raw.reason.and_then(numbers::reason),
+            refusal: raw.reason.and_then(numbers::refusal),
             old_state: state(raw.old_state),
             state: state(raw.state),
             search_ns: raw.search_ns.map(i64::cast_unsigned),

@@ -17,6 +17,8 @@ pub enum EventType {
     Exhausted,
     /// A fixed port was not to be had.
     Conflict,
+    /// A call failed with the words of exhaustion, and it is none.
+    Refused,
     /// A space crossed a threshold.
     Threshold,
     /// A TCP state change.
@@ -31,7 +33,7 @@ pub enum EventType {
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::Existing,
         Self::Acquire,
@@ -39,6 +41,7 @@ impl EventType {
         Self::Release,
         Self::Exhausted,
         Self::Conflict,
+        Self::Refused,
         Self::Threshold,
         Self::State,
         Self::Summary,
@@ -56,6 +59,7 @@ impl EventType {
             Self::Release => "release",
             Self::Exhausted => "exhausted",
             Self::Conflict => "conflict",
+            Self::Refused => "refused",
             Self::Threshold => "threshold",
             Self::State => "state",
             Self::Summary => "summary",

@@ -8,6 +8,7 @@ pub mod escape;
 pub mod figures;
 pub mod missing;
 pub mod namespaces;
+pub mod refusals;
 pub mod sentences;
 pub mod times;
 pub mod width;

@@ -7,6 +7,7 @@ use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
 use super::namespaces::Names;
+use super::refusals;
 use crate::event::{LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
@@ -37,6 +38,12 @@ pub fn detail(body: &Body) -> String {
             let asked = port.local.map(|local| local.port);
             let more = more(repeated, port);
             format!("{}, {}{}{more}", error(errno), call(via, asked), taken_by(holders))
+        }
+        Body::Refused { ref port, via, errno, refusal, repeated } => {
+            let asked = port.local.map(|local| local.port);
+            let why = refusals::why(refusal, port.local, port.remote, "this host");
+            let more = more(repeated, port);
+            format!("{}, {}, {why}{more}", error(errno), call(via, asked))
         }
         Body::Threshold { ref space, level } => {
             let level = if level == Level::Ok { "ok again" } else { level.name() };
@@ -110,6 +117,7 @@ fn because(reason: Reason) -> &'static str {
         Reason::Closed => "closed",
         Reason::TimeWaitExpired => "TIME_WAIT expired",
         Reason::TimeWaitReused => "TIME_WAIT reused",
+        Reason::TimeWaitReset => "TIME_WAIT ended early",
         Reason::Reconciled => "found gone, when is not known",
     }
 }

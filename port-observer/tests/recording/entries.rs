@@ -1,7 +1,7 @@
 //! Every input of the ledger, through the file and back.
 
 use port_observer::event::{
-    Existing, LossKind, LossPlace, NamespaceSettings, Repeated, Reuse, TcpState,
+    Existing, LossKind, LossPlace, NamespaceSettings, Refusal, Repeated, Reuse, TcpState,
 };
 use port_observer::ledger::{Held, Holds, Role};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
@@ -53,7 +53,22 @@ fn kinds() -> Vec<Kind> {
         Kind::TimeWait { successor: Some(other), done: true, reuse },
         Kind::TimeWait { successor: None, done: false, reuse: Reuse::default() },
         Kind::FinReceived,
+        Kind::Refused {
+            via: Via::Connect,
+            errno: 99,
+            refusal: Refusal::NoSourceAddress,
+            task: None,
+            repeated: Repeated { calls: 7, differing: true },
+        },
+        Kind::Refused {
+            via: Via::Bind,
+            errno: 99,
+            refusal: Refusal::AddressNotLocal,
+            task: None,
+            repeated: Repeated::default(),
+        },
         Kind::Release { reason: Reason::TimeWaitReused },
+        Kind::Release { reason: Reason::TimeWaitReset },
         Kind::Again(Box::new(Kind::Release { reason: Reason::Reconciled })),
         Kind::State { old: TcpState::SYN_SENT, new: TcpState::ESTABLISHED },
     ]

@@ -48,9 +48,14 @@ const ACCOUNTED: ledger::Options = ledger::Options {
 fn length(kind: u8) -> usize {
     match Kind::ALL.into_iter().find(|&known| known as u8 == kind) {
         None => 1,
-        Some(Kind::Acquire | Kind::Exhausted | Kind::Conflict | Kind::Accept | Kind::Existing) => {
-            size_of::<CallRecord>()
-        }
+        Some(
+            Kind::Acquire
+            | Kind::Exhausted
+            | Kind::Conflict
+            | Kind::Refused
+            | Kind::Accept
+            | Kind::Existing,
+        ) => size_of::<CallRecord>(),
         Some(
             Kind::Inherit
             | Kind::TimeWait

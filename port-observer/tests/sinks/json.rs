@@ -1,6 +1,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex};
 
+use port_observer::event::{Refusal, Via};
 use port_observer::report::Sink;
 use port_observer::report::{Body, Report};
 use port_observer::sink::json::Json;
@@ -259,6 +260,23 @@ fn an_errno_without_a_name_is_its_number() {
     let report = Report { time_ns: 1, body };
     let Event::Conflict { errno, .. } = event(report) else { panic!("not a conflict") };
     assert_eq!(errno, "9999");
+}
+
+#[test]
+fn a_refused_call_says_why_and_what_helps() {
+    let Body::Acquire { port, .. } = acquire(port("203.0.113.5:80", None, None)).body else {
+        panic!("not an acquire")
+    };
+    let refusal = Refusal::AddressNotLocal;
+    let body = Body::Refused { port, via: Via::Bind, errno: 99, refusal, repeated: 2 };
+    let Event::Refused { via, errno, reason, remedy, repeated, place } =
+        event(Report { time_ns: 1, body })
+    else {
+        panic!("not refused")
+    };
+    assert_eq!((&*via, &*errno, &*reason), ("bind", "EADDRNOTAVAIL", "address_not_local"));
+    assert_eq!((place.local.map(|local| local.port), repeated), (Some(80), Some(2)));
+    assert!(remedy.is_some_and(|remedy| remedy[1].contains("203.0.113.5/32")));
 }
 
 #[test]

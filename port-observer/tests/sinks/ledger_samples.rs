@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use port_observer::event::{Protocol, TcpState, Via};
+use port_observer::event::{Protocol, Refusal, TcpState, Via};
 use port_observer::ports::{PortRange, Ports, ReservedPorts};
 use port_observer::process::Process;
 use port_observer::report::{
@@ -105,6 +105,13 @@ pub fn exhausted(milliseconds: u64, story: Option<Story>) -> Report {
 pub fn conflict(holders: Vec<Holder>) -> Report {
     let port = port("127.0.0.1:8080", None, Some(curl()));
     at(61_237, Body::Conflict { port, via: Via::Bind, errno: 98, holders, repeated: 0 })
+}
+
+/// A call that had no address: bind(), or connect() to `remote`.
+pub fn refused(local: &str, remote: Option<&str>, refusal: Refusal) -> Report {
+    let port = port(local, remote, Some(curl()));
+    let via = if remote.is_some() { Via::Connect } else { Via::Bind };
+    at(61_239, Body::Refused { port, via, errno: 99, refusal, repeated: 0 })
 }
 
 pub fn threshold(milliseconds: u64, level: Level, space: Space) -> Report {
@@ -224,5 +231,7 @@ pub fn ledger() -> Vec<Report> {
         exhausted(61_237, None),
         conflict(vec![holder(Some(named(77, "php-fpm")), [0, 0, 1, 0])]),
         at(61_238, Body::Summary(Box::new(summary()))),
+        refused("203.0.113.5:80", None, Refusal::AddressNotLocal),
+        refused("[::]:0", Some("[::1]:80"), Refusal::NoSourceAddress),
     ]
 }

@@ -226,6 +226,15 @@ pub enum Event {
         #[serde(flatten)]
         place: Place,
     },
+    Refused {
+        via: String,
+        errno: String,
+        reason: String,
+        remedy: Option<Vec<String>>,
+        repeated: Option<u64>,
+        #[serde(flatten)]
+        place: Place,
+    },
     Conflict {
         via: String,
         errno: String,
@@ -283,6 +292,7 @@ pub fn fields(of: &str) -> Vec<&'static str> {
             (PLACE, &["via", "errno", "search_ns", "space", "holders", "cause", "repeated"])
         }
         "conflict" => (PLACE, &["via", "errno", "holders", "repeated"]),
+        "refused" => (PLACE, &["via", "errno", "reason", "remedy", "repeated"]),
         "threshold" => (&[], &["space", "level"]),
         "summary" => (&[], &["namespaces", "spaces", "processes"]),
         "state" => (PLACE, &["old", "new"]),

@@ -15,6 +15,7 @@ mod output;
 mod poll;
 mod privileges;
 mod process;
+mod refused;
 mod storms;
 mod time_wait;
 mod top;

@@ -4,11 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use tests::child::Traffic;
-use tests::expect::Reason::{Closed, TimeWaitExpired, TimeWaitReused};
+use tests::expect::Reason::{Closed, TimeWaitExpired, TimeWaitReset, TimeWaitReused};
 use tests::expect::Via::{Bind, Connect};
 use tests::lines::Body;
 use tests::net::{
     Net, SERVER, Server, TIME_WAIT, TIME_WAIT_LENGTH, ephemeral_range, scenario, sysctl, tcp_state,
+    time_waits_to,
 };
 use tests::observer::until;
 use tests::socket::{Held, local, tcp};
@@ -90,6 +91,23 @@ fn a_connect_from_a_fixed_port_takes_time_wait_over() {
         ]);
         b.reset();
         net.sees([b.released(Closed)]);
+    });
+}
+
+#[test]
+fn an_rst_ends_time_wait_that_nobody_takes_over() {
+    scenario(|net| {
+        let server = net.server();
+        let mut a = tcp().connect(SERVER);
+        let mut child = server.accept();
+        a.socket().send(b"not read").expect("send");
+        a.close();
+        // An entry, no socket any more: what comes while one succeeds the other is lost.
+        let is_entry = |one: &String| one.contains(" 05 03:");
+        until("the connection is in FIN_WAIT2", || time_waits_to(SERVER).iter().any(is_entry));
+        // Data that it has not read makes its close an RST.
+        child.close();
+        net.sees([a.acquired(Connect), a.time_wait(), a.released(TimeWaitReset)]);
     });
 }
 

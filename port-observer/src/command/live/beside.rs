@@ -13,7 +13,7 @@ use crate::{
     queued_writer::QueuedWriter,
     report::Sink,
     sandbox::Sandbox,
-    sink::table::refusals,
+    sink::table::failed,
     words::figures::duration,
 };
 
@@ -77,7 +77,7 @@ fn close(program: &Program, end: Option<&End>, observed: &Observed) {
     let how = end.map_or_else(|| "still runs".to_owned(), End::words);
     let time = duration(u64::try_from(observed.time.as_nanos()).unwrap_or(u64::MAX));
     let what = format!("port-observer: {program} {how} after {time}");
-    for line in refusals::lines(&what, &observed.refusals, observed.seen) {
+    for line in failed::lines(&what, &observed.failed, observed.seen) {
         notice::say(line);
     }
 }

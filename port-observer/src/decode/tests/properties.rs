@@ -15,8 +15,13 @@ const SOCKETS: [WireKind; 7] = [
     WireKind::Rehash,
 ];
 /// Those about what a process did.
-const CALLED: [WireKind; 4] =
-    [WireKind::Acquire, WireKind::Exhausted, WireKind::Conflict, WireKind::Accept];
+const CALLED: [WireKind; 5] = [
+    WireKind::Refused,
+    WireKind::Acquire,
+    WireKind::Exhausted,
+    WireKind::Conflict,
+    WireKind::Accept,
+];
 
 fn length(kind: WireKind) -> usize {
     match kind {
@@ -32,7 +37,7 @@ prop_compose! {
         kind in select(kinds),
         family in select(&[2, 10]),
         protocol in select(&[6, 17]),
-        (via, reason) in (1..=3u8, 1..=3u8),
+        (via, reason) in (1..=3u8, 1..=4u8),
         (old_state, new_state) in (1..=13u8, 1..=13u8),
         (time_ns, socket, netns) in any::<(u64, u64, u32)>(),
         other in prop_oneof![Just(0), any::<u64>()],
@@ -176,6 +181,13 @@ proptest! {
             }
             2 => Kind::Exhausted { via, errno, search_ns, task: Some(task), repeated: Repeated::default() },
             3 => Kind::Conflict { via, errno, task: Some(task), repeated: Repeated::default() },
+            15 => {
+                let is_connect = record.socket.via == 1;
+                let refusal =
+                    if is_connect { Refusal::NoSourceAddress } else { Refusal::AddressNotLocal };
+                let repeated = Repeated::default();
+                Kind::Refused { via, errno, refusal, task: Some(task), repeated }
+            }
             _ => Kind::Accept { task },
         };
         prop_assert_eq!(kind, expected);
@@ -192,7 +204,8 @@ proptest! {
             let kind = check_socket(&record.socket, &result.unwrap())?;
             let (Kind::Acquire { task, .. }
             | Kind::Exhausted { task, .. }
-            | Kind::Conflict { task, .. }) = kind
+            | Kind::Conflict { task, .. }
+            | Kind::Refused { task, .. }) = kind
             else {
                 panic!("{kind:?}")
             };
@@ -205,7 +218,12 @@ proptest! {
         let event = decode(&record.bytes()).unwrap();
         let kind = check_socket(&record, &event)?;
         let other = SocketId(record.other);
-        let reasons = [Reason::Closed, Reason::TimeWaitExpired, Reason::TimeWaitReused];
+        let reasons = [
+            Reason::Closed,
+            Reason::TimeWaitExpired,
+            Reason::TimeWaitReused,
+            Reason::TimeWaitReset,
+        ];
         let expected = match record.kind {
             4 => Kind::Inherit { listener: other, sharing: sharing(record.flags) },
             5 => {

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Forensics, Incident, Timeline,
-    facts::{Fact, Words, left_out, lost, taken_headline, taken_left_out},
+    facts::{Fact, Words, left_out, lost, refused_headline, taken_headline, taken_left_out},
     json,
 };
 use crate::{
@@ -59,6 +59,9 @@ struct Page {
     taken_headline: Option<String>,
     taken: Vec<String>,
     taken_left_out: Option<String>,
+    refused_headline: Option<String>,
+    refused: Vec<String>,
+    refused_left_out: Option<String>,
     pictures: Vec<Picture>,
 }
 
@@ -100,6 +103,9 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
         taken_headline: taken_headline(&told.taken),
         taken: told.taken.most.iter().map(|taken| words.taken(taken)).collect(),
         taken_left_out: taken_left_out(&told.taken),
+        refused_headline: refused_headline(&told.refused),
+        refused: told.refused.most.iter().map(|one| words.taken(one)).collect(),
+        refused_left_out: taken_left_out(&told.refused),
         pictures: told.timelines.iter().map(|timeline| picture(timeline, &words)).collect(),
     };
     page.write_into(&mut out)

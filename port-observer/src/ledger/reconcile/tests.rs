@@ -69,8 +69,41 @@ fn time_wait_that_the_kernel_no_longer_lists_has_ended() {
         [&Kind::Release { reason: Reason::TimeWaitExpired }]
     );
     assert_eq!(
-        kinds(&compare(&mut reconcile, &[], now - 1)),
+        kinds(&compare(&mut Reconcile::default(), &[], now - 1)),
         [&Kind::Release { reason: Reason::Reconciled }]
+    );
+}
+
+#[test]
+fn time_wait_that_was_listed_and_ends_early_was_reset() {
+    let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+    let (second, since) = (1_000_000_000, 100_000_000_000);
+    let mut reconcile = Reconcile::default();
+    let mut compare = |time_ns, listed: &[Flow], since: u64| {
+        let entries = [(entry, since)].into_iter();
+        reconcile.told(&round(time_ns, listed, &[]), entries, &[])
+    };
+    assert_eq!(compare(since + second, &[entry], since), []);
+    let reset = Kind::Release { reason: Reason::TimeWaitReset };
+    assert_eq!(kinds(&compare(since + 2 * second, &[], since)), [&reset]);
+    // The next one began after that look.
+    let unknown = Kind::Release { reason: Reason::Reconciled };
+    let next = since + 2 * second + 1;
+    assert_eq!(kinds(&compare(since + 3 * second, &[], next)), [&unknown]);
+}
+
+#[test]
+fn a_time_wait_entry_that_awaited_the_peers_fin_may_have_run_out_early() {
+    let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+    let mut reconcile = Reconcile::default();
+    reconcile.awaiting.insert(entry, 5);
+    let mut listed = round(10, &[], &[]);
+    listed.time_waits = Some([(entry, true)].into_iter().collect());
+    assert_eq!(reconcile.told(&listed, [(entry, 5)].into_iter(), &[]), []);
+    let unknown = Kind::Release { reason: Reason::Reconciled };
+    assert_eq!(
+        kinds(&reconcile.told(&round(20, &[], &[]), [(entry, 5)].into_iter(), &[])),
+        [&unknown]
     );
 }
 

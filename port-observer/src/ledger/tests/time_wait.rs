@@ -52,6 +52,26 @@ fn time_wait_of_a_socket_that_was_there_before_has_no_owner() {
 }
 
 #[test]
+fn a_child_with_the_4_tuple_of_time_wait_without_identity_has_reused_it() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT_UNNAMED);
+    let said = book.tell(OTHER, to_web(40000), inherit());
+    assert_eq!(said, ["release time_wait_reused 40000>10.0.0.9:80 curl 20ns"]);
+    assert_eq!(book.ledger.holdings().len(), 1);
+}
+
+#[test]
+fn time_wait_that_was_reset_is_released_as_that() {
+    let mut book = Book::new();
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitReset));
+    assert_eq!(said, ["release time_wait_reset 40000>10.0.0.9:80 curl 20ns"]);
+    assert!(book.ledger.holdings().is_empty());
+}
+
+#[test]
 fn time_wait_without_identity_is_ended_by_its_4_tuple() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(40000), connect("curl"));

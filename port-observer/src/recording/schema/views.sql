@@ -39,6 +39,23 @@ LEFT JOIN paths p ON p.id = e.path
 LEFT JOIN callers c ON c.id = e.process
 WHERE e.type = 3;
 
+CREATE VIEW refusals AS
+SELECT e.id, e.time_ns,
+  strftime('%Y-%m-%dT%H:%M:%S', e.time_ns / 1000000000, 'unixepoch')
+    || printf('.%03dZ', e.time_ns / 1000000 % 1000) AS time,
+  p.netns, p.protocol,
+  CASE e.via WHEN 1 THEN 'connect' WHEN 2 THEN 'bind' WHEN 3 THEN 'autobind' END AS via,
+  CASE e.errno WHEN 99 THEN 'EADDRNOTAVAIL' ELSE e.errno END AS errno,
+  CASE e.reason WHEN 16 THEN 'address_not_local' WHEN 17 THEN 'address_tentative'
+    WHEN 18 THEN 'no_source_address' ELSE e.reason END AS reason,
+  p.local_address, e.local_port, p.remote_address, e.remote_port,
+  c.pid, c.name, c.executable, c.command_line, c.cgroup, c.cut, e.thread AS tid,
+  ifnull(e.repeated, 0) AS repeated
+FROM events e
+LEFT JOIN paths p ON p.id = e.path
+LEFT JOIN callers c ON c.id = e.process
+WHERE e.type = 16;
+
 CREATE VIEW acquisitions AS
 SELECT e.id, e.time_ns,
   strftime('%Y-%m-%dT%H:%M:%S', e.time_ns / 1000000000, 'unixepoch')

@@ -131,7 +131,9 @@ impl Activity {
                     self.chosen(port, *search_ns, second);
                 }
             }
-            Body::Exhausted { port, repeated, .. } | Body::Conflict { port, repeated, .. } => {
+            Body::Exhausted { port, repeated, .. }
+            | Body::Conflict { port, repeated, .. }
+            | Body::Refused { port, repeated, .. } => {
                 self.events.add(second);
                 let count = repeated.saturating_add(1);
                 if let Some(process) = self.process(port, second) {

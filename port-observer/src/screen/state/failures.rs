@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::activity::{key_of, second};
 use crate::{
-    event::Via,
+    event::{Refusal, Via},
     report::{Body, Holder, Port, Report, Story},
 };
 
@@ -45,6 +45,8 @@ pub struct FailedCall {
     pub story: Option<Box<Story>>,
     /// Who had the port; of one that was asked for by its number.
     pub in_the_way: Vec<Holder>,
+    /// That it failed for its address, and why.
+    pub refusal: Option<Refusal>,
 }
 
 /// What failed within a second.
@@ -93,14 +95,21 @@ impl Failures {
             Body::Conflict { port, via, errno, holders, repeated } => {
                 (port, via, errno, repeated, &None, &holders[..])
             }
+            Body::Refused { port, via, errno, refusal: _, repeated } => {
+                (port, via, errno, repeated, &None, &[][..])
+            }
             _ => return,
+        };
+        let refusal = match report.body {
+            Body::Refused { refusal, .. } => Some(refusal),
+            _ => None,
         };
         let count = repeated.saturating_add(1);
         self.total = self.total.saturating_add(count);
         let tid = port.caller.as_ref().map_or(0, |caller| caller.tid);
         let is_same = |row: &Arc<FailedCall>| {
             row.time_ns.saturating_add(APART_NS) > report.time_ns
-                && (row.via, row.errno) == (*via, *errno)
+                && (row.via, row.errno, row.refusal) == (*via, *errno, refusal)
                 && is_alike(&row.port, port)
         };
         let same = self.rows.iter().take(RECENT).position(is_same);
@@ -129,6 +138,7 @@ impl Failures {
             errno: *errno,
             story: story.clone(),
             in_the_way: in_the_way.to_vec(),
+            refusal,
         };
         row.count(report.time_ns, tid, count);
         self.rows.push_front(Arc::new(row));

@@ -29,6 +29,7 @@ use crate::{
         errno::error,
         escape::escape,
         figures::{ends, holder_name, holder_names, percent, rate},
+        refusals,
         sentences::standing,
     },
 };
@@ -260,17 +261,29 @@ fn failure(
     } else {
         format!("{} times, from {} to {}", call.count, at(call.began_ns), at(call.time_ns))
     };
+    let what = if call.refusal.is_some() { "an address" } else { "a port" };
     let asked = asked(call).into_iter().next().unwrap_or_default();
     let mut lines = vec![
-        title(&format!("{} was refused a port, {times}", holder_name(caller)), look),
+        title(&format!("{} was refused {what}, {times}", holder_name(caller)), look),
         plain(2, format!("{asked}, netns {}", picture.numbered(call.port.netns))),
         Text { indent: 2, text: error(call.errno), style: look.alarm() },
     ];
     if let Some(caller) = caller {
         lines.extend(about(caller));
     }
-    match &call.story {
-        Some(story) => {
+    match (&call.story, call.refusal) {
+        (_, Some(refusal)) => {
+            let (local, remote) = (call.port.local, call.port.remote);
+            let place = "that network namespace";
+            lines.push(title("Why", look));
+            lines.push(plain(2, refusals::why(refusal, local, remote, place)));
+            lines.push(title("What would have helped", look));
+            let remedies = refusals::remedies(refusal, local, remote);
+            lines.extend(
+                (1..).zip(remedies).map(|(number, text)| plain(2, format!("{number}. {text}"))),
+            );
+        }
+        (Some(story), None) => {
             let space = &story.space;
             lines.push(plain(
                 2,
@@ -278,7 +291,7 @@ fn failure(
             ));
             lines.extend(told(story, look));
         }
-        None => {
+        (None, None) => {
             lines.push(title("Who had the port", look));
             lines.extend(holders(&call.in_the_way));
         }

@@ -94,6 +94,7 @@ fn cause(of: &FailedCall) -> String {
     let cause = of.story.as_ref().and_then(|story| story.cause.as_ref());
     match cause {
         Some(cause) => cause.kind.name().replace('_', " "),
+        None if of.refusal.is_some() => "address".to_owned(),
         None if of.in_the_way.is_empty() => "-".to_owned(),
         None => "taken".to_owned(),
     }

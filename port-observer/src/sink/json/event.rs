@@ -10,7 +10,7 @@ use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
 use super::types::{Frequent, Place};
 use crate::report::Body;
-use crate::words::{conflicts, errno::ErrorName};
+use crate::words::{conflicts, errno::ErrorName, refusals};
 
 /// An event of a line. Of two types, since a type is written the slower the more it can be.
 pub(super) enum Event<'a> {
@@ -76,6 +76,16 @@ impl<'a> Event<'a> {
                     remedy: port.local.map_or_else(Vec::new, |local| {
                         conflicts::remedies(held_by, via, local, port.protocol)
                     }),
+                    repeated: NonZero::new(repeated),
+                })
+            }
+            Body::Refused { ref port, via, errno, refusal, repeated } => {
+                Self::Rare(Rare::Refused {
+                    via: via.name(),
+                    errno: ErrorName(errno),
+                    reason: refusal.name(),
+                    place: Place::new(port, process),
+                    remedy: refusals::remedies(refusal, port.local, port.remote),
                     repeated: NonZero::new(repeated),
                 })
             }

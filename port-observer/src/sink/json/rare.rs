@@ -54,6 +54,17 @@ pub(super) enum Rare<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         repeated: Option<NonZero<u64>>,
     },
+    Refused {
+        via: &'static str,
+        errno: ErrorName,
+        reason: &'static str,
+        #[serde(flatten)]
+        place: Place<'a>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        remedy: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repeated: Option<NonZero<u64>>,
+    },
     Threshold {
         space: Space<'a>,
         level: &'static str,

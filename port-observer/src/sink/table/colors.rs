@@ -11,7 +11,7 @@ pub(super) fn style(event: EventType) -> Style {
         EventType::TimeWait => AnsiColor::Yellow.on_default(),
         EventType::Release => AnsiColor::Cyan.on_default(),
         EventType::Exhausted => AnsiColor::Red.on_default().bold(),
-        EventType::Conflict => AnsiColor::Magenta.on_default().bold(),
+        EventType::Conflict | EventType::Refused => AnsiColor::Magenta.on_default().bold(),
         EventType::Lost => AnsiColor::Red.on_default().bold().invert(),
         EventType::State => AnsiColor::Blue.on_default(),
         EventType::Threshold => AnsiColor::Yellow.on_default().bold(),

@@ -156,7 +156,8 @@ fn since(then_ns: u64, now_ns: u64) -> Duration {
 fn parts(body: &Body) -> Option<(Call, (Option<Endpoint>, Option<Endpoint>), &Port, u64)> {
     let (port, via, errno, repeated) = match body {
         Body::Exhausted { port, via, errno, repeated, .. }
-        | Body::Conflict { port, via, errno, repeated, .. } => (port, *via, *errno, *repeated),
+        | Body::Conflict { port, via, errno, repeated, .. }
+        | Body::Refused { port, via, errno, repeated, .. } => (port, *via, *errno, *repeated),
         Body::Existing { .. }
         | Body::Acquire { .. }
         | Body::TimeWait { .. }

@@ -2,10 +2,10 @@
 
 mod block;
 mod colors;
+pub mod failed;
 mod fold;
 mod layout;
 mod overview;
-pub mod refusals;
 mod render;
 mod snapshot;
 mod story;
@@ -27,7 +27,7 @@ use crate::process::Process;
 use crate::report::{
     Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Summary,
 };
-use crate::words::{escape::escape, figures, namespaces::Names, sentences};
+use crate::words::{escape::escape, figures, namespaces::Names, refusals, sentences};
 
 /// The fewest lines between two headers.
 const HEADER_EVERY_MIN: usize = 10;
@@ -138,6 +138,16 @@ impl<W: Write> Table<W> {
             Body::Exhausted { story: Some(story), .. } => Some(story),
             _ => None,
         };
+        if let Body::Refused { refusal, .. } = report.body
+            && self.options.home_netns.is_some_and(|home| home != port.netns)
+        {
+            // Which namespace it is stands beside.
+            detail = detail.replacen(
+                &refusals::why(refusal, port.local, port.remote, "this host"),
+                &refusals::why(refusal, port.local, port.remote, "that network namespace"),
+                1,
+            );
+        }
         let due = story.filter(|story| self.told.is_due(&story.space, report.time_ns));
         if story.is_some() && due.is_none() {
             detail.push_str(", see above");
@@ -158,7 +168,7 @@ impl<W: Write> Table<W> {
             return self.below(story::lines(story));
         }
         let change = story::change(&report.body);
-        let key = (port.netns, port.protocol, port.local);
+        let key = (port.netns, port.protocol, port.local, port.remote);
         if change.is_empty() || !self.told.is_port_due(key, report.time_ns) {
             return Ok(());
         }

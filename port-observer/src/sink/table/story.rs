@@ -9,6 +9,7 @@ use crate::report::{Body, Space, SpaceKind, Story};
 use crate::words::causes::{Call, advice, counts, evidence};
 use crate::words::conflicts;
 use crate::words::figures::{ends, holder_names, outlook};
+use crate::words::refusals;
 
 /// Holders that are shown.
 const HOLDERS_SHOWN: usize = 5;
@@ -22,12 +23,12 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Told {
     /// In nanoseconds since boot. Cleared when too many spaces are in it.
     last: HashMap<(u32, Protocol, SpaceKind), u64>,
-    /// The same of ports that calls were refused.
+    /// The same of ports and destinations that calls were refused.
     ports: HashMap<PortKey, u64>,
 }
 
-/// A port that a call was refused.
-type PortKey = (u32, Protocol, Option<Endpoint>);
+/// A port that a call was refused, and where it was to connect to.
+type PortKey = (u32, Protocol, Option<Endpoint>, Option<Endpoint>);
 
 impl Told {
     /// Whether the story is to be told now, which is remembered.
@@ -53,12 +54,17 @@ fn is_due<K: Eq + Hash>(last: &mut HashMap<K, u64>, key: K, time_ns: u64) -> boo
     is_due
 }
 
-/// What to change where a certain port is taken, a line each.
+/// What to change where a certain port is taken or an address is not there, a line each.
 pub(super) fn change(body: &Body) -> Vec<String> {
-    let Body::Conflict { port, via, holders, .. } = body else { return Vec::new() };
-    let remedies = port
-        .local
-        .map_or_else(Vec::new, |local| conflicts::remedies(holders, *via, local, port.protocol));
+    let remedies = match body {
+        Body::Conflict { port, via, holders, .. } => port.local.map_or_else(Vec::new, |local| {
+            conflicts::remedies(holders, *via, local, port.protocol)
+        }),
+        Body::Refused { port, refusal, .. } => {
+            refusals::remedies(*refusal, port.local, port.remote)
+        }
+        _ => return Vec::new(),
+    };
     remedies.into_iter().map(|remedy| format!("change: {remedy}")).collect()
 }
 

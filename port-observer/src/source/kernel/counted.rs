@@ -176,7 +176,9 @@ fn event(record: &[u8], counting: u64, last_ns: u64, count: u64) -> Event {
             event.time_ns = last_ns;
             let stands_for = Repeated { calls: count - 1, differing };
             match &mut event.kind {
-                Kind::Exhausted { repeated, .. } | Kind::Conflict { repeated, .. } => {
+                Kind::Exhausted { repeated, .. }
+                | Kind::Conflict { repeated, .. }
+                | Kind::Refused { repeated, .. } => {
                     *repeated = stands_for;
                 }
                 _ => return lost(LossKind::Unknown, None),
@@ -223,6 +225,17 @@ mod tests {
         let Kind::Conflict { repeated, task, .. } = event.kind else { panic!("no conflict") };
         assert_eq!(repeated, Repeated { calls: 999, differing: false });
         assert_eq!(task.map(|task| task.pid), Some(42));
+    }
+
+    #[test]
+    fn calls_that_were_refused_an_address_are_counted_like_the_others() {
+        let mut record = failed();
+        record.socket.kind = WireKind::Refused as u8;
+        let Event::Socket(event) = event(&bytes(record), Counting::Equal as u64, 77, 1_000) else {
+            panic!("no event of a socket")
+        };
+        let Kind::Refused { repeated, .. } = event.kind else { panic!("not refused") };
+        assert_eq!(repeated, Repeated { calls: 999, differing: false });
     }
 
     #[test]

@@ -13,9 +13,9 @@ const MOST_KINDS: usize = 64;
 
 /// Calls that were refused a port, by kind.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals {
+pub struct FailedCalls {
     /// In the order of their first call.
-    pub kinds: Vec<Refusal>,
+    pub kinds: Vec<FailedKind>,
     /// Calls of kinds that found no place.
     pub others: u64,
     /// Ports that were taken meanwhile.
@@ -24,7 +24,7 @@ pub struct Refusals {
 
 /// Calls of one kind: that wanted the same, and were refused it for the same reason.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct FailedKind {
     /// How many.
     pub calls: u64,
     /// The first whose reason is known, or else the first; it stands for itself alone.
@@ -55,7 +55,7 @@ struct Kind {
     port: u16,
 }
 
-impl Refusals {
+impl FailedCalls {
     /// Counts what a line is about.
     pub fn note(&mut self, body: &Body) {
         if matches!(body, Body::Acquire { .. }) {
@@ -73,7 +73,7 @@ impl Refusals {
         if known.is_none() {
             let process = process.cloned();
             let body = alone(body);
-            self.kinds.push(Refusal {
+            self.kinds.push(FailedKind {
                 calls: 0,
                 body,
                 process,
@@ -106,7 +106,8 @@ fn kind(body: &Body) -> Option<(Kind, &Port, u64)> {
         Body::Exhausted { port, via, errno, story, repeated, .. } => {
             (port, *via, *errno, story.as_ref().map(|story| story.space.kind), *repeated)
         }
-        Body::Conflict { port, via, errno, repeated, .. } => (port, *via, *errno, None, *repeated),
+        Body::Conflict { port, via, errno, repeated, .. }
+        | Body::Refused { port, via, errno, repeated, .. } => (port, *via, *errno, None, *repeated),
         Body::Start(_)
         | Body::Existing { .. }
         | Body::Acquire { .. }
@@ -137,7 +138,10 @@ fn kind(body: &Body) -> Option<(Kind, &Port, u64)> {
 /// The line for one call alone.
 fn alone(body: &Body) -> Body {
     let mut body = body.clone();
-    if let Body::Exhausted { repeated, .. } | Body::Conflict { repeated, .. } = &mut body {
+    if let Body::Exhausted { repeated, .. }
+    | Body::Conflict { repeated, .. }
+    | Body::Refused { repeated, .. } = &mut body
+    {
         *repeated = 0;
     }
     body
@@ -180,37 +184,37 @@ mod tests {
 
     #[test]
     fn calls_of_one_kind_are_counted_together_with_those_that_a_line_stands_for() {
-        let mut refusals = Refusals::default();
+        let mut failed = FailedCalls::default();
         for body in [connect(80, 7, 0), connect(80, 8, 9), connect(81, 7, 0), bind(80, 7)] {
-            refusals.note(&body);
+            failed.note(&body);
         }
-        let calls: Vec<_> = refusals.kinds.iter().map(|one| (one.calls, one.processes)).collect();
+        let calls: Vec<_> = failed.kinds.iter().map(|one| (one.calls, one.processes)).collect();
         assert_eq!(calls, [(11, 2), (1, 1), (1, 1)]);
-        assert_eq!((refusals.calls(), refusals.taken), (13, 0));
-        assert_eq!(refusals.kinds[0].process.as_ref().unwrap().pid, 7);
-        let Body::Exhausted { repeated: 0, .. } = refusals.kinds[0].body else { panic!() };
+        assert_eq!((failed.calls(), failed.taken), (13, 0));
+        assert_eq!(failed.kinds[0].process.as_ref().unwrap().pid, 7);
+        let Body::Exhausted { repeated: 0, .. } = failed.kinds[0].body else { panic!() };
     }
 
     #[test]
     fn kinds_are_bounded_and_no_call_is_uncounted() {
-        let mut refusals = Refusals::default();
+        let mut failed = FailedCalls::default();
         for to in 1..=1_000 {
-            refusals.note(&bind(to, to.into()));
-            refusals.note(&bind(1, to.into()));
+            failed.note(&bind(to, to.into()));
+            failed.note(&bind(1, to.into()));
         }
-        assert_eq!(refusals.kinds.len(), MOST_KINDS);
-        assert_eq!(refusals.calls(), 2_000);
-        assert_eq!(refusals.kinds[0].calls, 1_001);
-        assert_eq!(refusals.kinds[0].processes, MOST_PROCESSES);
+        assert_eq!(failed.kinds.len(), MOST_KINDS);
+        assert_eq!(failed.calls(), 2_000);
+        assert_eq!(failed.kinds[0].calls, 1_001);
+        assert_eq!(failed.kinds[0].processes, MOST_PROCESSES);
     }
 
     #[test]
     fn the_first_line_with_a_reason_stands_for_its_kind() {
-        let mut refusals = Refusals::default();
-        refusals.note(&bind(80, 7));
+        let mut failed = FailedCalls::default();
+        failed.note(&bind(80, 7));
         let Body::Conflict { port, via, errno, repeated, .. } = bind(80, 8) else { panic!() };
         let holders = vec![super::super::Holder::new(None, super::super::Counts::default())];
-        refusals.note(&Body::Conflict { port, via, errno, holders, repeated });
-        assert!(is_explained(&refusals.kinds[0].body));
+        failed.note(&Body::Conflict { port, via, errno, holders, repeated });
+        assert!(is_explained(&failed.kinds[0].body));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::story;
 use crate::{
-    report::{Body, Port, Refusal, Refusals},
+    report::{Body, FailedCalls, FailedKind, Port},
     words::{figures::group_name, sentences},
 };
 
@@ -19,10 +19,10 @@ pub struct Seen {
 }
 
 /// The text, a line each. `what`: the beginning of the first sentence, such as `curl ended after 3.2 s`.
-pub fn lines(what: &str, refusals: &Refusals, seen: Seen) -> Vec<String> {
-    let calls = refusals.calls();
+pub fn lines(what: &str, failed: &FailedCalls, seen: Seen) -> Vec<String> {
+    let calls = failed.calls();
     let how = if seen.sees_failures { "taken" } else { "seen to be taken" };
-    let taken = count(refusals.taken, "port", how);
+    let taken = count(failed.taken, "port", how);
     let refused = match calls {
         0 if !seen.sees_failures => {
             "whether any call was refused is not known: this backend does not see calls that fail"
@@ -32,7 +32,7 @@ pub fn lines(what: &str, refusals: &Refusals, seen: Seen) -> Vec<String> {
         calls => count(calls, "call", "refused"),
     };
     let mut lines = vec![format!("{what}: {taken}, {refused}")];
-    let mut kinds: Vec<&Refusal> = refusals.kinds.iter().collect();
+    let mut kinds: Vec<&FailedKind> = failed.kinds.iter().collect();
     // Stable: of equals the first that came.
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.calls));
     for kind in kinds.iter().take(KINDS_SHOWN) {
@@ -55,7 +55,7 @@ pub fn lines(what: &str, refusals: &Refusals, seen: Seen) -> Vec<String> {
     lines
 }
 
-fn headline(kind: &Refusal) -> String {
+fn headline(kind: &FailedKind) -> String {
     let processes = u32::try_from(kind.processes).unwrap_or(u32::MAX);
     let who = group_name(kind.process.as_deref(), processes);
     let detail = sentences::detail(&kind.body);
@@ -108,28 +108,28 @@ mod tests {
 
     #[test]
     fn nothing_refused_is_one_line() {
-        let lines = lines("x ended", &Refusals::default(), SEEN);
+        let lines = lines("x ended", &FailedCalls::default(), SEEN);
         assert_eq!(lines, ["x ended: no port taken, nothing was refused"]);
     }
 
     #[test]
     fn what_can_not_be_known_is_not_denied() {
         let poll = Seen { sees_failures: false, lost: 0 };
-        let text = lines("x ended", &Refusals::default(), poll).join("\n");
+        let text = lines("x ended", &FailedCalls::default(), poll).join("\n");
         assert!(text.contains("is not known") && !text.contains("nothing was refused"), "{text}");
         let lossy = Seen { lost: 3, ..SEEN };
-        let text = lines("x ended", &Refusals::default(), lossy).join("\n");
+        let text = lines("x ended", &FailedCalls::default(), lossy).join("\n");
         assert!(text.contains("3 events lost: this may not be all"), "{text}");
     }
 
     #[test]
     fn the_most_frequent_kinds_come_first_and_the_others_are_counted() {
-        let mut refusals = Refusals::default();
+        let mut failed = FailedCalls::default();
         for to in 1..=20 {
-            refusals.note(&refused(to, 7, 0));
+            failed.note(&refused(to, 7, 0));
         }
-        refusals.note(&refused(9, 8, 8));
-        let lines = lines("x ended", &refusals, SEEN);
+        failed.note(&refused(9, 8, 8));
+        let lines = lines("x ended", &failed, SEEN);
         assert_eq!(lines[0], "x ended: no port taken, 29 calls refused");
         let second = "  10 × a\\x1bb (2 processes) to 127.0.0.1:9: EADDRNOTAVAIL Cannot assign";
         assert!(lines[1].starts_with(second), "{lines:#?}");
