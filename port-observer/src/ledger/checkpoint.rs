@@ -193,7 +193,10 @@ impl Ledger {
         }
         match self.holdings.insert(holding, held.is_bound) {
             Some(index) => self.holdings.ripens(index),
-            None => self.unaccounted += 1,
+            None => {
+                self.unaccounted += 1;
+                self.is_cut = true;
+            }
         }
     }
 }
