@@ -95,7 +95,7 @@ pub struct Row {
     pub owner: Option<Owner>,
 }
 
-const REFUSALS: [&str; 3] = ["address_not_local", "address_tentative", "no_source_address"];
+const REFUSALS: [&str; 2] = ["address_not_local", "no_source_address"];
 const ERRNOS: [&str; 4] = ["EADDRNOTAVAIL", "EADDRINUSE", "EAGAIN", "ECONNREFUSED"];
 
 impl Row {

@@ -61,11 +61,9 @@ impl Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// bind(): no interface of the network namespace has the address (`__inet_bind`,
-    /// net/ipv4/af_inet.c; `__inet6_bind`, net/ipv6/af_inet6.c).
+    /// net/ipv4/af_inet.c; `__inet6_bind`, net/ipv6/af_inet6.c). Of IPv6, also one that duplicate
+    /// address detection holds back (`IFA_F_TENTATIVE`).
     AddressNotLocal,
-    /// bind(): an interface has the address, but duplicate address detection is under way, or has found
-    /// another host with it (`IFA_F_TENTATIVE`).
-    AddressTentative,
     /// connect(): no address of IPv6 can be the source towards that destination
     /// (`ipv6_dev_get_saddr`, net/ipv6/addrconf.c).
     NoSourceAddress,
@@ -73,14 +71,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 3] =
-        [Self::AddressNotLocal, Self::AddressTentative, Self::NoSourceAddress];
+    pub const ALL: [Self; 2] = [Self::AddressNotLocal, Self::NoSourceAddress];
 
     /// The name that the JSON has.
     pub fn name(self) -> &'static str {
         match self {
             Self::AddressNotLocal => "address_not_local",
-            Self::AddressTentative => "address_tentative",
             Self::NoSourceAddress => "no_source_address",
         }
     }

@@ -53,8 +53,7 @@ pub fn reason(number: u8) -> Option<Reason> {
 pub fn refusal_number(refusal: Refusal) -> u8 {
     match refusal {
         Refusal::AddressNotLocal => 16,
-        Refusal::AddressTentative => 17,
-        Refusal::NoSourceAddress => 18,
+        Refusal::NoSourceAddress => 17,
     }
 }
 

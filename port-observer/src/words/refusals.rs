@@ -14,21 +14,23 @@ pub fn why(
     let name = |end: Option<Endpoint>| end.map(|end| end.address.to_canonical().to_string());
     match refusal {
         Refusal::AddressNotLocal => match name(local) {
+            Some(address) if is_detected(local) => {
+                format!("{address} is not an address of {place}, or not one that can be used yet")
+            }
             Some(address) => format!("{address} is not an address of {place}"),
             None => format!("addresses that are not of {place}"),
         },
-        Refusal::AddressTentative => {
-            let address = name(local).unwrap_or_else(|| "the address".to_owned());
-            format!(
-                "{address} is an address of {place} that can't be used yet: duplicate address detection \
-                 has not ended, or has found it on another host"
-            )
-        }
         Refusal::NoSourceAddress => {
             let to = name(remote).map_or_else(String::new, |address| format!(" to {address}"));
             format!("{place} has no IPv6 address to connect{to} from")
         }
     }
+}
+
+/// Whether an address is one that duplicate address detection may hold back.
+fn is_detected(end: Option<Endpoint>) -> bool {
+    let address = end.map(|end| end.address.to_canonical());
+    address.is_some_and(|address| address.is_ipv6() && !address.is_loopback())
 }
 
 /// What would have helped this call, the most likely first; each is a sentence, with the line to type
@@ -39,20 +41,13 @@ pub fn remedies(
     remote: Option<Endpoint>,
 ) -> Vec<String> {
     let asked = match refusal {
-        Refusal::AddressNotLocal | Refusal::AddressTentative => local,
+        Refusal::AddressNotLocal => local,
         Refusal::NoSourceAddress => remote,
     };
     let Some(address) = asked.map(|end| end.address.to_canonical()) else { return Vec::new() };
     match refusal {
         Refusal::AddressNotLocal if address.is_loopback() => loopback(address, "bind"),
         Refusal::AddressNotLocal => not_local(address),
-        Refusal::AddressTentative => vec![
-            "wait until it is there before the program starts: ip -6 address show tentative is then empty"
-                .to_owned(),
-            "if it says dadfailed, another host has the address: take another one".to_owned(),
-            "do without the detection: ip -6 address replace … nodad".to_owned(),
-            elsewhere(address),
-        ],
         Refusal::NoSourceAddress if address.is_loopback() => loopback(address, "connect to"),
         Refusal::NoSourceAddress => vec![
             "connect over IPv4, if the destination has such an address (curl -4; for all programs: \
@@ -71,13 +66,22 @@ fn not_local(address: IpAddr) -> Vec<String> {
         IpAddr::V4(_) => ("0.0.0.0", 32),
         IpAddr::V6(_) => ("::", 128),
     };
-    vec![
+    let mut remedies = vec![
         format!("bind {any}, which is every address, or one that is there: ip -brief address"),
         format!(
             "add the address, if it belongs there: ip address add {address}/{length} dev INTERFACE"
         ),
         elsewhere(address),
-    ]
+    ];
+    if address.is_ipv6() {
+        remedies.insert(
+            1,
+            "wait until duplicate address detection lets it be used, if it is in: ip -6 address show \
+             tentative"
+                .to_owned(),
+        );
+    }
+    remedies
 }
 
 /// For an address that is there at other times.
@@ -120,7 +124,9 @@ mod tests {
         let of = |address| why(Refusal::AddressNotLocal, at(address), None, "this host");
         assert_eq!(of("203.0.113.5"), "203.0.113.5 is not an address of this host");
         assert_eq!(of("::ffff:203.0.113.5"), "203.0.113.5 is not an address of this host");
-        assert_eq!(of("2001:db8::5"), "2001:db8::5 is not an address of this host");
+        assert_eq!(of("::1"), "::1 is not an address of this host");
+        let v6 = "2001:db8::5 is not an address of this host, or not one that can be used yet";
+        assert_eq!(of("2001:db8::5"), v6);
         assert_eq!(
             why(Refusal::NoSourceAddress, at("::"), at("::1"), "this host"),
             "this host has no IPv6 address to connect to ::1 from"
@@ -135,6 +141,7 @@ mod tests {
             assert!(v4.contains("0.0.0.0") && v4.contains("net.ipv4.ip_nonlocal_bind=1"), "{v4}");
         }
         let v6 = of("2001:db8::5");
+        assert!(v6.contains("show tentative"), "{v6}");
         assert!(v6.contains("ip address add 2001:db8::5/128 dev"), "{v6}");
         assert!(v6.contains("net.ipv6.ip_nonlocal_bind=1") && !v6.contains("0.0.0.0"), "{v6}");
     }

@@ -46,8 +46,7 @@ SELECT e.id, e.time_ns,
   p.netns, p.protocol,
   CASE e.via WHEN 1 THEN 'connect' WHEN 2 THEN 'bind' WHEN 3 THEN 'autobind' END AS via,
   CASE e.errno WHEN 99 THEN 'EADDRNOTAVAIL' ELSE e.errno END AS errno,
-  CASE e.reason WHEN 16 THEN 'address_not_local' WHEN 17 THEN 'address_tentative'
-    WHEN 18 THEN 'no_source_address' ELSE e.reason END AS reason,
+  CASE e.reason WHEN 16 THEN 'address_not_local' WHEN 17 THEN 'no_source_address' ELSE e.reason END AS reason,
   p.local_address, e.local_port, p.remote_address, e.remote_port,
   c.pid, c.name, c.executable, c.command_line, c.cgroup, c.cut, e.thread AS tid,
   ifnull(e.repeated, 0) AS repeated
