@@ -5,11 +5,13 @@ mod record;
 mod replay;
 mod snapshot;
 mod top;
+mod why;
 
 pub use check::CheckConfig;
 pub use replay::ReplayConfig;
 pub use snapshot::SnapshotConfig;
 pub use top::TopConfig;
+pub use why::{Asked, WhyConfig};
 
 use std::io::IsTerminal;
 use std::num::NonZeroU64;

@@ -31,4 +31,5 @@ pub mod sandbox;
 pub mod screen;
 pub mod sink;
 pub mod source;
+pub mod why;
 mod words;

@@ -41,17 +41,18 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
     ("check", "event kernel own_file ports process report source words"),
     ("doctor", "probe sandbox words"),
+    ("why", "event ledger ports process report words"),
     // From the command line to the commands, which alone know all of the above.
-    ("cli", "check child event filter probe recording report screen"),
+    ("cli", "check child event filter probe recording report screen why"),
     (
         "config",
-        "check child cli event filter kernel ledger ports probe recording report screen sink source",
+        "check child cli event filter kernel ledger ports probe recording report screen sink source why",
     ),
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (
         "command",
         "check child cli config doctor event filter forensics kernel ledger notice pipeline probe process \
-         queued_writer recording report sandbox screen sink source words",
+         queued_writer recording report sandbox screen sink source why words",
     ),
     ("main", "cli command config logging notice"),
 ];

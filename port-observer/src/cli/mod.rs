@@ -8,6 +8,7 @@ mod shared;
 mod snapshot;
 mod top;
 mod values;
+mod why;
 
 pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
@@ -17,6 +18,7 @@ pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
 pub use snapshot::SnapshotArgs;
 pub use top::TopArgs;
 pub use values::BackendChoice;
+pub use why::WhyArgs;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -45,7 +47,8 @@ use crate::report::EventType;
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Start with `port-observer live`. Exit codes: 0 done, 1 failed, 2 wrong usage; \
-                  of `check` 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."
+                  of `check` 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; \
+                  of `why` 0 it can, 1 it can't, 3 not known."
 )]
 pub struct Cli {
     /// What to do.
@@ -77,6 +80,8 @@ pub enum Command {
     Top(Box<TopArgs>),
     /// Show once who holds which ports now
     Snapshot(SnapshotArgs),
+    /// Say once whether a connect() or bind() can succeed now, and if not, why and what would help
+    Why(Box<WhyArgs>),
     /// Check once how much of the ephemeral ports is used, for monitoring systems
     Check(CheckArgs),
     /// Record events into a file, for later
@@ -116,6 +121,7 @@ impl Cli {
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
+            Command::Why(args) => args.check().map_err(|message| usage_error("why", message))?,
             Command::Top(_) | Command::Snapshot(_) | Command::Report(_) | Command::Doctor(_) => {}
         }
         Ok(cli)

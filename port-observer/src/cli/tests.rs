@@ -43,6 +43,11 @@ fn the_help_of_the_commands_of_recordings_shows_their_options_and_examples() {
 }
 
 #[test]
+fn the_help_of_why_shows_what_can_be_asked() {
+    insta::assert_snapshot!("help_why", help(Some("why")));
+}
+
+#[test]
 fn the_help_of_top_shows_its_options_and_where_the_keys_are() {
     insta::assert_snapshot!("help_top", help(Some("top")));
 }

@@ -10,13 +10,14 @@ pub mod report;
 pub mod signals;
 pub mod snapshot;
 pub mod top;
+pub mod why;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use crate::check::Status;
 use crate::cli::{Cli, Command};
-use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig};
+use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig, WhyConfig};
 use crate::sandbox::Sandbox;
 use crate::source::settings;
 
@@ -34,6 +35,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Top(args) => top::run(*args, cli.color, sandbox),
         Command::Snapshot(args) => {
             snapshot::run(&SnapshotConfig::resolve(args, cli.color, &settings::resolve)?, sandbox)
+        }
+        Command::Why(args) => {
+            return why::run(&WhyConfig::resolve(*args, cli.color, &settings::resolve)?, sandbox);
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
         Command::Record(args) => {
@@ -55,11 +59,12 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
-/// The exit code when the command fails: of `check` it is an answer.
+/// The exit code when the command fails: of `check` and `why` it is an answer.
 #[must_use]
 pub fn failure_code(cli: &Cli) -> ExitCode {
     match cli.command {
         Command::Check(_) => ExitCode::from(Status::Unknown.exit_code()),
+        Command::Why(_) => ExitCode::from(why::UNKNOWN),
         _ => ExitCode::FAILURE,
     }
 }

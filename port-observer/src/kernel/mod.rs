@@ -12,6 +12,7 @@ pub mod mounts;
 pub mod netns;
 pub mod release;
 pub mod rights;
+pub mod route;
 pub mod symbols;
 pub mod sysctl;
 pub mod tracefs;

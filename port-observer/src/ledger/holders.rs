@@ -12,7 +12,7 @@ use super::{
     story::Tally,
 };
 use crate::{
-    event::{Endpoint, NamespaceSettings, Protocol},
+    event::{Endpoint, Protocol},
     process::Process,
     report::{Holder, SpaceKind, Standing},
 };
@@ -98,10 +98,6 @@ impl Holdings {
             self.tally(*netns, *protocol, of, &mut tallies);
         }
         tallies.into_iter().map(|tally| tally.largest(count)).collect()
-    }
-
-    fn settings_of(&self, netns: u32) -> Option<&NamespaceSettings> {
-        self.namespaces.get(&netns)?.settings.as_deref()
     }
 
     fn tally(&self, netns: u32, protocol: Protocol, of: &mut Asked, tallies: &mut [Tally]) {

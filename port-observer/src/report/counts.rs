@@ -5,7 +5,7 @@ use std::ops::{AddAssign, SubAssign};
 use crate::event::TcpState;
 
 /// As what something that holds a port counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// A connection in ESTABLISHED; of UDP, a connected socket.
     Established,

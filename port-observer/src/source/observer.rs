@@ -117,6 +117,14 @@ impl Observer {
         }
     }
 
+    /// Whether it is known of what was held before whether bind() took it: the kernel programs list it.
+    pub fn knows_binds(&mut self) -> bool {
+        match &mut self.source {
+            Backends::Kernel(kernel) => kernel.lists_by_programs(),
+            Backends::Poll(_) => false,
+        }
+    }
+
     /// Whether the ledger is to follow listings, see [`Event::Listing`].
     pub fn lists(&self) -> bool {
         match &self.source {

@@ -146,6 +146,11 @@ impl Kernel {
         &self.attached
     }
 
+    /// Whether its own programs list what is held already, and say how it was taken.
+    pub(super) fn lists_by_programs(&mut self) -> bool {
+        Iterators::of(&mut self.attached.ebpf).is_some()
+    }
+
     /// Whether what its events do not tell is listed, see [`Event::Listing`].
     pub(super) fn lists(&self) -> bool {
         self.attached.backend == Backend::Tracepoint

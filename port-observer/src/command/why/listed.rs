@@ -1,0 +1,80 @@
+//! The answer from one list of sockets, for whoever may not load kernel programs or needs none.
+
+use anyhow::{Context as _, Result};
+
+use super::Known;
+use crate::{
+    event::{Event, Protocol, TcpState},
+    kernel::clock,
+    ledger::{self, Ledger},
+    process::ProcessTable,
+    source::{
+        is_blocking_sticky,
+        poll::{Poll, Scope},
+        settings,
+    },
+    why::{self, Answer, Question},
+    words,
+};
+
+/// Answers. `missing`: what could not be seen already.
+///
+/// # Errors
+/// When the sockets can't be listed.
+pub(super) fn answer(
+    question: Question,
+    known: &Known<'_>,
+    mut missing: Vec<String>,
+) -> Result<Answer> {
+    let time_ns = clock::now_boot_ns()?;
+    let options = ledger::Options { sticky: is_blocking_sticky(), ..ledger::Options::default() };
+    let mut ledger = Ledger::new(options);
+    let mut processes = ProcessTable::default();
+    let mut lines = Vec::new();
+    let mut long_bytes = 0;
+    match settings::read(known.namespace, &mut long_bytes) {
+        Ok(Some(settings)) => {
+            ledger.apply(time_ns, Event::Namespace(Box::new(settings)), None, &mut lines);
+        }
+        Ok(None) => missing.push("the settings of the network namespace: it has ended".to_owned()),
+        Err(error) => missing.push(format!("the settings of the network namespace: {error:#}")),
+    }
+    let scope = Scope::Given(vec![known.namespace.clone()]);
+    let mut poll = Poll::new(scope, &[question.protocol]).with_iterator();
+    let existing = poll.baseline().context("the sockets that are there can't be listed")?;
+    let is_hidden =
+        existing.iter().any(|one| one.task.is_none() && one.state != TcpState::TIME_WAIT);
+    let limits = poll.limits();
+    let is_tcp = question.protocol == Protocol::Tcp;
+    missing.extend(limits.unreadable.clone());
+    missing.extend(words::missing::sockets(is_tcp, limits.fallback.as_deref(), known.lists_bound));
+    if limits.malformed > 0 {
+        missing.push(format!("{} sockets: their records made no sense", limits.malformed));
+    }
+    if is_hidden && limits.hidden_processes > 0 {
+        missing.push(words::missing::processes(limits.hidden_processes));
+    }
+    ledger.apply(time_ns, Event::ScanBegins, None, &mut lines);
+    for one in existing {
+        let event = Event::Existing(Box::new(one));
+        let caller = processes.caller(&event);
+        ledger.apply(time_ns, event, caller, &mut lines);
+        lines.clear();
+    }
+    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, None, &mut lines);
+    lines.clear();
+    // Says how many found no room.
+    ledger.tick(time_ns, &mut lines);
+    if let Some(report) = lines.first()
+        && ledger.totals().lost > 0
+    {
+        log::debug!("{report:?}");
+        missing.push(format!("{} sockets: there are more than are counted", ledger.totals().lost));
+    }
+    let has_fallback = poll.limits().fallback.is_some();
+    let mut facts = known.facts(ledger.holdings(), &question, Vec::new(), false);
+    facts.lists_bound &= !has_fallback;
+    missing.append(&mut facts.missing);
+    facts.missing = missing;
+    Ok(why::answer(question, &facts))
+}

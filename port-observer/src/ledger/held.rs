@@ -1,0 +1,41 @@
+//! What is on each port, for who asks about one call.
+
+use super::{Holding, Holdings, namespaces::Bucket};
+use crate::event::{NamespaceSettings, Protocol};
+
+/// A port that somebody holds.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldBucket<'a> {
+    /// Its number.
+    pub port: u16,
+    /// connect() passes it over, whatever the destination.
+    pub is_blocked: bool,
+    holdings: &'a Holdings,
+    bucket: &'a Bucket,
+}
+
+impl<'a> HeldBucket<'a> {
+    /// Who is on it, one or more.
+    pub fn holders(&self) -> impl Iterator<Item = &'a Holding> + use<'a> {
+        self.holdings.on(self.bucket).map(|(_, holding)| holding)
+    }
+}
+
+impl Holdings {
+    /// All ports of a protocol in a namespace that somebody holds, in any order.
+    pub fn buckets(&self, netns: u32, protocol: Protocol) -> impl Iterator<Item = HeldBucket<'_>> {
+        let namespace = self.namespaces.get(&netns).into_iter();
+        let buckets = namespace.flat_map(move |one| &one.table(protocol).buckets);
+        buckets.map(|(port, bucket)| HeldBucket {
+            port: *port,
+            is_blocked: bucket.is_blocked(self.sticky),
+            holdings: self,
+            bucket,
+        })
+    }
+
+    /// The settings of a namespace, if they are known.
+    pub fn settings_of(&self, netns: u32) -> Option<&NamespaceSettings> {
+        self.namespaces.get(&netns)?.settings.as_deref()
+    }
+}
