@@ -63,10 +63,10 @@ pub fn is_enough_at_the_ends(test: &str) -> bool {
     is_enough_once(test) || test.starts_with("storms::") || test.starts_with("privileges::")
 }
 
-/// Whether a test of those runs on the newest kernel alone: what the ledger makes of events. What `check`
-/// and `snapshot` list differs between kernels.
+/// Whether a test of those runs on the newest kernel alone: what the ledger makes of events. What `check`,
+/// `snapshot` and `why` list differs between kernels.
 pub fn is_enough_on_the_newest(test: &str) -> bool {
-    let lists = ["ledger::check", "ledger::snapshot"];
+    let lists = ["ledger::check", "ledger::snapshot", "ledger::why"];
     is_enough_once(test)
         && !lists.iter().any(|prefix| test.starts_with(prefix))
         && !test.starts_with("privileges::")
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_a_kernel_lists_is_tested_on_the_oldest_too() {
         assert!(is_enough_on_the_newest("ledger::cause::a"));
-        for test in ["ledger::check::a", "ledger::snapshot::a", "ledger::truth::a", "storms::a"] {
+        for test in ["ledger::check::a", "ledger::why::a", "ledger::truth::a", "storms::a"] {
             assert!(!is_enough_on_the_newest(test), "{test}");
         }
         assert!(is_enough_at_the_ends("storms::a") && !is_enough_at_the_ends("bind::a"));
