@@ -15,3 +15,4 @@ mod report;
 mod snapshot;
 mod states;
 mod truth;
+mod why;
