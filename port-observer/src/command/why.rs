@@ -20,7 +20,7 @@ use crate::{
     kernel::{
         diag::{self, Request, States},
         netns::{self, Namespace},
-        route,
+        rights, route,
     },
     ledger::Holdings,
     process::Process,
@@ -90,9 +90,15 @@ fn answer(config: &WhyConfig, sandbox: Sandbox) -> Result<Answer> {
         Ok(answer) => Ok(answer),
         Err(error) => {
             log::info!("kernel programs are not used: {error:#}");
-            let why = "which ports of connections bind() took: that takes root, and a kernel that lets it \
-                       load programs (`port-observer doctor` says what is missing)";
-            listed::answer(question, &known, vec![why.to_owned()])
+            // Without root the reason is long, and always the same.
+            let reason = match rights::is_root() {
+                true => format!("the kernel programs can't be used: {}", error.root_cause()),
+                false => "that takes root".to_owned(),
+            };
+            let why = format!(
+                "which ports of connections bind() took: {reason} (`port-observer doctor` says more)"
+            );
+            listed::answer(question, &known, vec![why])
         }
     }
 }
