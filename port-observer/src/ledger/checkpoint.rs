@@ -193,10 +193,7 @@ impl Ledger {
         }
         match self.holdings.insert(holding, held.is_bound) {
             Some(index) => self.holdings.ripens(index),
-            None => {
-                self.unaccounted += 1;
-                self.is_cut = true;
-            }
+            None => self.unaccounted += 1,
         }
     }
 }

@@ -87,8 +87,6 @@ pub struct Ledger {
     failures: summary::Failures,
     /// Ports that found no place in the ledger since that was last told.
     unaccounted: u64,
-    /// There ever was one: what it told of ends, though nothing is known of it.
-    is_cut: bool,
     /// Ends of sockets that nobody told of: another socket has their address.
     unseen_ends: u64,
     /// When the first event came.
@@ -129,7 +127,6 @@ impl Ledger {
             answers: answers::Answers::default(),
             failures: summary::Failures::default(),
             unaccounted: 0,
-            is_cut: false,
             unseen_ends: 0,
             began_ns: None,
         }
@@ -212,7 +209,6 @@ impl Ledger {
         let kept = self.holdings.insert(holding, binds);
         if kept.is_none() {
             self.unaccounted += 1;
-            self.is_cut = true;
             self.scan.passed_on(socket);
         }
         kept

@@ -147,10 +147,7 @@ impl Ledger {
         let binds = found.blocked.unwrap_or(!holding.sharing.connect_bind);
         match self.holdings.insert(holding, binds && found.flow.protocol == Protocol::Tcp) {
             Some(index) => self.holdings.ripens(index),
-            None if self.scan.is_first() => {
-                self.unaccounted += 1;
-                self.is_cut = true;
-            }
+            None if self.scan.is_first() => self.unaccounted += 1,
             // That there was no room for it was counted when it was told, or when it was lost.
             None => return,
         }

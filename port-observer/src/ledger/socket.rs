@@ -5,7 +5,7 @@ use super::{
     lists::Index, place, place::Place, port,
 };
 use crate::{
-    event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId, TcpState},
+    event::{Flow, Kind, Reason, Repeated, Reuse, Sharing, SocketEvent, SocketId},
     process::Caller,
     report::{Body, Port, Report},
 };
@@ -235,7 +235,6 @@ impl Ledger {
                 entry.seen = self.scan.number();
                 let index = self.holdings.insert(entry, false);
                 self.unaccounted += u64::from(index.is_none());
-                self.is_cut |= index.is_none();
                 if let Some(index) = index {
                     self.holdings.ripens(index);
                 }
@@ -251,13 +250,7 @@ impl Ledger {
             Some(_) => return,
             None => place(&flow, None),
         };
-        let body = if known.is_some() || index.is_none() {
-            Body::TimeWait { port: told }
-        } else {
-            // Of the port it is the first that is told.
-            Body::Existing { port: told, state: TcpState::TIME_WAIT }
-        };
-        out.push(Report { time_ns, body });
+        out.push(Report { time_ns, body: Body::TimeWait { port: told } });
     }
 
     fn released(
@@ -280,9 +273,7 @@ impl Ledger {
             return;
         }
         self.scan.passed_on(socket);
-        // Of what was never told as taken, no end is told: its acquire was lost, or came before observing
-        // began, or was too short for a list to show. A full ledger has told of what it does not know.
-        if !self.is_cut || self.holdings.is_servers(flow) {
+        if self.holdings.is_servers(flow) {
             return;
         }
         self.totals.released += 1;

@@ -44,7 +44,7 @@ fn time_wait_that_a_connect_shows_to_be_over_after_its_time_has_expired() {
 fn time_wait_of_a_socket_that_was_there_before_has_no_owner() {
     let mut book = Book::new();
     let said = book.tell(SOCKET, to_web(40000), TIME_WAIT);
-    assert_eq!(said, ["existing 40000>10.0.0.9:80 -"]);
+    assert_eq!(said, ["time_wait 40000>10.0.0.9:80 -"]);
     assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
     let said = book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
     assert_eq!(said, ["release time_wait_expired 40000>10.0.0.9:80 -"]);
