@@ -146,10 +146,9 @@ impl Ways {
 
     fn largest(mut self) -> Vec<Holder> {
         let pid = |holder: &Holder| holder.process.as_ref().map_or(0, |process| process.pid);
-        // A listener is what a person looks for first.
         let is_listener = |holder: &Holder| holder.way.is_some_and(|way| way.how == How::Listener);
         self.holders.sort_by_key(|holder| {
-            (!is_listener(holder), std::cmp::Reverse(holder.total()), pid(holder))
+            (std::cmp::Reverse(holder.total()), !is_listener(holder), pid(holder))
         });
         self.holders.truncate(HOLDERS);
         self.holders

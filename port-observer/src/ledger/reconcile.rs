@@ -44,7 +44,10 @@ impl Ledger {
         match event {
             Event::Socket(event) => {
                 reconcile.pass(event);
-                true
+                // A list was to show its bind, and it was too short for one: of that, no end is told.
+                let is_end = matches!(event.kind, Kind::Release { .. });
+                let is_udp = event.flow.protocol == Protocol::Udp;
+                !(is_end && is_udp) || self.holdings.find(event.socket).is_some()
             }
             Event::Existing(existing) => {
                 let flow = existing.flow;

@@ -42,9 +42,15 @@ pub fn holder(holder: &Holder) -> String {
     who + &open_in
 }
 
+/// The one that a person looks for first: a listener, else the largest.
+pub fn first(holders: &[Holder]) -> Option<&Holder> {
+    let is_listener = |holder: &&Holder| holder.way.is_some_and(|way| way.how == How::Listener);
+    holders.iter().find(is_listener).or_else(|| holders.first())
+}
+
 /// What to change, the most useful first; each is a sentence, with the line to type where there is one.
 pub fn remedies(holders: &[Holder], via: Via, local: Endpoint, protocol: Protocol) -> Vec<String> {
-    let Some((holder, way)) = holders.iter().find_map(|one| Some((one, one.way?))) else {
+    let Some((holder, way)) = first(holders).and_then(|one| Some((one, one.way?))) else {
         return Vec::new();
     };
     let who = holder.open_in.as_deref().or(holder.process.as_deref());

@@ -88,9 +88,9 @@ pub fn standing(port: &Port, state: TcpState) -> &'static str {
 
 /// Who has the port that was asked for.
 fn taken_by(holders: &[Holder]) -> String {
-    let Some((first, more)) = holders.split_first() else { return String::new() };
+    let Some(first) = conflicts::first(holders) else { return String::new() };
     let who = conflicts::holder(first);
-    match more.len() {
+    match holders.len() - 1 {
         0 => format!(", {who}"),
         more => format!(", {who}, and {more} more"),
     }

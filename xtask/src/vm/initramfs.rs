@@ -39,7 +39,9 @@ impl Programs {
                 .arg(&target)
                 .env_remove("CARGO_ENCODED_RUSTFLAGS")
                 .env("RUSTFLAGS", "-C target-feature=+crt-static")
-                .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+                // Not what is tested, and as large.
+                .args(["--config", "profile.release.package.tests.opt-level=1"]);
             if let Some(object) = object {
                 command.env("PORT_OBSERVER_OBJECT", object);
             }
