@@ -32,8 +32,9 @@ Exit codes: 0 the call can succeed, 1 it can't, 2 wrong usage, 3 that can't be k
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct WhyArgs {
-    /// Where connect() is to go: 10.0.0.1:5432, [2001:db8::1]:443, [fe80::1%eth0]:80
+    /// Where connect() is to go.
     #[arg(
+        help = "Where connect() is to go: 10.0.0.1:5432, [2001:db8::1]:443, [fe80::1%eth0]:80",
         value_name = "ADDRESS:PORT",
         value_parser = Target::of_connect,
         required_unless_present = "bind",
