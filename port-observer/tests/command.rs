@@ -2,16 +2,27 @@
 //! is its own, and how it and the observer end.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::unistd::{Pid, getuid};
 
 fn observer(words: &[&str], command: &[&str]) -> Command {
     let mut all = Command::new(env!("CARGO_BIN_EXE_port-observer"));
     all.args(words).args(["--backend", "poll", "--"]).args(command);
     all.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
+    // SAFETY: between fork and exec, and neither allocates nor runs code of this process.
+    unsafe {
+        all.pre_exec(|| {
+            // Whoever runs these tests, as nohup does, may ignore them; a shell can't trap what is ignored.
+            for number in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+                signal::signal(number, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        });
+    }
     all
 }
 
@@ -31,8 +42,8 @@ fn started(words: &[&str], script: &str) -> (Child, BufReader<std::process::Chil
     (child, output)
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().cast_signed()), signal).expect("signal it");
+fn send(child: &Child, number: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), number).expect("signal it");
 }
 
 #[test]
@@ -87,17 +98,18 @@ fn signals_are_passed_on_and_the_observer_ends_with_the_command() {
         ("TERM", Signal::SIGTERM),
         ("USR1", Signal::SIGUSR1),
     ] {
-        let script =
-            format!("trap 'echo {name}; exit 9' {name}; echo ready; while :; do sleep 0.05; done");
+        let script = format!(
+            "trap 'echo {name}; exit 9' {name}; echo ready; for _ in $(seq 600); do sleep 0.05; done"
+        );
         let (mut child, mut output) = started(&["live"], &script);
-        signal(&child, number);
+        send(&child, number);
         let mut rest = String::new();
         output.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, format!("{name}\n"));
         assert_eq!(child.wait().unwrap().code(), Some(9), "{name}");
     }
     let (mut child, _output) = started(&["live"], "echo ready; exec sleep 60");
-    signal(&child, Signal::SIGTERM);
+    send(&child, Signal::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
@@ -171,7 +183,7 @@ fn another_user_is_become_as_sudo_does_by_root_alone() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     // It is still signalled.
     let (mut child, _output) = started(&words, "echo ready; exec sleep 60");
-    signal(&child, Signal::SIGTERM);
+    send(&child, Signal::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
