@@ -9,7 +9,7 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 8] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Make dozens of namespaces and observers of their own, which slow down what others wait for.
@@ -20,6 +20,9 @@ const GROUPS: [Group; 6] = [
     Group { prefix: "output::", threads: 1 },
     // Keep a processor within the kernel programs, which a preemptible kernel then skips for others.
     Group { prefix: "storms::", threads: 1 },
+    // Have observers of their own; most are about the program alone, and only named tests can be left out.
+    Group { prefix: "options::", threads: 8 },
+    Group { prefix: "command::", threads: 8 },
     Group { prefix: "", threads: 16 },
 ];
 
@@ -72,17 +75,19 @@ pub fn is_enough_on_the_newest(test: &str) -> bool {
         && !test.starts_with("privileges::")
 }
 
+/// Groups whose tests are about the program alone, but for those whose names begin so.
+const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 4] = [
+    ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"]),
+    ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
+    ("output::", &[]),
+    ("command::", &[]),
+];
+
 /// Whether a test is about the kernel too, so that it runs on each, and not about the program alone. Of
 /// the privileges, what an observer keeps and what one look keeps show what the kernel asks for; of the
 /// options, some are for the kernel programs.
 pub fn is_of_the_kernel(test: &str) -> bool {
-    let some = [
-        ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"][..]),
-        ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
-        ("output::", &[]),
-        ("command::", &[]),
-    ];
-    some.iter().all(|(group, of_the_kernel)| {
+    PARTLY_OF_THE_KERNEL.iter().all(|(group, of_the_kernel)| {
         test.strip_prefix(group)
             .is_none_or(|name| of_the_kernel.iter().any(|prefix| name.starts_with(prefix)))
     })
@@ -112,8 +117,10 @@ mod tests {
     fn tests_of_the_ledger_run_after_the_others() {
         let names = ["bind::a", "ledger::b", "ledger::truth::c"];
         let [others, ledger, truth] = &of(&[], &names)[..] else { panic!() };
-        let skipped = ["ledger::truth::", "ledger::", "privileges::", "output::", "storms::"];
-        let skipped = skipped.into_iter().flat_map(|prefix| ["--skip", prefix]);
+        let [.., last] = GROUPS;
+        assert_eq!(last.prefix, "", "what no other group has");
+        let skipped = GROUPS.iter().map(|group| group.prefix).take(GROUPS.len() - 1);
+        let skipped = skipped.flat_map(|prefix| ["--skip", prefix]);
         ends_with(others, &["--test-threads=16"].into_iter().chain(skipped).collect::<Vec<_>>());
         ends_with(ledger, &["--test-threads=6", "--exact", "ledger::b"]);
         ends_with(truth, &["--test-threads=2", "--exact", "ledger::truth::c"]);
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_runs_in_both() {
         let [others, ledger] = &of(&["ab"], &["bind::ab", "ledger::ab"])[..] else { panic!() };
-        ends_with(others, &["--skip", "storms::", "ab"]);
+        ends_with(others, &["--skip", "command::", "ab"]);
         ends_with(ledger, &["--exact", "ledger::ab"]);
     }
 
@@ -143,6 +150,15 @@ mod tests {
         for test in ["output::a", "options::count_ends", "privileges::a", "command::a"] {
             assert!(!is_of_the_kernel(test), "{test}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_of_a_group_that_runs_by_name() {
+        for (left_out, _) in PARTLY_OF_THE_KERNEL {
+            assert!(GROUPS.iter().any(|group| group.prefix == left_out), "{left_out}");
+        }
+        let [others] = &of(&[], &["bind::a"])[..] else { panic!() };
+        assert!(others.windows(2).any(|pair| pair == ["--skip", "options::"]), "{others:?}");
     }
 
     #[test]
