@@ -236,7 +236,8 @@ shapes! {
     NamespaceUdp { used_ports: u32 }
     ProcessUse { process: Option<Process>, tcp: ProcessTcp, udp: ProcessUdp }
     ProcessTcp {
-        ports: u32, established: u32, time_wait: u32, listening: u32, bound: u32, other: u32,
+        ports: u32, established: u32, syn_sent: Option<u32>, close_wait: Option<u32>,
+        fin_wait: Option<u32>, time_wait: u32, listening: u32, bound: u32, other: u32,
     }
     ProcessUdp { ports: u32 }
     State {

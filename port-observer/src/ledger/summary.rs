@@ -232,8 +232,9 @@ fn count(used: &mut TcpUse, holding: &Holding) {
         Standing::TimeWait => &mut used.time_wait,
         Standing::Listening => &mut used.listening,
         Standing::Bound => &mut used.bound,
-        Standing::SynSent | Standing::CloseWait | Standing::FinWait | Standing::Other => {
-            &mut used.other
-        }
+        Standing::SynSent => &mut used.syn_sent,
+        Standing::CloseWait => &mut used.close_wait,
+        Standing::FinWait => &mut used.fin_wait,
+        Standing::Other => &mut used.other,
     } += 1;
 }

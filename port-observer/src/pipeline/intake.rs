@@ -3,12 +3,12 @@
 use anyhow::Result;
 use foldhash::HashMap;
 
-use super::Stream;
+use super::{NO_LOOK, Stream};
 use crate::{
     event::{Ask, Event, Kind, Listing},
-    kernel::clock::Cost,
+    kernel::clock::{Budget, Cost},
     ledger::Concluded,
-    process::Caller,
+    process::{Caller, ProcessTable},
     recording::Entry,
     report::Sink,
     source::Source,
@@ -16,6 +16,17 @@ use crate::{
 
 /// Memory for so many events is kept between two rounds.
 const KEPT_EVENTS: usize = 16_384;
+
+/// Who has the sockets of a listing open is to be found.
+#[derive(Clone, Copy)]
+enum Openers {
+    /// Whatever that costs: they took ports that no event told of.
+    ForPorts,
+    /// Within a budget, for an answer.
+    Budgeted,
+    /// Not.
+    None,
+}
 
 impl<S: Sink> Stream<S> {
     /// Takes in what a source has, about `most` events at most, and writes what it means.
@@ -31,9 +42,27 @@ impl<S: Sink> Stream<S> {
         if let Some(ask) = self.ledger.ask(now_ns)
             && let Some(listing) = source.ask(ask)
         {
-            result = result.and(self.conclude(&listing));
+            result = result.and(self.conclude(&listing, Openers::ForPorts));
         }
-        result.and(had)
+        result.and(self.look_at_states(source, now_ns)).and(had)
+    }
+
+    /// Sees to it that the states of connections that are shown are not old, within what that may cost.
+    fn look_at_states(&mut self, source: &mut impl Source, now_ns: u64) -> Result<()> {
+        if !self.ledger.knows_all() || !self.states.as_ref().is_some_and(Budget::has_some) {
+            return Ok(());
+        }
+        let cost = Cost::begin();
+        let ask = self.ledger.stalest(now_ns);
+        let has_asked = ask.is_some();
+        let result = match ask.and_then(|ask| source.ask(ask)) {
+            Some(listing) => self.conclude(&listing, Openers::None),
+            None => Ok(()),
+        };
+        if let Some(states) = &mut self.states {
+            states.spend(if has_asked { cost.so_far() } else { NO_LOOK });
+        }
+        result
     }
 
     /// Takes in what is left of a source that ends, see [`Stream::take_in`].
@@ -55,7 +84,7 @@ impl<S: Sink> Stream<S> {
         let mut result = Ok(());
         for event in events.drain(..) {
             if let Some(listing) = self.ledger.needs(&event).and_then(&mut answer) {
-                let taken = self.conclude(&listing);
+                let taken = self.conclude(&listing, Openers::Budgeted);
                 result = result.and(taken);
             }
             let taken = self.event(event);
@@ -68,7 +97,7 @@ impl<S: Sink> Stream<S> {
 
     fn event(&mut self, mut event: Event) -> Result<()> {
         if let Event::Listing(listing) = &event {
-            return self.conclude(listing);
+            return self.conclude(listing, Openers::ForPorts);
         }
         if !self.ledger.correct(&mut event) {
             return Ok(());
@@ -81,19 +110,21 @@ impl<S: Sink> Stream<S> {
     }
 
     /// Takes in what a listing shows to have happened.
-    fn conclude(&mut self, listing: &Listing) -> Result<()> {
+    fn conclude(&mut self, listing: &Listing, openers: Openers) -> Result<()> {
         let mut concluded = self.ledger.conclude(listing);
-        let is_answer = listing.on_port.is_some() || listing.sockets.is_some();
-        let (openers, all_seen) = if !is_answer || self.openers.has_some() {
+        let find = |who: &ProcessTable| {
             let inodes = concluded.iter().map(|one| one.inode);
-            let cost = Cost::begin();
-            let found = self.who.openers(&inodes.filter(|inode| *inode != 0).collect());
-            if is_answer {
+            who.openers(&inodes.filter(|inode| *inode != 0).collect())
+        };
+        let (openers, all_seen) = match openers {
+            Openers::ForPorts => find(&self.who),
+            Openers::Budgeted if self.openers.has_some() => {
+                let cost = Cost::begin();
+                let found = find(&self.who);
                 self.openers.spend(cost.so_far());
+                found
             }
-            found
-        } else {
-            (HashMap::default(), false)
+            Openers::Budgeted | Openers::None => (HashMap::default(), false),
         };
         let mut result = Ok(());
         for one in &mut concluded {

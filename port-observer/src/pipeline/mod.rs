@@ -37,6 +37,8 @@ pub struct Stream<S> {
     who: ProcessTable,
     /// What finding out who has a port open, of which a call was refused, may cost.
     openers: Budget,
+    /// What states of connections that are no answer may cost, where somebody is shown them.
+    states: Option<Budget>,
     printer: Printer<S>,
     time: Time,
     /// Realtime less boottime, as the printer has it.
@@ -74,6 +76,11 @@ fn options(config: &Lines) -> ledger::Options {
 /// One part in so many of the time, and that of so much time ahead.
 const OPENERS_COST: u32 = 4;
 const OPENERS_AHEAD: Duration = Duration::from_secs(12);
+
+/// The same of looking at the states of connections while no answer is due.
+const STATES_COST: u32 = 100;
+/// What a look that found nothing to do counts as.
+const NO_LOOK: Duration = Duration::from_millis(2);
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
@@ -116,6 +123,8 @@ impl<S: Sink> Stream<S> {
             ledger: Ledger::new(options),
             who,
             openers: Budget::new(OPENERS_COST, OPENERS_AHEAD),
+            states: (config.summary.is_some() || config.output.format == Format::Table)
+                .then(|| Budget::new(STATES_COST, Duration::ZERO)),
             printer,
             time,
             offset_ns,

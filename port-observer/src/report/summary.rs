@@ -22,6 +22,14 @@ pub struct Summary {
     pub processes: Vec<ProcessUse>,
 }
 
+impl TcpUse {
+    /// Connections, in whichever state.
+    pub fn connections(&self) -> u32 {
+        let states = [self.established, self.syn_sent, self.close_wait, self.fin_wait, self.other];
+        states.into_iter().fold(0, u32::saturating_add)
+    }
+}
+
 /// How the ports of a network namespace are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceUse {
@@ -42,8 +50,14 @@ pub struct NamespaceUse {
 pub struct TcpUse {
     /// Different ports, of a namespace those in the ephemeral range.
     pub ports: u32,
-    /// Connections.
+    /// Connections in ESTABLISHED.
     pub established: u32,
+    /// Connections that wait for the destination to answer.
+    pub syn_sent: u32,
+    /// Connections that the peer has closed and the process has not.
+    pub close_wait: u32,
+    /// Connections that the process has closed and the peer has not, or has not acknowledged.
+    pub fin_wait: u32,
     /// TIME_WAIT entries.
     pub time_wait: u32,
     /// Listeners.

@@ -129,7 +129,7 @@ pub fn summary() -> Summary {
     let reserved = PortRange { min: 40_100, max: 40_200 };
     let tcp = |counts: [u32; 6]| {
         let [ports, established, time_wait, listening, bound, other] = counts;
-        TcpUse { ports, established, time_wait, listening, bound, other }
+        TcpUse { ports, established, time_wait, listening, bound, other, ..TcpUse::default() }
     };
     Summary {
         namespaces: vec![

@@ -277,3 +277,39 @@ fn a_closed_pipe_ends_it_cleanly() {
         Some(())
     });
 }
+
+#[test]
+fn summaries_have_connections_in_the_states_that_they_are_in() {
+    in_namespace(|inode| {
+        let observer = Observer::own(&["--netns", &inode.to_string(), "--summary", "250ms"])?;
+        let server = tcp().bind(SERVER).listen();
+        let connect = |_| (tcp().connect(SERVER), server.accept());
+        let mut pairs: Vec<(Held, Held)> = (0..6).map(connect).collect();
+        for (client, accepted) in &mut pairs[..4] {
+            accepted.close();
+            client.read_to_the_end();
+        }
+        let me = std::process::id();
+        let states = |line: &Line| -> Option<(u32, u32, u32)> {
+            let Body::Summary(summary) = &line.body else { return None };
+            let mine = summary
+                .processes
+                .iter()
+                .find(|one| one.process.as_ref().is_some_and(|process| process.pid == me))?;
+            let closed = mine.tcp.close_wait.unwrap_or(0);
+            Some((mine.tcp.established, closed, mine.tcp.fin_wait.unwrap_or(0)))
+        };
+        // Of two the whole connection, of four the client's side; the listener has its port once.
+        let expected = Some((2, 4, 0));
+        let seen = observer.wait_lines(0, |lines| {
+            let last = lines.iter().rev().find_map(&states);
+            (last == expected).then_some(())
+        });
+        seen.unwrap_or_else(|error| {
+            let said = observer.wait_lines(0, |lines| lines.iter().rev().find_map(&states));
+            panic!("{expected:?} was never said: {error:#}, but {said:?}")
+        });
+        observer.interrupted();
+        Some(())
+    });
+}

@@ -153,10 +153,28 @@ fn process(row: &ProcessRow, places: &[PlaceUse], look: &Look) -> Vec<Text> {
         lines.extend(about(process));
     }
     let tcp = &used.tcp;
-    lines.push(plain(2, format!(
-        "{} ports of TCP, {} of UDP: {} established, {} TIME_WAIT, {} bound, {} listening, {} other",
-        tcp.ports, used.udp_ports, tcp.established, tcp.time_wait, tcp.bound, tcp.listening, tcp.other
-    )));
+    let states = [
+        (tcp.established, "established"),
+        (tcp.syn_sent, "SYN_SENT"),
+        (tcp.close_wait, "CLOSE_WAIT"),
+        (tcp.fin_wait, "FIN_WAIT"),
+        (tcp.time_wait, "TIME_WAIT"),
+        (tcp.bound, "bound"),
+        (tcp.listening, "listening"),
+        (tcp.other, "other"),
+    ];
+    let some = states.into_iter().filter(|(count, _)| *count > 0);
+    let states: Vec<String> = some.map(|(count, name)| format!("{count} {name}")).collect();
+    let colon = if states.is_empty() { "" } else { ": " };
+    lines.push(plain(
+        2,
+        format!(
+            "{} ports of TCP{colon}{}; {} of UDP",
+            tcp.ports,
+            states.join(", "),
+            used.udp_ports
+        ),
+    ));
     lines.push(plain(
         2,
         format!("takes ports at {}, {} calls failed", rate(row.per_second), row.failures),

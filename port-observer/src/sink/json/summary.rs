@@ -75,6 +75,12 @@ struct Process<'a> {
 struct ProcessTcp {
     ports: u32,
     established: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    syn_sent: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    close_wait: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    fin_wait: u32,
     time_wait: u32,
     listening: u32,
     bound: u32,
@@ -84,6 +90,11 @@ struct ProcessTcp {
 #[derive(Serialize)]
 struct ProcessUdp {
     ports: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Serialize for Summary<'_> {
@@ -120,7 +131,7 @@ impl NamespaceTcp {
         Self {
             used_ports: tcp.ports,
             // Connections that begin or end are connections too.
-            connections: tcp.established.saturating_add(tcp.other),
+            connections: tcp.connections(),
             time_wait: tcp.time_wait,
             listening: tcp.listening,
             bound: tcp.bound,
@@ -130,10 +141,20 @@ impl NamespaceTcp {
 
 impl<'a> Process<'a> {
     fn new(of: &ProcessUse, process: Option<&'a RawValue>) -> Self {
-        let TcpUse { ports, established, time_wait, listening, bound, other } = of.tcp;
+        let tcp = &of.tcp;
         Self {
             process,
-            tcp: ProcessTcp { ports, established, time_wait, listening, bound, other },
+            tcp: ProcessTcp {
+                ports: tcp.ports,
+                established: tcp.established,
+                syn_sent: tcp.syn_sent,
+                close_wait: tcp.close_wait,
+                fin_wait: tcp.fin_wait,
+                time_wait: tcp.time_wait,
+                listening: tcp.listening,
+                bound: tcp.bound,
+                other: tcp.other,
+            },
             udp: ProcessUdp { ports: of.udp_ports },
         }
     }

@@ -14,6 +14,8 @@ const TEXT_WIDTH: usize = 15;
 pub(super) enum Align {
     /// Numbers.
     Right,
+    /// Numbers of a column that is left out where all are 0.
+    RightIfAny,
     /// Text.
     Left,
 }
@@ -38,15 +40,19 @@ pub(super) fn lines<const N: usize>(
         let cells = rows.iter().map(|row| row[at].width());
         cells.chain([titles[at].0.width()]).max().unwrap_or(0)
     });
-    let start = indent + widths.iter().take(N - 1).map(|width| width + GAP).sum::<usize>();
+    let is_shown =
+        |at: usize| titles[at].1 != Align::RightIfAny || rows.iter().any(|row| row[at] != "0");
+    let shown: Vec<usize> = (0..N - 1).filter(|at| is_shown(*at)).collect();
+    let start = indent + shown.iter().map(|at| widths[*at] + GAP).sum::<usize>();
     let mut lines = Vec::with_capacity(rows.len() + 1);
     for row in std::iter::once(&titles.map(|(title, _)| title.to_owned())).chain(&rows) {
         let mut line = " ".repeat(indent);
-        for (at, cell) in row.iter().enumerate().take(N - 1) {
+        for &at in &shown {
+            let cell = &row[at];
             let pad = " ".repeat(widths[at] - cell.width());
             let gap = " ".repeat(GAP);
             match titles[at].1 {
-                Align::Right => line.extend([pad.as_str(), cell, &gap]),
+                Align::Right | Align::RightIfAny => line.extend([pad.as_str(), cell, &gap]),
                 Align::Left => line.extend([cell, pad.as_str(), &gap]),
             }
         }
@@ -105,6 +111,15 @@ mod tests {
                 "  123456  a-name-too-lon…  x",
             ]
         );
+    }
+
+    #[test]
+    fn a_column_without_a_count_is_left_out() {
+        let titles = [("A", Align::RightIfAny), ("B", Align::Right), ("C", Align::Left)];
+        let row = |a: &str| [a.to_owned(), "0".to_owned(), "x".to_owned()];
+        assert_eq!(lines(titles, &[row("0"), row("0")], 0, None), ["B  C", "0  x", "0  x"]);
+        let some = lines(titles, &[row("0"), row("12")], 0, None);
+        assert_eq!(some, [" A  B  C", " 0  0  x", "12  0  x"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ const INDENT: usize = 2;
 const FAILURES_SHOWN: usize = 10;
 
 const NUMBER: Align = Align::Right;
+const RARE: Align = Align::RightIfAny;
 const TEXT: Align = Align::Left;
 
 /// What the lines are made for.
@@ -70,6 +71,9 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> 
         ("UDP", NUMBER),
         ("OF", NUMBER),
         ("ESTAB", NUMBER),
+        ("SYN_SENT", RARE),
+        ("CLOSE_WAIT", RARE),
+        ("FIN_WAIT", RARE),
         ("TIME_WAIT", NUMBER),
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
@@ -78,7 +82,8 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> 
     ];
     let row = |of: &NamespaceUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, time_wait, listening, bound, other] = rest;
+        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
+            rest;
         let capacity = of.ports.as_ref().map(|ports| ports.capacity().to_string());
         let mut name = of.netns.to_string();
         if !of.names.is_empty() {
@@ -87,7 +92,20 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> 
         }
         let udp = of.udp_used_ports.to_string();
         let capacity = capacity.unwrap_or_else(unknown);
-        [tcp, udp, capacity, established, time_wait, listening, bound, other, name]
+        [
+            tcp,
+            udp,
+            capacity,
+            established,
+            syn_sent,
+            close_wait,
+            fin_wait,
+            time_wait,
+            listening,
+            bound,
+            other,
+            name,
+        ]
     };
     block::lines(titles, &namespaces.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
@@ -135,6 +153,9 @@ fn processes_block(processes: &[ProcessUse], view: View<'_>) -> Vec<String> {
         ("TCP", NUMBER),
         ("UDP", NUMBER),
         ("ESTAB", NUMBER),
+        ("SYN_SENT", RARE),
+        ("CLOSE_WAIT", RARE),
+        ("FIN_WAIT", RARE),
         ("TIME_WAIT", NUMBER),
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
@@ -144,10 +165,24 @@ fn processes_block(processes: &[ProcessUse], view: View<'_>) -> Vec<String> {
     ];
     let row = |of: &ProcessUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, time_wait, listening, bound, other] = rest;
+        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
+            rest;
         let (pid, name) = holder(of.process.as_deref());
         let udp = of.udp_ports.to_string();
-        [tcp, udp, established, time_wait, listening, bound, other, pid, name]
+        [
+            tcp,
+            udp,
+            established,
+            syn_sent,
+            close_wait,
+            fin_wait,
+            time_wait,
+            listening,
+            bound,
+            other,
+            pid,
+            name,
+        ]
     };
     block::lines(titles, &processes.iter().map(row).collect::<Vec<_>>(), INDENT, view.screen)
 }
@@ -171,9 +206,20 @@ fn failures_block(failures: &[Failure], view: View<'_>) -> Vec<String> {
     lines
 }
 
-fn tcp_cells(tcp: &TcpUse) -> [String; 6] {
-    let &TcpUse { ports, established, time_wait, listening, bound, other } = tcp;
-    [ports, established, time_wait, listening, bound, other].map(|count| count.to_string())
+fn tcp_cells(tcp: &TcpUse) -> [String; 9] {
+    let &TcpUse {
+        ports,
+        established,
+        syn_sent,
+        close_wait,
+        fin_wait,
+        time_wait,
+        listening,
+        bound,
+        other,
+    } = tcp;
+    [ports, established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other]
+        .map(|count| count.to_string())
 }
 
 fn unknown() -> String {
