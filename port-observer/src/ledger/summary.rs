@@ -9,8 +9,8 @@ use crate::{
     event::{Endpoint, Protocol, Via},
     process::Process,
     report::{
-        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Standing,
-        Summary, TcpUse,
+        CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Summary,
+        TcpUse,
     },
 };
 
@@ -111,7 +111,7 @@ impl Holdings {
     fn namespace_use(&self) -> Vec<NamespaceUse> {
         let mut tcp: HashMap<u32, TcpUse> = HashMap::new();
         for holding in self.iter().filter(|h| h.place.protocol() == Protocol::Tcp) {
-            count(tcp.entry(holding.place.netns()).or_default(), holding);
+            *tcp.entry(holding.place.netns()).or_default().counts.of(holding.standing()) += 1;
         }
         let mut namespaces = self.namespace_ports();
         for namespace in &mut namespaces {
@@ -205,7 +205,7 @@ impl Holdings {
             match protocol {
                 Protocol::Tcp => {
                     uses[number].tcp.ports += u32::from(is_new);
-                    count(&mut uses[number].tcp, holding);
+                    *uses[number].tcp.counts.of(holding.standing()) += 1;
                 }
                 Protocol::Udp => uses[number].udp_ports += u32::from(is_new),
             }
@@ -224,17 +224,4 @@ fn thousandths(used: u32, capacity: u32) -> u32 {
 
 fn permille(space: &Space) -> u32 {
     thousandths(space.used, space.capacity)
-}
-
-fn count(used: &mut TcpUse, holding: &Holding) {
-    *match holding.standing() {
-        Standing::Established => &mut used.established,
-        Standing::TimeWait => &mut used.time_wait,
-        Standing::Listening => &mut used.listening,
-        Standing::Bound => &mut used.bound,
-        Standing::SynSent => &mut used.syn_sent,
-        Standing::CloseWait => &mut used.close_wait,
-        Standing::FinWait => &mut used.fin_wait,
-        Standing::Other => &mut used.other,
-    } += 1;
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
-use super::{CauseKind, Port, Space};
+use super::{CauseKind, Counts, Port, Space};
 use crate::{
     event::{Endpoint, TcpState, Via},
     ports::Ports,
@@ -20,14 +20,6 @@ pub struct Summary {
     pub spaces: Vec<Space>,
     /// The largest processes, largest first.
     pub processes: Vec<ProcessUse>,
-}
-
-impl TcpUse {
-    /// Connections, in whichever state.
-    pub fn connections(&self) -> u32 {
-        let states = [self.established, self.syn_sent, self.close_wait, self.fin_wait, self.other];
-        states.into_iter().fold(0, u32::saturating_add)
-    }
 }
 
 /// How the ports of a network namespace are used.
@@ -50,22 +42,8 @@ pub struct NamespaceUse {
 pub struct TcpUse {
     /// Different ports, of a namespace those in the ephemeral range.
     pub ports: u32,
-    /// Connections in ESTABLISHED.
-    pub established: u32,
-    /// Connections that wait for the destination to answer.
-    pub syn_sent: u32,
-    /// Connections that the peer has closed and the process has not.
-    pub close_wait: u32,
-    /// Connections that the process has closed and the peer has not, or has not acknowledged.
-    pub fin_wait: u32,
-    /// TIME_WAIT entries.
-    pub time_wait: u32,
-    /// Listeners.
-    pub listening: u32,
-    /// Bound, neither connected nor listening.
-    pub bound: u32,
-    /// In any other state.
-    pub other: u32,
+    /// By what holds the port.
+    pub counts: Counts,
 }
 
 /// How many ports a process holds.

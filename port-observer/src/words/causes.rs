@@ -2,7 +2,7 @@
 
 use super::figures::{age, rate};
 use crate::event::Protocol;
-use crate::report::{Cause, CauseKind, Evidence, Holder, Space, SpaceKind};
+use crate::report::{Cause, CauseKind, Counts, Evidence, Holder, Space, SpaceKind};
 
 /// The cause in a few words, and the numbers that say so.
 pub fn evidence(cause: &Cause) -> String {
@@ -130,7 +130,12 @@ pub fn advice(cause: &Cause, call: Call) -> &'static str {
 
 /// What holds the ports of a holder, by how many.
 pub fn counts(holder: &Holder) -> String {
-    let named = holder.counts.named().into_iter();
+    counted(&holder.counts)
+}
+
+/// Ports by what holds them.
+pub fn counted(counts: &Counts) -> String {
+    let named = counts.named().into_iter();
     let some: Vec<String> = named
         .filter(|(count, ..)| *count > 0)
         .map(|(count, name, _)| format!("{count} {name}"))

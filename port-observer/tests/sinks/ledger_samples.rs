@@ -129,7 +129,9 @@ pub fn summary() -> Summary {
     let reserved = PortRange { min: 40_100, max: 40_200 };
     let tcp = |counts: [u32; 6]| {
         let [ports, established, time_wait, listening, bound, other] = counts;
-        TcpUse { ports, established, time_wait, listening, bound, other, ..TcpUse::default() }
+        let counts =
+            Counts { established, time_wait, listening, bound, other, ..Counts::default() };
+        TcpUse { ports, counts }
     };
     Summary {
         namespaces: vec![

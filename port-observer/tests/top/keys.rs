@@ -86,7 +86,7 @@ fn sorting_goes_through_the_columns_and_turns_round() {
     press(&mut host, &[Key::Char('S')]);
     let (rows, _, sort) = host.state.processes();
     assert!(sort.is_reversed);
-    let established: Vec<u32> = rows.iter().map(|row| row.used.tcp.established).collect();
+    let established: Vec<u32> = rows.iter().map(|row| row.used.tcp.counts.established).collect();
     assert!(established.is_sorted(), "{established:?}");
     for _ in 1..ProcessColumn::ALL.len() {
         press(&mut host, &[Key::Char('s')]);

@@ -13,7 +13,10 @@ fn the_largest_process_stands_first_with_what_keeps_its_ports() {
     let (rows, at, _) = host.look().processes();
     let first = rows[at];
     assert_eq!(first.used.process.as_ref().unwrap().name, "curl");
-    assert_eq!((first.held(), first.used.tcp.established, first.used.tcp.time_wait), (20, 5, 15));
+    assert_eq!(
+        (first.held(), first.used.tcp.counts.established, first.used.tcp.counts.time_wait),
+        (20, 5, 15)
+    );
     // Two a second, of which the last five seconds count.
     assert_eq!(first.per_second, 2.0);
     assert_eq!(first.bars.iter().sum::<u32>(), 20);

@@ -175,12 +175,12 @@ pub fn processes<'a>(
     let wanted = |row: &&ProcessRow| needle.is_of_process(row.used.process.as_deref());
     let mut rows: Vec<&ProcessRow> = picture.processes.iter().filter(wanted).collect();
     let tcp = |row: &ProcessRow| row.used.tcp;
-    let bound = |row: &ProcessRow| tcp(row).bound + tcp(row).listening;
+    let bound = |row: &ProcessRow| tcp(row).counts.bound + tcp(row).counts.listening;
     rows.sort_by(|a, b| {
         let ordering = match sort.by {
             ProcessColumn::Held => b.held().cmp(&a.held()),
-            ProcessColumn::Established => tcp(b).established.cmp(&tcp(a).established),
-            ProcessColumn::TimeWait => tcp(b).time_wait.cmp(&tcp(a).time_wait),
+            ProcessColumn::Established => tcp(b).counts.established.cmp(&tcp(a).counts.established),
+            ProcessColumn::TimeWait => tcp(b).counts.time_wait.cmp(&tcp(a).counts.time_wait),
             ProcessColumn::Bound => bound(b).cmp(&bound(a)),
             ProcessColumn::PerSecond => b.per_second.total_cmp(&a.per_second),
             ProcessColumn::Failures => b.failures.cmp(&a.failures),

@@ -25,7 +25,7 @@ use crate::{
     report::{Holder, Holding, Story, used_percent},
     screen::state::{Detail, FailedCall, Picture, ProcessRow, Room, SpaceRow, State, bindings},
     words::{
-        causes::{Call, advice, because, counts},
+        causes::{Call, advice, because, counted, counts},
         errno::error,
         escape::escape,
         figures::{ends, holder_name, holder_names, percent, rate},
@@ -153,28 +153,11 @@ fn process(row: &ProcessRow, places: &[PlaceUse], look: &Look) -> Vec<Text> {
         lines.extend(about(process));
     }
     let tcp = &used.tcp;
-    let states = [
-        (tcp.established, "established"),
-        (tcp.syn_sent, "SYN_SENT"),
-        (tcp.close_wait, "CLOSE_WAIT"),
-        (tcp.fin_wait, "FIN_WAIT"),
-        (tcp.time_wait, "TIME_WAIT"),
-        (tcp.bound, "bound"),
-        (tcp.listening, "listening"),
-        (tcp.other, "other"),
-    ];
-    let some = states.into_iter().filter(|(count, _)| *count > 0);
-    let states: Vec<String> = some.map(|(count, name)| format!("{count} {name}")).collect();
-    let colon = if states.is_empty() { "" } else { ": " };
-    lines.push(plain(
-        2,
-        format!(
-            "{} ports of TCP{colon}{}; {} of UDP",
-            tcp.ports,
-            states.join(", "),
-            used.udp_ports
-        ),
-    ));
+    let states = match tcp.counts.total() {
+        0 => String::new(),
+        _ => format!(": {}", counted(&tcp.counts)),
+    };
+    lines.push(plain(2, format!("{} ports of TCP{states}; {} of UDP", tcp.ports, used.udp_ports)));
     lines.push(plain(
         2,
         format!("takes ports at {}, {} calls failed", rate(row.per_second), row.failures),

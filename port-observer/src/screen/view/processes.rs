@@ -23,9 +23,9 @@ const FIRST_RARE: usize = 4;
 type RareColumn = (&'static str, fn(&TcpUse) -> u32);
 
 const RARE: [RareColumn; 3] = [
-    ("SYN_SENT", |tcp| tcp.syn_sent),
-    ("CLOSE_WAIT", |tcp| tcp.close_wait),
-    ("FIN_WAIT", |tcp| tcp.fin_wait),
+    ("SYN_SENT", |tcp| tcp.counts.syn_sent),
+    ("CLOSE_WAIT", |tcp| tcp.counts.close_wait),
+    ("FIN_WAIT", |tcp| tcp.counts.fin_wait),
 ];
 
 /// Which of them have something to show.
@@ -88,9 +88,9 @@ fn row(of: &ProcessRow, rare: Rare, bars: usize, look: &Look) -> Row<'static> {
         Span::raw(pid),
         Span::raw(look.text(&name)),
         Span::raw(of.held().to_string()),
-        Span::raw(tcp.established.to_string()),
-        Span::raw(tcp.time_wait.to_string()),
-        Span::raw((tcp.bound + tcp.listening).to_string()),
+        Span::raw(tcp.counts.established.to_string()),
+        Span::raw(tcp.counts.time_wait.to_string()),
+        Span::raw((tcp.counts.bound + tcp.counts.listening).to_string()),
         Span::raw(rate(of.per_second)),
         Span::styled(of.failures.to_string(), failed),
         Span::raw(look.sparkline(&of.bars[newest..])),

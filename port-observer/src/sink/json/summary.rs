@@ -131,10 +131,10 @@ impl NamespaceTcp {
         Self {
             used_ports: tcp.ports,
             // Connections that begin or end are connections too.
-            connections: tcp.connections(),
-            time_wait: tcp.time_wait,
-            listening: tcp.listening,
-            bound: tcp.bound,
+            connections: tcp.counts.connections(),
+            time_wait: tcp.counts.time_wait,
+            listening: tcp.counts.listening,
+            bound: tcp.counts.bound,
         }
     }
 }
@@ -146,14 +146,14 @@ impl<'a> Process<'a> {
             process,
             tcp: ProcessTcp {
                 ports: tcp.ports,
-                established: tcp.established,
-                syn_sent: tcp.syn_sent,
-                close_wait: tcp.close_wait,
-                fin_wait: tcp.fin_wait,
-                time_wait: tcp.time_wait,
-                listening: tcp.listening,
-                bound: tcp.bound,
-                other: tcp.other,
+                established: tcp.counts.established,
+                syn_sent: tcp.counts.syn_sent,
+                close_wait: tcp.counts.close_wait,
+                fin_wait: tcp.counts.fin_wait,
+                time_wait: tcp.counts.time_wait,
+                listening: tcp.counts.listening,
+                bound: tcp.counts.bound,
+                other: tcp.counts.other,
             },
             udp: ProcessUdp { ports: of.udp_ports },
         }

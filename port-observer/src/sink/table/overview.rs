@@ -1,7 +1,7 @@
 //! Summaries and what is shown at the end: who holds the most, what is fullest, what failed.
 
 use super::block::{self, Align};
-use crate::report::{Closing, Failure, NamespaceUse, ProcessUse, Space, Summary, TcpUse};
+use crate::report::{Closing, Counts, Failure, NamespaceUse, ProcessUse, Space, Summary, TcpUse};
 use crate::words::errno::ErrorName;
 use crate::words::figures::{age, ends, failed_call, holder, percent, rate};
 use crate::words::namespaces::{Names, listed};
@@ -207,17 +207,9 @@ fn failures_block(failures: &[Failure], view: View<'_>) -> Vec<String> {
 }
 
 fn tcp_cells(tcp: &TcpUse) -> [String; 9] {
-    let &TcpUse {
-        ports,
-        established,
-        syn_sent,
-        close_wait,
-        fin_wait,
-        time_wait,
-        listening,
-        bound,
-        other,
-    } = tcp;
+    let Counts { established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other } =
+        tcp.counts;
+    let ports = tcp.ports;
     [ports, established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other]
         .map(|count| count.to_string())
 }
