@@ -12,7 +12,8 @@ use crate::{
         escape::escape,
         figures::{age, ends, group_name, holder_name, percent, sparkline},
         namespaces::numbered,
-        refusals, sentences, times,
+        refusals::{self, Place},
+        sentences, times,
     },
 };
 
@@ -144,8 +145,8 @@ impl Words<'_> {
         };
         let held = match (&taken.holders[..], taken.refusal) {
             (_, Some(refusal)) => {
-                let place = "that network namespace";
-                format!("; {}{helps}", refusals::why(refusal, taken.local, taken.remote, place))
+                let why = refusals::why(refusal, taken.local, taken.remote, Place::Namespace);
+                format!("; {why}{helps}")
             }
             ([], None) => String::new(),
             ([first, more @ ..], None) => {

@@ -1,15 +1,33 @@
 //! Why a call failed that found no address rather than no port, and what to change.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use crate::event::{Endpoint, Refusal};
 
-/// Why, in words. `place`: which host or network namespace has or has not the address.
+/// Where the caller is, as whoever reads of it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The host, or what the observer takes for it.
+    Here,
+    /// A network namespace that is named beside.
+    Namespace,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Here => "this host",
+            Self::Namespace => "that network namespace",
+        })
+    }
+}
+
+/// Why, in words. `place`: what has or has not the address.
 pub fn why(
     refusal: Refusal,
     local: Option<Endpoint>,
     remote: Option<Endpoint>,
-    place: &str,
+    place: Place,
 ) -> String {
     let name = |end: Option<Endpoint>| end.map(|end| end.address.to_canonical().to_string());
     match refusal {
@@ -121,14 +139,14 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_there_is_named_as_it_is_written() {
-        let of = |address| why(Refusal::AddressNotLocal, at(address), None, "this host");
+        let of = |address| why(Refusal::AddressNotLocal, at(address), None, Place::Here);
         assert_eq!(of("203.0.113.5"), "203.0.113.5 is not an address of this host");
         assert_eq!(of("::ffff:203.0.113.5"), "203.0.113.5 is not an address of this host");
         assert_eq!(of("::1"), "::1 is not an address of this host");
         let v6 = "2001:db8::5 is not an address of this host, or not one that can be used yet";
         assert_eq!(of("2001:db8::5"), v6);
         assert_eq!(
-            why(Refusal::NoSourceAddress, at("::"), at("::1"), "this host"),
+            why(Refusal::NoSourceAddress, at("::"), at("::1"), Place::Here),
             "this host has no IPv6 address to connect to ::1 from"
         );
     }
@@ -159,7 +177,7 @@ mod tests {
     fn calls_of_which_the_addresses_are_not_known_get_no_remedy() {
         for refusal in Refusal::ALL {
             assert!(remedies(refusal, None, None).is_empty());
-            assert!(!why(refusal, None, None, "this host").is_empty());
+            assert!(!why(refusal, None, None, Place::Here).is_empty());
         }
     }
 }

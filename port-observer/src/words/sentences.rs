@@ -7,7 +7,7 @@ use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
 use super::namespaces::Names;
-use super::refusals;
+use super::refusals::{self, Place};
 use crate::event::{LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
 use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
@@ -16,7 +16,8 @@ use crate::report::{Body, Holder, Level, Port, Space, Start, Stop};
 const RANGES_SHOWN: usize = 4;
 
 /// What happened, apart from what has a column of its own. Empty for lines that have no columns.
-pub fn detail(body: &Body) -> String {
+/// `place`: where the caller is.
+pub fn detail(body: &Body, place: Place) -> String {
     match *body {
         Body::Existing { ref port, state } => format!("held already, {}", standing(port, state)),
         Body::Acquire { via, requested_port, search_ns, ref space, .. } => {
@@ -41,7 +42,7 @@ pub fn detail(body: &Body) -> String {
         }
         Body::Refused { ref port, via, errno, refusal, repeated } => {
             let asked = port.local.map(|local| local.port);
-            let why = refusals::why(refusal, port.local, port.remote, "this host");
+            let why = refusals::why(refusal, port.local, port.remote, place);
             let more = more(repeated, port);
             format!("{}, {}, {why}{more}", error(errno), call(via, asked))
         }

@@ -29,7 +29,7 @@ use crate::{
         errno::error,
         escape::escape,
         figures::{ends, holder_name, holder_names, percent, rate},
-        refusals,
+        refusals::{self, Place},
         sentences::standing,
     },
 };
@@ -275,9 +275,8 @@ fn failure(
     match (&call.story, call.refusal) {
         (_, Some(refusal)) => {
             let (local, remote) = (call.port.local, call.port.remote);
-            let place = "that network namespace";
             lines.push(title("Why", look));
-            lines.push(plain(2, refusals::why(refusal, local, remote, place)));
+            lines.push(plain(2, refusals::why(refusal, local, remote, Place::Namespace)));
             lines.push(title("What would have helped", look));
             let remedies = refusals::remedies(refusal, local, remote);
             lines.extend(

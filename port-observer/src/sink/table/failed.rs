@@ -3,7 +3,7 @@
 use super::story;
 use crate::{
     report::{Body, FailedCalls, FailedKind, Port},
-    words::{figures::group_name, sentences},
+    words::{figures::group_name, refusals::Place, sentences},
 };
 
 /// Kinds that are shown, the most frequent first.
@@ -58,7 +58,7 @@ pub fn lines(what: &str, failed: &FailedCalls, seen: Seen) -> Vec<String> {
 fn headline(kind: &FailedKind) -> String {
     let processes = u32::try_from(kind.processes).unwrap_or(u32::MAX);
     let who = group_name(kind.process.as_deref(), processes);
-    let detail = sentences::detail(&kind.body);
+    let detail = sentences::detail(&kind.body, Place::Here);
     let place = kind.body.port().map_or_else(String::new, place);
     format!("{} × {who}{place}: {detail}", kind.calls)
 }

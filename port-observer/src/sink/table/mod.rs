@@ -27,7 +27,7 @@ use crate::process::Process;
 use crate::report::{
     Body, Closing, EventType, Level, Port, Report, Sink, Space, SpaceKind, Summary,
 };
-use crate::words::{escape::escape, figures, namespaces::Names, refusals, sentences};
+use crate::words::{escape::escape, figures, namespaces::Names, refusals::Place, sentences};
 
 /// The fewest lines between two headers.
 const HEADER_EVERY_MIN: usize = 10;
@@ -130,24 +130,21 @@ impl<W: Write> Table<W> {
         }
     }
 
+    /// Whether a network namespace is another than the observer's, where that is to be said.
+    fn is_elsewhere(&self, netns: u32) -> bool {
+        self.options.home_netns.is_some_and(|home| home != netns)
+    }
+
     fn port_line(&mut self, report: &Report, port: &Port) -> io::Result<()> {
         let address =
             |endpoint: Option<Endpoint>| endpoint.map_or("-".to_owned(), |e| e.to_string());
-        let mut detail = sentences::detail(&report.body);
+        // Which namespace it is stands beside.
+        let place = if self.is_elsewhere(port.netns) { Place::Namespace } else { Place::Here };
+        let mut detail = sentences::detail(&report.body, place);
         let story = match &report.body {
             Body::Exhausted { story: Some(story), .. } => Some(story),
             _ => None,
         };
-        if let Body::Refused { refusal, .. } = report.body
-            && self.options.home_netns.is_some_and(|home| home != port.netns)
-        {
-            // Which namespace it is stands beside.
-            detail = detail.replacen(
-                &refusals::why(refusal, port.local, port.remote, "this host"),
-                &refusals::why(refusal, port.local, port.remote, "that network namespace"),
-                1,
-            );
-        }
         let due = story.filter(|story| self.told.is_due(&story.space, report.time_ns));
         if story.is_some() && due.is_none() {
             detail.push_str(", see above");
@@ -210,7 +207,7 @@ impl<W: Write> Table<W> {
             local: local.to_canonical().to_string(),
             remote,
             process: None,
-            detail: sentences::detail(&report.body),
+            detail: sentences::detail(&report.body, Place::Here),
         })
     }
 
@@ -225,7 +222,7 @@ impl<W: Write> Table<W> {
         let container = container.map_or("".into(), |container| {
             escape(container.name.as_deref().unwrap_or_else(|| figures::short(&container.id)))
         });
-        if self.options.home_netns.is_some_and(|home| home != of.netns) {
+        if self.is_elsewhere(of.netns) {
             detail.push_str(&format!(", netns {}", self.names.of(of.netns)));
         }
         if self.layout.place(Column::Container).is_none() && !container.is_empty() {
