@@ -4,6 +4,7 @@ pub mod check;
 pub mod doctor;
 mod end_signals;
 pub mod live;
+mod one_look;
 mod output;
 pub mod replay;
 pub mod report;

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
+    command::one_look::take_in,
     config::SnapshotConfig,
     event::{Event, Existing, Protocol, SocketId, TcpState},
     kernel::{
@@ -10,7 +11,6 @@ use crate::{
         netns::{self, Namespace},
     },
     ledger::{self, Ledger},
-    process::ProcessTable,
     report::{Holding, Port, Snapshot, Sources},
     source::{
         is_blocking_sticky,
@@ -41,8 +41,6 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
         ..ledger::Options::default()
     };
     let mut ledger = Ledger::new(options);
-    let mut processes = ProcessTable::default();
-    // Nobody waits for a line of each.
     let mut lines = Vec::new();
     let mut unset = Vec::new();
     let mut long_bytes = 0;
@@ -63,14 +61,7 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     unset.retain(|(netns, _)| looked.contains(netns));
     missing.extend(unread(&unset));
     missing.extend(limits(poll.limits(), &existing, config));
-    ledger.apply(time_ns, Event::ScanBegins, None, &mut lines);
-    for one in existing {
-        let event = Event::Existing(Box::new(one));
-        let caller = processes.caller(&event);
-        ledger.apply(time_ns, event, caller, &mut lines);
-        lines.clear();
-    }
-    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, None, &mut lines);
+    take_in(&mut ledger, time_ns, existing);
     Ok(Snapshot {
         time_ns,
         host: name.nodename().to_string_lossy().into_owned(),

@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result};
 
 use super::Known;
 use crate::{
+    command::one_look::take_in,
     event::{Event, Protocol, TcpState},
     kernel::clock,
     ledger::{self, Ledger},
-    process::ProcessTable,
     source::{
         is_blocking_sticky,
         poll::{Poll, Scope},
@@ -29,7 +29,6 @@ pub(super) fn answer(
     let time_ns = clock::now_boot_ns()?;
     let options = ledger::Options { sticky: is_blocking_sticky(), ..ledger::Options::default() };
     let mut ledger = Ledger::new(options);
-    let mut processes = ProcessTable::default();
     let mut lines = Vec::new();
     let mut long_bytes = 0;
     match settings::read(known.namespace, &mut long_bytes) {
@@ -54,15 +53,8 @@ pub(super) fn answer(
     if is_hidden && limits.hidden_processes > 0 {
         missing.push(words::missing::processes(limits.hidden_processes));
     }
-    ledger.apply(time_ns, Event::ScanBegins, None, &mut lines);
-    for one in existing {
-        let event = Event::Existing(Box::new(one));
-        let caller = processes.caller(&event);
-        ledger.apply(time_ns, event, caller, &mut lines);
-        lines.clear();
-    }
-    ledger.apply(time_ns, Event::ScanEnded { skipped: Vec::new() }, None, &mut lines);
     lines.clear();
+    take_in(&mut ledger, time_ns, existing);
     // Says how many found no room.
     ledger.tick(time_ns, &mut lines);
     if let Some(report) = lines.first()
