@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
     ("check", "event kernel own_file ports process report source words"),
     ("doctor", "probe sandbox words"),
-    ("why", "event ledger ports process report words"),
+    ("why", "event ledger ports process report sink words"),
     // From the command line to the commands, which alone know all of the above.
     ("cli", "check child event filter probe recording report screen why"),
     (

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::{Answer, Call, Holder};
 use crate::{
-    event,
-    report::{self, SpaceKind},
+    sink::json::{Endpoint, Space},
     words::escape::SafeJson,
 };
 
@@ -19,7 +18,7 @@ struct Object<'a> {
     summary: &'a str,
     call: CallFields,
     #[serde(skip_serializing_if = "Option::is_none")]
-    space: Option<Space>,
+    space: Option<Space<'a>>,
     blocked: Vec<Blocked<'a>>,
     remedies: Vec<Remedy<'a>>,
     would_not_help: Vec<Unhelpful<'a>>,
@@ -37,35 +36,6 @@ struct CallFields {
     destination: Option<Endpoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<Endpoint>,
-}
-
-#[derive(Serialize)]
-struct Endpoint {
-    address: IpAddr,
-    port: u16,
-}
-
-impl From<event::Endpoint> for Endpoint {
-    fn from(event::Endpoint { address, port }: event::Endpoint) -> Self {
-        Self { address, port }
-    }
-}
-
-#[derive(Serialize)]
-struct Space {
-    kind: &'static str,
-    netns: u32,
-    protocol: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<Endpoint>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<IpAddr>,
-    capacity: u32,
-    used: u32,
-    headroom: u32,
-    used_percent: f64,
 }
 
 #[derive(Serialize)]
@@ -119,32 +89,6 @@ impl<'a> From<&'a Holder> for HolderFields<'a> {
     }
 }
 
-impl From<&report::Space> for Space {
-    fn from(space: &report::Space) -> Self {
-        let (kind, source, destination, address) = match space.kind {
-            SpaceKind::Connect { source, destination } => {
-                ("connect", Some(source), Some(destination.into()), None)
-            }
-            SpaceKind::Bind { address } => ("bind", None, None, Some(address)),
-        };
-        let report::Space { netns, capacity, used, headroom, .. } = *space;
-        let used_percent = (space.used_percent() * 1000.0).round() / 1000.0;
-        let protocol = space.protocol.name();
-        Self {
-            kind,
-            netns,
-            protocol,
-            source,
-            destination,
-            address,
-            capacity,
-            used,
-            headroom,
-            used_percent,
-        }
-    }
-}
-
 /// The object, without a line end. `time`: RFC 3339, UTC.
 ///
 /// # Errors
@@ -153,9 +97,9 @@ pub fn render(answer: &Answer, time: &str) -> serde_json::Result<String> {
     let question = &answer.question;
     let (via, source, destination, local) = match question.call {
         Call::Connect { source, destination, .. } => {
-            ("connect", Some(source), Some(destination.into()), None)
+            ("connect", Some(source), Some(Endpoint::new(destination)), None)
         }
-        Call::Bind { local } => ("bind", None, None, Some(local.into())),
+        Call::Bind { local } => ("bind", None, None, Some(Endpoint::new(local))),
     };
     let protocol = question.protocol.name();
     let call = CallFields { via, netns: question.netns, protocol, source, destination, local };
@@ -165,7 +109,7 @@ pub fn render(answer: &Answer, time: &str) -> serde_json::Result<String> {
         verdict: answer.verdict.name(),
         summary: &answer.summary,
         call,
-        space: answer.space.as_ref().map(Space::from),
+        space: answer.space.as_ref().map(Space),
         blocked: answer
             .blocked
             .iter()

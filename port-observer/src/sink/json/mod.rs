@@ -15,6 +15,7 @@ use serde::Serialize;
 use self::event::Event;
 use self::processes::{Objects, Processes};
 use self::types::Line;
+pub use self::{space::Space, types::Endpoint};
 use super::clock::UtcClock;
 use crate::report::{Body, Report, Sink};
 use crate::words::escape::SafeJson;

@@ -20,7 +20,7 @@ pub(super) fn rounded(value: f64) -> Option<f64> {
 
 /// A set of ports that one allocation chooses from.
 #[derive(Clone, Copy)]
-pub(super) struct Space<'a>(pub(super) &'a report::Space);
+pub struct Space<'a>(pub &'a report::Space);
 
 #[derive(Serialize)]
 struct SpaceFields {

@@ -72,8 +72,9 @@ pub(super) struct Place<'a> {
     process: Option<&'a RawValue>,
 }
 
+/// An address and a port.
 #[derive(Serialize)]
-pub(super) struct Endpoint {
+pub struct Endpoint {
     address: IpAddr,
     port: u16,
 }
@@ -130,7 +131,8 @@ impl<'a> Place<'a> {
 }
 
 impl Endpoint {
-    pub(super) fn new(endpoint: event::Endpoint) -> Self {
+    /// That of an event.
+    pub fn new(endpoint: event::Endpoint) -> Self {
         Self { address: endpoint.address, port: endpoint.port }
     }
 }
