@@ -153,7 +153,8 @@ impl<'a> Process<'a> {
                 time_wait: tcp.counts.time_wait,
                 listening: tcp.counts.listening,
                 bound: tcp.counts.bound,
-                other: tcp.counts.other,
+                // All that is neither; some of it stands apart too.
+                other: tcp.counts.connections() - tcp.counts.established,
             },
             udp: ProcessUdp { ports: of.udp_ports },
         }
