@@ -267,7 +267,7 @@ pub fn bind_unhash(ctx: FEntryContext) -> i32 {
 #[fentry(function = "tcp_timewait_state_process")]
 pub fn time_wait_packet(ctx: FEntryContext) -> i32 {
     // SAFETY: the prototype above.
-    unsafe { reset::packet::<Direct>(ctx.arg(0), ctx.arg(2)) }
+    unsafe { reset::packet::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)) }
     0
 }
 

@@ -241,7 +241,10 @@ pub fn k_bind_unhash(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn k_time_wait_packet(ctx: ProbeContext) -> u32 {
     // SAFETY: the prototype above.
-    unsafe { reset::packet::<Probed>(arg1(&ctx) as *const u8, arg3(&ctx) as *const u8) }
+    unsafe {
+        let [entry, packet, header] = [arg1(&ctx), arg2(&ctx), arg3(&ctx)];
+        reset::packet::<Probed>(entry as *const u8, packet as *const u8, header as *const u8);
+    }
     0
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::{
-    maps::RESET,
+    maps::{RESET, offset},
     read::{Probed, Read},
     socket,
 };
@@ -26,16 +26,20 @@ pub struct Ending {
 }
 
 /// `tcp_timewait_state_process` (net/ipv4/tcp_minisocks.c) is given a packet for `entry`: an RST ends it,
-/// and in FIN_WAIT2 what is no FIN and brings data or a SYN, which is answered with one.
+/// and in FIN_WAIT2 what is no FIN and brings data or a SYN, which is answered with one. What only
+/// acknowledges ends nothing.
 ///
 /// # Safety
-/// `entry` is an `inet_timewait_sock`, `header` a `tcphdr`.
+/// `entry` is an `inet_timewait_sock`, `packet` a `sk_buff` with a `tcp_skb_cb`, `header` its `tcphdr`.
 #[inline(always)]
-pub unsafe fn packet<R: Read>(entry: *const u8, header: *const u8) {
+pub unsafe fn packet<R: Read>(entry: *const u8, packet: *const u8, header: *const u8) {
     // SAFETY: as above.
     let ends = unsafe {
         let flags = Probed::read::<u8>(header, FLAGS);
-        flags & RST != 0 || flags & FIN == 0 && socket::awaits_fin::<R>(entry)
+        // `seq` and `end_seq` are the first two of struct tcp_skb_cb (include/net/tcp.h).
+        let cb = offset!(skb_cb);
+        let brings = || Probed::read::<u32>(packet, cb) != Probed::read::<u32>(packet, cb + 4);
+        flags & RST != 0 || flags & FIN == 0 && socket::awaits_fin::<R>(entry) && brings()
     };
     note(if ends { entry as u64 } else { 0 });
 }

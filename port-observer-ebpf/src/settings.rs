@@ -32,6 +32,8 @@ pub struct Offsets {
     pub skc_v6_rcv_saddr: u32,
     /// `sock.sk_protocol`
     pub sk_protocol: u32,
+    /// `sk_buff.cb`
+    pub skb_cb: u32,
     /// `sock.sk_dst_cache`
     pub sk_dst_cache: u32,
     /// `sock.sk_err`

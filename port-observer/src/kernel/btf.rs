@@ -120,6 +120,7 @@ impl KernelTypes {
             skc_v6_rcv_saddr: byte("sock_common", "skc_v6_rcv_saddr")?,
             sk_protocol: byte("sock", "sk_protocol")?,
             sk_dst_cache: byte("sock", "sk_dst_cache")?,
+            skb_cb: byte("sk_buff", "cb")?,
             sk_err: byte("sock", "sk_err")?,
             sk_userlocks: userlocks / 8,
             sk_userlocks_shift: userlocks % 8,
