@@ -33,6 +33,8 @@ pub enum Via {
     Bind(u16),
     /// The kernel bound the socket by itself.
     Autobind,
+    /// listen() that was refused.
+    Listen,
 }
 
 impl Via {
@@ -41,6 +43,7 @@ impl Via {
             ("connect", 0) => Some(Self::Connect),
             ("bind", port) => Some(Self::Bind(port)),
             ("autobind", 0) => Some(Self::Autobind),
+            ("listen", 0) => Some(Self::Listen),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod expect;
+pub mod http;
 pub mod lines;
 pub mod net;
 pub mod observer;

@@ -207,6 +207,7 @@ shapes! {
     Space {
         kind: String, netns: u32, protocol: String,
         source: Option<IpAddr>, destination: Option<Endpoint>, address: Option<IpAddr>,
+        own_range: Option<Range>,
         capacity: u32, used: u32, headroom: u32, used_percent: f64,
         growth_per_second: Option<f64>, seconds_to_exhaustion: Option<f64>,
     }
@@ -232,12 +233,16 @@ shapes! {
         tcp: NamespaceTcp, udp: NamespaceUdp,
     }
     Range { min: u16, max: u16 }
-    NamespaceTcp { used_ports: u32, connections: u32, time_wait: u32, listening: u32, bound: u32 }
+    NamespaceTcp {
+        used_ports: u32, connections: u32, time_wait: u32, listening: u32, bound: u32,
+        bind_held_ports: Option<u32>,
+    }
     NamespaceUdp { used_ports: u32 }
     ProcessUse { process: Option<Process>, tcp: ProcessTcp, udp: ProcessUdp }
     ProcessTcp {
         ports: u32, established: u32, syn_sent: Option<u32>, close_wait: Option<u32>,
         fin_wait: Option<u32>, time_wait: u32, listening: u32, bound: u32, other: u32,
+        bind_held_ports: Option<u32>,
     }
     ProcessUdp { ports: u32 }
     State {
@@ -251,7 +256,8 @@ shapes! {
     }
     Endpoint { address: IpAddr, port: u16 }
     Process {
-        pid: u32, tid: Option<u32>, name: String, executable: Option<String>,
+        pid: u32, tid: Option<u32>, name: String, exec_name: Option<String>,
+        executable: Option<String>,
         command_line: Option<Vec<String>>, uid: Option<u32>, start_time: Option<Timestamp>,
         cgroup: Option<String>, container: Option<Container>, truncated: Option<Vec<String>>,
     }

@@ -227,7 +227,19 @@ impl Net {
                     rows.any(|row| row.port == probe.port()).then_some(())
                 });
                 known = found.is_ok();
+                let port = probe.port();
                 probe.close();
+                if known {
+                    // That it is free may be found as late.
+                    let gone = self.observer.wait_lines(self.position.get(), |lines| {
+                        let is_it = |line: &&Line| {
+                            self.is_mine(line)
+                                && matches!(&line.body, Body::Release(it) if it.local.port == port)
+                        };
+                        lines.iter().find(is_it).map(|_| ())
+                    });
+                    gone.unwrap_or_else(|error| panic!("wait for the probe's end: {error:#}"));
+                }
             }
             known
         });

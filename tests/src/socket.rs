@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -56,7 +57,7 @@ impl Taken {
             Via::Connect => self.row(what),
             Via::Bind(_) => Row { remote: Some(None), ..self.row(what) },
             // The address is chosen later than the port.
-            Via::Autobind => Row { remote: None, address: None, ..self.row(what) },
+            Via::Autobind | Via::Listen => Row { remote: None, address: None, ..self.row(what) },
         }
     }
 
@@ -165,6 +166,28 @@ impl Held {
         self
     }
 
+    /// Sets IP_LOCAL_PORT_RANGE; `None`: this kernel has no such option.
+    pub fn own_range(self, low: u16, high: u16) -> Option<Self> {
+        /// `IP_LOCAL_PORT_RANGE` (include/uapi/linux/in.h, from Linux 6.3).
+        const LOCAL_PORT_RANGE: i32 = 51;
+        let range = u32::from(low) | u32::from(high) << 16;
+        // SAFETY: the option is read from four bytes, which outlive the call.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket().as_raw_fd(),
+                libc::IPPROTO_IP,
+                LOCAL_PORT_RANGE,
+                (&raw const range).cast(),
+                4,
+            )
+        };
+        match (result, Errno::last()) {
+            (0, _) => Some(self),
+            (_, Errno::ENOPROTOOPT) => None,
+            (_, error) => panic!("set IP_LOCAL_PORT_RANGE {low}-{high}: {error}"),
+        }
+    }
+
     /// Calls bind(), which must succeed.
     pub fn bind(mut self, address: SocketAddr) -> Self {
         self.try_bind(address).unwrap_or_else(|error| panic!("bind {address}: {error}"));
@@ -183,6 +206,12 @@ impl Held {
         self.socket().listen(4096).expect("listen");
         self.learn().expect("getsockname");
         self
+    }
+
+    /// Calls listen().
+    pub fn try_listen(&mut self) -> Result<(), Errno> {
+        self.socket().listen(16).map_err(errno)?;
+        self.learn()
     }
 
     /// Calls connect(), which must succeed.

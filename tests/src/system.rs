@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{env, fs, io};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 
 /// What the program sees the kernel with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +108,12 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     // exec is over for the parent while the child is still closing: its sockets are closed before.
     let numbers = fs::read_dir("/proc/self/fd")?.flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    // More than there are, since other threads may open some.
-    let end = numbers.max().unwrap_or(0) + 256;
+    let known = numbers.max().unwrap_or(0);
     // SAFETY: between fork and exec only getsockopt() and close() are called, which are system
     // calls and nothing else; the descriptors are the child's own copies.
     unsafe {
         command.pre_exec(move || {
-            (3..end).filter(|descriptor| is_socket(*descriptor)).for_each(|descriptor| {
-                libc::close(descriptor);
-            });
+            close_sockets(known);
             Ok(())
         })
     };
@@ -129,7 +127,29 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     spawn(command)?.wait_with_output()
 }
 
-fn is_socket(descriptor: i32) -> bool {
+/// Closes all sockets of a process that has just been forked. More descriptors may be open than were
+/// known before the fork, for other threads open sockets meanwhile, thousands where a range is filled.
+/// None are closed meanwhile, and the lowest free number is given out: those above have few gaps.
+fn close_sockets(known: i32) {
+    let mut unused = 0;
+    for descriptor in 3.. {
+        match is_socket(descriptor) {
+            Some(true) => {
+                // SAFETY: the descriptor is this process's own copy.
+                unsafe { libc::close(descriptor) };
+                unused = 0;
+            }
+            Some(false) => unused = 0,
+            None => unused += 1,
+        }
+        if descriptor > known && unused > 256 {
+            return;
+        }
+    }
+}
+
+/// Whether an open descriptor is a socket.
+fn is_socket(descriptor: i32) -> Option<bool> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     let at = (&raw mut value).cast();
@@ -137,7 +157,10 @@ fn is_socket(descriptor: i32) -> bool {
     let result = unsafe {
         libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_TYPE, at, &raw mut length)
     };
-    result == 0
+    match result {
+        0 => Some(true),
+        _ => (Errno::last() != Errno::EBADF).then_some(false),
+    }
 }
 
 /// Drops something that has a descriptor, for good.

@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 16] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -32,6 +32,10 @@ const PACKAGES: [&str; 13] = [
     // The page of `report --html` in a browser.
     "chromium",
     "chromium-driver",
+    // What scrapes `serve`, sends its alerts, and passes it sockets.
+    "prometheus",
+    "prometheus-alertmanager",
+    "systemd",
 ];
 
 /// Installs what is missing.

@@ -5,13 +5,14 @@ use serde_json::Value;
 use super::render::{begins, items, number};
 
 /// The parts that need no kernel: benchmarks of the program's own package.
-pub const PARTS: [&str; 4] = ["ledger", "record", "report", "top"];
+pub const PARTS: [&str; 5] = ["ledger", "record", "report", "scrape", "top"];
 
 /// Those that were measured.
 pub fn render(text: &mut String, run: &Value) {
     ledger(text, &run["ledger"]);
     record(text, &run["record"]);
     report(text, &run["report"]);
+    scrape(text, &run["scrape"]);
     top(text, &run["top"]);
 }
 
@@ -67,6 +68,13 @@ fn ledger(text: &mut String, part: &Value) {
             summary["destinations"],
             number(&summary["milliseconds"]),
         );
+    }
+}
+
+/// An answer of `/metrics`.
+fn scrape(text: &mut String, part: &Value) {
+    if begins(text, "scrape (100,000 holdings, 10,000 destinations)", part) {
+        *text += &format!("  {:6.2} ms\n", number(&part["milliseconds_per_scrape"]));
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Args {
     /// The backend to measure [default: tracepoint; in a virtual machine fexit and kprobe]
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, record and top, which
+    /// Only these: cost, time_wait, programs, memory, latency, rate, and ledger, record, scrape and top, which
     /// are measured by themselves; scan (`check` against ss) and report (of ten million events) are
     /// measured only when asked for
     #[arg(value_name = "PART")]
@@ -115,7 +115,7 @@ fn here(args: &Args) -> Result<Vec<Value>> {
         let found = built.iter().find(|executable| executable.name == name);
         found.map(|executable| &executable.path).with_context(|| format!("cargo built no {name}"))
     };
-    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record,top");
+    let parts = args.parts("cost,programs,latency,rate,time_wait,memory,ledger,record,scrape,top");
     let parts: Vec<&str> = parts.split(',').collect();
     let (by_itself, parts): (Vec<&str>, Vec<&str>) =
         parts.into_iter().partition(|part| alone::PARTS.contains(part));

@@ -30,7 +30,7 @@ const fn ratio(figure: &'static str, pointer: &'static str, value: f64) -> Targe
     Target { is_ratio: true, ..at_most(figure, pointer, value) }
 }
 
-const TARGETS: [Target; 22] = [
+const TARGETS: [Target; 23] = [
     Target {
         is_ratio: true,
         ..at_most(
@@ -91,6 +91,7 @@ const TARGETS: [Target; 22] = [
         ..at_most("MB of memory to report them", "/report/most_memory_bytes", 200.0)
     },
     at_most("ms per frame of top, 100,000 holdings", "/top/most_milliseconds", 10.0),
+    at_most("ms per scrape, 100,000 holdings", "/scrape/milliseconds_per_scrape", 20.0),
     at_most("ms from connect() to its line, median", "/latency/p50_ms", 100.0),
     at_most("ms from connect() to its line, largest", "/latency/max_ms", 100.0),
     ratio("check, against ss, 28,000 sockets", "/scan/sizes/1/check/wall/median", 0.25),

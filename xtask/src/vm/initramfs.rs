@@ -40,6 +40,8 @@ impl Programs {
                 .env_remove("CARGO_ENCODED_RUSTFLAGS")
                 .env("RUSTFLAGS", "-C target-feature=+crt-static")
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+                // Between the parts of a crate it takes longer than the tests gain.
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 // Not what is tested, and as large.
                 .args(["--config", "profile.release.package.tests.opt-level=1"]);
             if let Some(object) = object {

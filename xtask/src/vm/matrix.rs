@@ -16,7 +16,8 @@ use super::{Args, Backend};
 use crate::command::{command, make_directory, output, quoted, workspace};
 use crate::results::{Run, Verdict, listed, parse};
 use crate::sitting::{
-    is_enough_at_the_ends, is_enough_on_the_newest, is_enough_once, is_of_the_kernel, sittings,
+    is_enough_at_the_ends, is_enough_on_the_newest, is_enough_on_the_oldest, is_enough_once,
+    is_of_the_kernel, sittings,
 };
 
 /// Boots what the arguments ask for and returns a run for each kernel and backend.
@@ -92,11 +93,13 @@ impl Matrix<'_> {
         tests
     }
 
-    /// A whole run has some tests on the oldest and the newest kernel only, or on the newest.
+    /// A whole run has some tests on the oldest and the newest kernel only, or on one of the two.
     fn left_out(&self, kernel: Kernel) -> Option<fn(&str) -> bool> {
         let is_whole = self.args.kernel.is_empty() && self.args.filter.is_empty();
-        if !is_whole || Some(&kernel) == KERNELS.last() {
+        if !is_whole {
             None
+        } else if Some(&kernel) == KERNELS.last() {
+            Some(is_enough_on_the_oldest)
         } else if Some(&kernel) == KERNELS.first() {
             Some(is_enough_on_the_newest)
         } else {
