@@ -6,10 +6,11 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use port_observer_ebpf::{CallRecord, Kind, SocketRecord, Via};
 
 use crate::{
-    maps::{AUTOBINDS, CALL, Call},
+    inside,
+    maps::{CALL, Call},
     read::Read,
     repeat,
-    send::{lost, send},
+    send::send,
     share::Payer,
     socket::{self, TCP},
     task,
@@ -17,7 +18,7 @@ use crate::{
 
 const EAGAIN: u16 = 11;
 const EADDRINUSE: u16 = 98;
-const EADDRNOTAVAIL: i32 = 99;
+pub const EADDRNOTAVAIL: i32 = 99;
 const TCP_LISTEN: u8 = 10;
 
 /// What a call for a port came to.
@@ -49,6 +50,9 @@ pub unsafe fn tell<R: Read>(socket: *const u8, protocol: u16, netns: u32, outcom
                 (*place).flags |= socket::sharing::<R>(socket);
             }
             (*place).errno = outcome.errno;
+            if outcome.kind as u8 == Kind::Exhausted as u8 {
+                (*place).other = socket::own_range(socket);
+            }
             if outcome.errno != 0 {
                 // A call that failed left the socket without a port: tell which was wanted.
                 (*place).local_port = outcome.requested_port;
@@ -196,9 +200,15 @@ pub unsafe fn get_port_returned<R: Read>(
             listens::<R>(socket, netns);
             return;
         }
-        let autobind =
-            requested == 0 && (listening || (socket::is_wildcard::<R>(socket) && is_autobind()));
-        let via = if autobind { Via::Autobind } else { Via::Bind };
+        let autobind = requested == 0
+            && (listening || (socket::is_wildcard::<R>(socket) && inside::is_inside()));
+        let via = if listening && result != 0 {
+            Via::Listen
+        } else if autobind {
+            Via::Autobind
+        } else {
+            Via::Bind
+        };
         let (kind, errno) = if result == 0 {
             (Kind::Acquire, 0)
         } else if requested != 0 {
@@ -251,27 +261,6 @@ pub unsafe fn accepted<R: Read>(child: *const u8) {
         let outcome = Outcome { kind, via, requested_port: 0, errno: 0, search_ns: 0, flags: 0 };
         tell::<R>(child, TCP, netns, outcome);
     }
-}
-
-/// Entry to `inet_autobind` (net/ipv4/af_inet.c).
-#[inline(always)]
-pub fn autobind_began() {
-    if AUTOBINDS.insert(task::current(), 1, 0).is_err() {
-        lost(Kind::Acquire);
-    }
-}
-
-/// Return from `inet_autobind`.
-#[inline(always)]
-pub fn autobind_ended() {
-    // Not there if the table was full.
-    let _ = AUTOBINDS.remove(task::current());
-}
-
-#[inline(always)]
-fn is_autobind() -> bool {
-    // SAFETY: the value is not used, only whether it is there.
-    unsafe { AUTOBINDS.get(task::current()) }.is_some()
 }
 
 /// A call as its entry probe saw it, for [`crate::maps::CALLS`].

@@ -10,10 +10,10 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext},
 };
 
-use port_observer_ebpf::FLAG_AGAIN;
+use port_observer_ebpf::{FLAG_AGAIN, Kind};
 
 use crate::{
-    call, holding,
+    call, holding, inside,
     read::Direct,
     refused, reset,
     socket::{TCP, UDP},
@@ -192,14 +192,14 @@ pub fn udp6_connect_exit(ctx: FExitContext) -> i32 {
 /// `static int inet_autobind(struct sock *sk)`
 #[fentry(function = "inet_autobind")]
 pub fn autobind_enter(_: FEntryContext) -> i32 {
-    call::autobind_began();
+    inside::began(Kind::Acquire);
     0
 }
 
 /// `static int inet_autobind(struct sock *sk)`
 #[fexit(function = "inet_autobind")]
 pub fn autobind_exit(_: FExitContext) -> i32 {
-    call::autobind_ended();
+    inside::ended();
     0
 }
 

@@ -11,7 +11,7 @@ use aya_log_ebpf::debug;
 use port_observer_ebpf::Kind;
 
 use crate::{
-    call, holding,
+    call, holding, inside,
     maps::{CALLS, Call, INHERIT, REQUESTS, offset},
     read::{Probed, Read},
     refused, reset,
@@ -169,13 +169,13 @@ fn request() -> Option<Call> {
 /// `static int inet_autobind(struct sock *sk)`
 #[kprobe]
 pub fn k_autobind_enter(_: ProbeContext) -> u32 {
-    call::autobind_began();
+    inside::began(Kind::Acquire);
     0
 }
 
 #[kretprobe]
 pub fn k_autobind_exit(_: RetProbeContext) -> u32 {
-    call::autobind_ended();
+    inside::ended();
     0
 }
 

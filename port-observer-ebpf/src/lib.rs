@@ -80,6 +80,8 @@ pub enum Via {
     Bind = 2,
     /// The kernel bound the socket by itself: UDP connect() or sendto(), listen() without bind().
     Autobind = 3,
+    /// listen() that was refused: the port that its socket has, or, without bind(), any.
+    Listen = 4,
 }
 
 /// Why a port was let go, as far as the kernel's side can tell.
@@ -120,7 +122,9 @@ pub struct SocketRecord {
     pub time_ns: u64,
     /// The kernel's address of the socket or TIME_WAIT entry: its identity while it lives.
     pub socket: u64,
-    /// The other socket that the event is about, else 0; see [`Kind`].
+    /// The other socket that the event is about, else 0; see [`Kind`]. Of a [`Kind::Exhausted`] the
+    /// socket's own port range (`IP_LOCAL_PORT_RANGE`): the lower end, and from bit 16 on the upper; an end
+    /// that is 0 is not set.
     pub other: u64,
     /// `skc_rcv_saddr` in the first four bytes, or `skc_v6_rcv_saddr`.
     pub local_address: [u8; 16],

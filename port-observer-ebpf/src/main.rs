@@ -9,6 +9,7 @@ mod call;
 mod closed;
 mod fexit;
 mod holding;
+mod inside;
 mod kprobe;
 mod maps;
 mod process;

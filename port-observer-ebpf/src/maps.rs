@@ -76,9 +76,12 @@ pub static INHERIT: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static LET_GO: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Threads that are inside `inet_autobind`.
+/// How many places [`INSIDE`] has, a power of two.
+pub const PLACES_INSIDE: u32 = 1 << 14;
+
+/// Threads by the lower bits of their number, see [`crate::inside`].
 #[map]
-pub static AUTOBINDS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
+pub static INSIDE: Array<u64> = Array::with_max_entries(PLACES_INSIDE, 0);
 
 /// bind() or connect() under way, as the kernel copied its address.
 #[derive(Clone, Copy)]

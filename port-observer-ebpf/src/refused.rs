@@ -6,14 +6,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use port_observer_ebpf::{CallRecord, DEVICE_SHIFT, Kind, Via};
 
 use crate::{
-    call,
+    call::{self, EADDRNOTAVAIL},
     maps::{BindCall, offset},
     read::{Probed, Read},
     socket::{self, TCP, UDP},
     task,
 };
 
-pub const EADDRNOTAVAIL: i32 = 99;
 const AF_INET6: u8 = 10;
 
 /// `__inet_bind` (net/ipv4/af_inet.c) or `__inet6_bind` (net/ipv6/af_inet6.c) returned. They look at the

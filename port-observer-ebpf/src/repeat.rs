@@ -43,7 +43,7 @@ pub unsafe fn is_submitted(record: &CallRecord) -> bool {
         | u64::from(of.remote_port) << 16
         | u64::from(of.requested_port) << 32;
     let (local, remote) = (&raw const of.local_address, &raw const of.remote_address);
-    let mut equal = mixed(differing, ports);
+    let mut equal = mixed(mixed(differing, ports), of.other);
     // SAFETY: 16 bytes each, at multiples of 8 in the record.
     unsafe {
         equal = mixed(equal, local.cast::<u64>().read_volatile());

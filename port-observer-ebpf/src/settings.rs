@@ -56,6 +56,12 @@ pub struct Offsets {
     pub tcp_ts_recent_stamp: u32,
     /// `inet_sock.inet_sport`
     pub inet_sport: u32,
+    /// 1 where a socket has a port range of its own (`IP_LOCAL_PORT_RANGE`, from Linux 6.3), else 0
+    pub has_port_range: u32,
+    /// The lower end in `inet_sock.local_port_range`
+    pub port_range_low: u32,
+    /// The upper end
+    pub port_range_high: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
     /// `inet_timewait_sock.tw_timer.expires`

@@ -1,7 +1,8 @@
 //! Who may submit records when the buffer fills up.
 //!
-//! Below half of the buffer, everybody. Above it, each process has the same share of what is left, by
-//! time span: one that calls in a loop costs others nothing, and a caller of a few calls is always seen.
+//! Below half of the buffer, everybody. Above it, each process has the same share of a part of it, by time
+//! span, and the last part is kept for those that take little: one that calls in a loop costs others
+//! nothing, and a caller of a few calls is seen, also while the observer stands still for seconds.
 
 use aya_ebpf::{
     bindings::BPF_RB_AVAIL_DATA,
@@ -29,8 +30,8 @@ pub enum Payer {
 
 /// A time span is two to the power of this many nanoseconds: about a second.
 const SPAN_BITS: u64 = 30;
-/// Every process may submit as much in a time span, in bytes: some 64 calls.
-const LEAST: u32 = 64 * 144;
+/// Every process may submit as much in a time span, in bytes: some 64 calls and what they let go.
+const LEAST: u32 = 2 * 64 * 144;
 
 /// Whether a record of so many bytes may be submitted.
 #[inline(always)]
@@ -43,7 +44,11 @@ pub fn is_granted(payer: Payer, bytes: u32) -> bool {
     let waiting = unsafe {
         bpf_ringbuf_query((&raw const EVENTS as *mut RingBuf).cast(), BPF_RB_AVAIL_DATA.into())
     };
-    waiting < u64::from(size / 2) || has_share(payer, size / 4, bytes)
+    if waiting < u64::from(size / 2) {
+        return true;
+    }
+    let is_nearly_full = waiting >= u64::from(size / 8 * 5);
+    has_share(payer, if is_nearly_full { 0 } else { size / 4 }, bytes)
 }
 
 #[inline(always)]

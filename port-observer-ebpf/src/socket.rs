@@ -77,6 +77,23 @@ pub unsafe fn is_port_fixed<R: Read>(socket: *const u8) -> bool {
     (byte >> (offset!(sk_userlocks_shift) & 7)) & BINDPORT_LOCK != 0
 }
 
+/// A socket's own port range, as [`SocketRecord::other`] has it; 0: none, or the kernel knows of none.
+///
+/// # Safety
+/// `socket` is a `struct inet_sock`.
+#[inline(always)]
+pub unsafe fn own_range(socket: *const u8) -> u64 {
+    if offset!(has_port_range) == 0 {
+        return 0;
+    }
+    // SAFETY: fields of inet_sock, which is more than the typed pointer says: hence the helper.
+    unsafe {
+        let low = Probed::read::<u16>(socket, offset!(port_range_low));
+        let high = Probed::read::<u16>(socket, offset!(port_range_high));
+        u64::from(low) | u64::from(high) << 16
+    }
+}
+
 /// `FLAG_*` and device: who else may have the port of `socket`.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! The `tracepoint` backend: bind(2) and connect(2) that fail, from their address as the kernel copied it to
+//! The `tracepoint` backend: bind(2), listen(2) and connect(2) that fail, from their address as the kernel copied it to
 //! what they return.
 
 use aya_ebpf::{
@@ -9,10 +9,11 @@ use aya_ebpf::{
 use port_observer_ebpf::{CallRecord, Kind, Via};
 
 use crate::{
-    call,
+    call::{self, EADDRNOTAVAIL},
+    inside,
     maps::{BINDS, BindCall, CONNECTS},
     read::{Probed, Read},
-    refused::{self, EADDRNOTAVAIL},
+    refused,
     send::lost,
     socket::{self, TCP, UDP},
     task,
@@ -145,6 +146,21 @@ pub fn t_bind_enter(_: TracePointContext) -> u32 {
     0
 }
 
+/// listen(2) begins. A socket that goes from LISTEN to CLOSE before it returns was refused its port, where
+/// else it is closed.
+#[tracepoint(category = "syscalls", name = "sys_enter_listen")]
+pub fn t_listen_enter(_: TracePointContext) -> u32 {
+    inside::began(Kind::Conflict);
+    0
+}
+
+/// listen(2) returns.
+#[tracepoint(category = "syscalls", name = "sys_exit_listen")]
+pub fn t_listen_exit(_: TracePointContext) -> u32 {
+    inside::ended();
+    0
+}
+
 /// What bind(2) returned, at byte 16. Successes are told by `post_bind`.
 #[tracepoint(category = "syscalls", name = "sys_exit_bind")]
 pub fn t_bind_exit(ctx: TracePointContext) -> u32 {
@@ -180,8 +196,12 @@ unsafe fn bind_failed(call: &BindCall) {
     place.local_port = call.port;
     place.requested_port = call.port;
     place.errno = EADDRINUSE;
-    // SAFETY: the current task is the caller.
+    // SAFETY: the current task is the caller. What another thread has closed meanwhile can be read through
+    // a helper.
     unsafe {
+        if call.port == 0 {
+            place.other = socket::own_range(call.socket as *const u8);
+        }
         place.time_ns = bpf_ktime_get_boot_ns();
         task::describe(&raw mut record.task);
         call::failed(&record);

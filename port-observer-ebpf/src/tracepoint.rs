@@ -12,7 +12,7 @@ use port_observer_ebpf::{FLAG_REQUEST_UNKNOWN, Kind, Via};
 use crate::{
     call::{self, Outcome},
     closed::{self, CLOSE, SYN_RECV},
-    holding,
+    holding, inside,
     maps::{BINDS, CONNECTS},
     read::{Direct, Probed},
     socket::{self, TCP, UDP},
@@ -21,8 +21,10 @@ use crate::{
 };
 
 const EADDRNOTAVAIL: u16 = 99;
+const EADDRINUSE: u16 = 98;
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
+const LISTEN: i32 = 10;
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: the SYN is about to be sent (tcp_connect, net/ipv4/tcp_output.c).
 const CONNECT_CB: u32 = 3;
 /// `BPF_SOCK_OPS_TCP_LISTEN_CB`: listen() succeeded (__inet_listen_sk, net/ipv4/af_inet.c).
@@ -63,7 +65,11 @@ unsafe fn try_state(sk: *const u8, old: i32, new: i32, again: bool) {
             (_, CLOSE) => {
                 let sk = tcp_sock(sk);
                 if !sk.is_null() {
-                    closed(sk, old);
+                    if old == LISTEN && inside::is_inside() {
+                        listen_failed(sk);
+                    } else {
+                        closed(sk, old);
+                    }
                 }
             }
             _ => {}
@@ -110,6 +116,26 @@ unsafe fn closed(sk: *const u8, old: i32) {
             via: Via::Connect,
             requested_port: 0,
             errno: EADDRNOTAVAIL,
+            search_ns: 0,
+            flags: 0,
+        };
+        call::tell::<Direct>(sk, TCP, netns, outcome);
+    }
+}
+
+/// listen() was refused its port, and goes back on what it had begun (`inet_csk_listen_start`,
+/// net/ipv4/inet_connection_sock.c): a bound socket stays bound.
+#[inline(always)]
+unsafe fn listen_failed(sk: *const u8) {
+    // SAFETY: a struct tcp_sock.
+    unsafe {
+        let Some(netns) = socket::observed_namespace::<Direct>(sk, TCP) else { return };
+        let port = socket::port::<Direct>(sk);
+        let outcome = Outcome {
+            kind: if port == 0 { Kind::Exhausted } else { Kind::Conflict },
+            via: Via::Listen,
+            requested_port: port,
+            errno: EADDRINUSE,
             search_ns: 0,
             flags: 0,
         };

@@ -3,12 +3,14 @@
 mod check;
 mod record;
 mod replay;
+mod serve;
 mod snapshot;
 mod top;
 mod why;
 
 pub use check::CheckConfig;
 pub use replay::ReplayConfig;
+pub use serve::ServeConfig;
 pub use snapshot::SnapshotConfig;
 pub use top::TopConfig;
 pub use why::{Asked, WhyConfig};

@@ -10,8 +10,8 @@ use port_observer_ebpf::{
 };
 
 use crate::event::{
-    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, LossKind, Protocol, Reason, Refusal,
-    Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState, Via,
+    Endpoint, Event, Exec, Existing, Flow, Fork, Kind, LossKind, OwnRange, Protocol, Reason,
+    Refusal, Repeated, Reuse, Sharing, SocketEvent, SocketId, Task, TcpState, Via,
 };
 
 /// Why a record makes no sense.
@@ -143,6 +143,7 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
         v if v == WireVia::Connect as u8 => Ok(Via::Connect),
         v if v == WireVia::Bind as u8 => Ok(Via::Bind),
         v if v == WireVia::Autobind as u8 => Ok(Via::Autobind),
+        v if v == WireVia::Listen as u8 => Ok(Via::Listen),
         other => Err(DecodeError::Field("via", other.into())),
     };
     let errno = i32::from(field!(bytes, SocketRecord, errno, u16));
@@ -150,13 +151,16 @@ fn call(kind: WireKind, bytes: &[u8]) -> Result<Event, DecodeError> {
     let task = task(&bytes[std::mem::offset_of!(CallRecord, task)..]);
     let repeated = Repeated::default();
     let kind = match kind {
-        WireKind::Exhausted => Kind::Exhausted { via: via()?, errno, search_ns, task, repeated },
+        WireKind::Exhausted => {
+            let own_range = OwnRange::of_bits(field!(bytes, SocketRecord, other, u64));
+            Kind::Exhausted { via: via()?, errno, search_ns, own_range, task, repeated }
+        }
         WireKind::Conflict => Kind::Conflict { via: via()?, errno, task, repeated },
         WireKind::Refused => {
             let via = via()?;
             let refusal = match via {
                 Via::Connect => Refusal::NoSourceAddress,
-                Via::Bind | Via::Autobind => Refusal::AddressNotLocal,
+                Via::Bind | Via::Autobind | Via::Listen => Refusal::AddressNotLocal,
             };
             Kind::Refused { via, errno, refusal, task, repeated }
         }

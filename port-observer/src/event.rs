@@ -15,6 +15,8 @@ pub use process::{Exec, Fork, Task};
 pub use socket::{Kind, Reason, Refusal, Repeated, Reuse, Sharing, SocketEvent, SocketId, Via};
 pub use tcp_state::{TIME_WAIT_NS, TcpState};
 
+pub use crate::ports::OwnRange;
+
 /// A port that is held, as a scan of the kernel's own lists found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Existing {

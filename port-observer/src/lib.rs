@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as port_observer;
 
+pub mod ask;
 pub mod cache;
 pub mod check;
 pub mod child;
@@ -18,6 +19,7 @@ pub mod forensics;
 pub mod kernel;
 pub mod ledger;
 pub mod logging;
+pub mod metrics;
 pub mod notice;
 pub mod own_file;
 pub mod pipeline;
@@ -29,6 +31,7 @@ pub mod recording;
 pub mod report;
 pub mod sandbox;
 pub mod screen;
+pub mod serve;
 pub mod sink;
 pub mod source;
 pub mod why;

@@ -17,10 +17,11 @@ pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
 pub use failed::{FailedCalls, FailedKind};
-pub use sink::{Nowhere, Several, Sink};
+pub use sink::{Nowhere, Sink};
 pub use space::{Holder, How, Level, Space, SpaceKind, Story, Way, used_percent};
 pub use summary::{
-    Closing, Failure, Holding, NamespaceUse, ProcessUse, Snapshot, Sources, Summary, TcpUse,
+    Closing, Failure, Holding, NamedUse, NamespaceUse, ProcessUse, Snapshot, Sources, Summary,
+    TcpUse,
 };
 
 /// One line of the stream.

@@ -30,6 +30,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("logging", "queued_writer words"),
     ("notice", "logging words"),
     ("sandbox", "kernel logging probe"),
+    // How another run of it is asked.
+    ("ask", ""),
     // One way: a source yields events, the ledger turns them into reports, sinks write these.
     ("source", "decode event kernel probe process report"),
     ("ledger", "event ports process report"),
@@ -39,20 +41,22 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("filter", "event process report"),
     ("forensics", "event ledger ports process report words"),
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
-    ("check", "event kernel own_file ports process report source words"),
+    ("metrics", "event kernel ledger process report words"),
+    ("check", "event kernel ledger own_file ports process report source words"),
+    ("serve", "check event filter kernel metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),
     // From the command line to the commands, which alone know all of the above.
-    ("cli", "check child event filter probe recording report screen why"),
+    ("cli", "ask check child event filter ports probe recording report screen serve why"),
     (
         "config",
-        "check child cli event filter kernel ledger ports probe recording report screen sink source why",
+        "ask check child cli event filter kernel ledger probe recording report screen serve sink source why",
     ),
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (
         "command",
-        "check child cli config doctor event filter forensics kernel ledger notice pipeline probe process \
-         queued_writer recording report sandbox screen sink source why words",
+        "ask check child cli config doctor event filter forensics kernel ledger metrics notice pipeline \
+         ports probe process queued_writer recording report sandbox screen serve sink source why words",
     ),
     ("main", "cli command config logging notice"),
 ];

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Answer, Busiest, Consumer, Finding, Question, Status, TOP, Threshold, hexadecimal};
+use super::{Answer, Busiest, Consumer, Finding, Status, TOP, Terms, Threshold, hexadecimal};
 use crate::event::{Protocol, TcpState};
 use crate::report::{Sources, used_percent};
-use crate::words::escape::SafeJson;
+use crate::words::escape::json_line;
 
 /// The names are those of the check that others made before.
 #[derive(Serialize)]
@@ -43,6 +43,8 @@ struct Worst<'a> {
     protocol: &'static str,
     namespace: &'a str,
     reserved_ports: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bind_held_ports: Option<u32>,
     missing: &'a [String],
     sources: Sources,
 }
@@ -97,11 +99,11 @@ struct Namespace<'a> {
 /// # Errors
 /// Never in practice: all values have a form in JSON.
 pub fn render(answer: &Answer) -> serde_json::Result<String> {
-    let Answer { question, findings, failures } = answer;
+    let Answer { terms, findings, failures } = answer;
     let several = findings.len() + failures.len() > 1;
-    write(&Object {
+    json_line(&Object {
         status: answer.status().name(),
-        worst: findings.first().map(|worst| Worst::new(worst, question)),
+        worst: findings.first().map(|worst| Worst::new(worst, terms)),
         message: &answer.message(),
         namespaces: findings.iter().filter(|_| several).map(Namespace::new).collect(),
         failures,
@@ -114,7 +116,13 @@ pub fn render(answer: &Answer) -> serde_json::Result<String> {
 /// As [`render`].
 pub fn unknown(reason: &str) -> serde_json::Result<String> {
     let status = Status::Unknown.name();
-    write(&Object { status, worst: None, message: reason, namespaces: Vec::new(), failures: &[] })
+    json_line(&Object {
+        status,
+        worst: None,
+        message: reason,
+        namespaces: Vec::new(),
+        failures: &[],
+    })
 }
 
 /// An object's line with one more member.
@@ -122,17 +130,8 @@ pub fn unknown(reason: &str) -> serde_json::Result<String> {
 /// # Errors
 /// As [`render`].
 pub fn with_member(line: &str, name: &str, value: &impl Serialize) -> serde_json::Result<String> {
-    let mut bytes = line.strip_suffix('}').unwrap_or(line).as_bytes().to_vec();
-    bytes.extend_from_slice(format!(",\"{name}\":").as_bytes());
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
-    bytes.push(b'}');
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn write(object: &Object<'_>) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    object.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let line = line.strip_suffix('}').unwrap_or(line);
+    Ok(format!("{line},\"{name}\":{}}}", json_line(value)?))
 }
 
 /// Rounded down: 84.9% are not 85.
@@ -157,7 +156,7 @@ impl Limit {
 }
 
 impl<'a> Worst<'a> {
-    fn new(of: &'a Finding, question: &Question) -> Self {
+    fn new(of: &'a Finding, terms: &Terms) -> Self {
         let used_percent = whole(of.used_percent());
         let total = of.total();
         let addresses = of.tally.top_addresses(TOP).into_iter();
@@ -169,8 +168,8 @@ impl<'a> Worst<'a> {
             used_ports: of.tally.used(),
             used_percent,
             health_score: 100u32.saturating_sub(used_percent),
-            warning_threshold: Limit::new(question.warning),
-            critical_threshold: Limit::new(question.critical),
+            warning_threshold: Limit::new(terms.warning),
+            critical_threshold: Limit::new(terms.critical),
             top_consumers: addresses
                 .map(|(address, count)| Address {
                     local_addr: hexadecimal(address),
@@ -183,10 +182,15 @@ impl<'a> Worst<'a> {
                 .collect(),
             busiest_destination: of.busiest().map(|busiest| Destination::new(busiest, total)),
             connections: of.tally.sockets(),
-            states: states(of, question.protocol),
-            protocol: question.protocol.name(),
+            states: states(of, terms.protocol),
+            protocol: terms.protocol.name(),
             namespace: &of.namespace,
             reserved_ports: of.reserved,
+            bind_held_ports: of
+                .unknown_binds
+                .is_none()
+                .then(|| of.tally.bind_held())
+                .filter(|_| terms.protocol == Protocol::Tcp),
             missing: &of.missing,
             sources: of.sources,
         }

@@ -1,18 +1,20 @@
 //! Asking the kernel, as little as is needed: one pass, filtered by port, and nothing kept.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Answer, Consumer, Finding, Question, Status, TOP, Tally};
+use super::{Answer, BindHeldPorts, Consumer, Finding, Question, Status, TOP, Tally, bind_holders};
 use crate::event::Protocol;
 use crate::kernel::diag::{self, Origin, Request, States};
 use crate::kernel::netns::{self, Namespace};
 use crate::kernel::sysctl;
-use crate::ports::{PortRange, Ports, ReservedPorts};
+use crate::ports::PortRange;
 use crate::process::ProcFs;
-use crate::report::{Sources, used_percent};
+use crate::report::Sources;
+use crate::source::BindHeld;
 use crate::source::owners::{self, Way};
 use crate::words::missing;
 
@@ -22,29 +24,23 @@ pub fn look(question: Question) -> Answer {
     let mut failures = Vec::new();
     // What a kernel lists is the same everywhere.
     let lists_bound =
-        question.protocol == Protocol::Udp || diag::lists_bound_sockets() != Some(false);
+        question.terms.protocol == Protocol::Udp || diag::lists_bound_sockets() != Some(false);
+    let iterator = OnceLock::new();
     for namespace in &question.namespaces {
         let name = namespace.names.first().cloned().unwrap_or_else(|| namespace.inode.to_string());
-        match look_into(namespace, &question, lists_bound) {
+        match look_into(namespace, &question, lists_bound, &iterator) {
             Ok(None) => {}
             Ok(Some(mut finding)) => {
                 finding.namespace = name;
-                finding.status = finding.judge(&question);
                 findings.push(finding);
             }
             Err(error) => failures.push(format!("network namespace {name}: {error:#}")),
         }
     }
+    let mut answer = Answer::new(question.terms, findings, failures);
     let is_wanted = |finding: &Finding| question.always_processes || finding.status != Status::Ok;
-    name_processes(findings.iter_mut().filter(|finding| is_wanted(finding)).collect());
-    findings.sort_by(|one, other| {
-        let measure = |finding: &Finding| {
-            let (used, total) = finding.measure(question.per_destination);
-            used_percent(used, total)
-        };
-        other.status.cmp(&one.status).then(measure(other).total_cmp(&measure(one)))
-    });
-    Answer { question, findings, failures }
+    name_processes(answer.findings.iter_mut().filter(|finding| is_wanted(finding)).collect());
+    answer
 }
 
 /// How often a namespace is looked for that others come and go with.
@@ -55,12 +51,13 @@ fn look_into(
     namespace: &Namespace,
     question: &Question,
     lists_bound: bool,
+    iterator: &OnceLock<Result<BindHeld, String>>,
 ) -> Result<Option<Finding>> {
     let mut namespace = namespace.clone();
     let mut tries = 0;
     loop {
         tries += 1;
-        let error = match namespace.run(|| look_here(question, lists_bound)) {
+        let error = match namespace.run(|| look_here(question, lists_bound, iterator)) {
             Ok(finding) => return Ok(Some(finding)),
             Err(error) if question.all => error,
             Err(error) => return Err(error),
@@ -76,18 +73,22 @@ fn look_into(
 }
 
 /// Counts in the namespace of this thread.
-fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
+fn look_here(
+    question: &Question,
+    lists_bound: bool,
+    iterator: &OnceLock<Result<BindHeld, String>>,
+) -> Result<Finding> {
     let settings = sysctl::ports_here()?;
-    let range = question.range.unwrap_or(settings.ephemeral);
+    let (range, counted) = question.terms.ports(&settings);
     let reserved = settings.reserved.count_in(range);
-    // An application's own range is often reserved, so that nobody else gets it.
-    let counted = match question.range {
-        None => settings,
-        Some(ephemeral) => Ports { ephemeral, reserved: ReservedPorts::default() },
-    };
     let mut missing = question.missing.clone();
-    let Counted { tally, malformed, fallback, interrupted } = count(question.protocol, &counted)?;
-    let has_tcp = question.protocol == Protocol::Tcp;
+    let has_tcp = question.terms.protocol == Protocol::Tcp;
+    let bind_held = if has_tcp { bind_held(iterator) } else { Ok(BindHeldPorts::default()) };
+    let unknown_binds = bind_held.as_ref().err().cloned();
+    let tally = Tally::new(question.terms.protocol, counted);
+    let tally = bind_held.into_iter().fold(tally, Tally::knowing);
+    let Counted { tally, malformed, fallback, interrupted } =
+        count(question.terms.protocol, &tally)?;
     missing.extend(missing::sockets(has_tcp, fallback.as_deref(), lists_bound));
     if interrupted {
         missing.push("sockets that came or went while they were listed".to_owned());
@@ -104,9 +105,25 @@ fn look_here(question: &Question, lists_bound: bool) -> Result<Finding> {
         processes: Vec::new(),
         sources: Sources::of_lists(fallback.is_some(), None),
         lists_bound: lists_bound && fallback.is_none(),
+        unknown_binds,
+        bind_holders: Vec::new(),
         missing,
         doubt,
     })
+}
+
+/// The ports of this thread's namespace that connect() passes over; else why that is not known.
+fn bind_held(iterator: &OnceLock<Result<BindHeld, String>>) -> Result<BindHeldPorts, String> {
+    if diag::estimate_tcp() == 0 {
+        return Ok(BindHeldPorts::default());
+    }
+    let loaded = iterator.get_or_init(|| BindHeld::load().map_err(|error| format!("{error:#}")));
+    let mut ports = Vec::new();
+    let iterator = loaded.as_ref().map_err(Clone::clone)?;
+    match iterator.for_each_here(|one| ports.push(one.port)) {
+        Ok(()) => Ok(ports.into_iter().collect()),
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
 struct Counted {
@@ -131,8 +148,8 @@ const PORTS_EACH: u32 = 5_000;
 const PART_BESIDE_BOUND: u32 = 5;
 
 /// By socket diagnostics, or by `/proc/net` where those can't be had.
-fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
-    let range = ports.ephemeral;
+fn count(protocol: Protocol, empty: &Tally) -> Result<Counted> {
+    let range = empty.ports().ephemeral;
     let of =
         |states, min, max| Request { protocols: vec![protocol], states, ports: Some(min..=max) };
     let request = of(States::ALL, range.min, range.max);
@@ -152,14 +169,12 @@ fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
     } else {
         vec![vec![request.clone()]]
     };
-    if let Ok((tally, diag::Summary { interrupted, malformed })) =
-        count_parts(protocol, ports, &parts)
-    {
+    if let Ok((tally, diag::Summary { interrupted, malformed })) = count_parts(empty, &parts) {
         return Ok(Counted { tally, malformed, fallback: None, interrupted });
     }
     let dump = diag::dump(&request).context("the sockets can't be listed")?;
-    let mut tally = Tally::new(protocol, ports.clone());
-    dump.sockets.iter().for_each(|socket| tally.add(socket));
+    let mut tally = empty.clone();
+    dump.sockets.iter().for_each(|socket| tally.list(socket));
     let fallback = match dump.origin {
         Origin::ProcNet { reason } => Some(reason),
         Origin::Netlink => None,
@@ -168,16 +183,12 @@ fn count(protocol: Protocol, ports: &Ports) -> Result<Counted> {
 }
 
 /// Each part on a thread of its own, the first on this one.
-fn count_parts(
-    protocol: Protocol,
-    ports: &Ports,
-    parts: &[Vec<Request>],
-) -> Result<(Tally, diag::Summary)> {
+fn count_parts(empty: &Tally, parts: &[Vec<Request>]) -> Result<(Tally, diag::Summary)> {
     let one = |requests: &Vec<Request>| -> Result<(Tally, diag::Summary)> {
-        let mut tally = Tally::new(protocol, ports.clone());
+        let mut tally = empty.clone();
         let mut summary = diag::Summary::default();
         for request in requests {
-            summary.add(diag::for_each(request, |socket| tally.add(&socket))?);
+            summary.add(diag::for_each(request, |socket| tally.list(&socket))?);
         }
         Ok((tally, summary))
     };
@@ -243,13 +254,17 @@ fn name_processes(findings: Vec<&mut Finding>) {
         );
         consumers.sort_by_key(|consumer| std::cmp::Reverse(consumer.count));
         consumers.truncate(TOP);
+        let mut name = |pid| {
+            let found = || processes.task(pid).map_or_else(String::new, |task| task.name);
+            names.entry(pid).or_insert_with(found).clone()
+        };
         for consumer in &mut consumers {
-            let Some(pid) = consumer.pid else { continue };
-            let name = names
-                .entry(pid)
-                .or_insert_with(|| processes.task(pid).map_or_else(String::new, |task| task.name));
-            consumer.name.clone_from(name);
+            if let Some(pid) = consumer.pid {
+                consumer.name = name(pid);
+            }
         }
+        let bind_held = finding.tally.bind_held_by_process(&owners.pids).into_iter();
+        finding.bind_holders = bind_holders(bind_held.map(|(pid, count)| (name(pid), count)));
         finding.sources.processes = way.map(Way::name);
         finding.processes = consumers;
         if unknown > 0 && owners.hidden_processes > 0 {
@@ -261,7 +276,7 @@ fn name_processes(findings: Vec<&mut Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Threshold;
+    use crate::check::{Terms, Threshold};
     use crate::kernel::testing::in_fresh_namespace;
 
     fn question(namespaces: Vec<Namespace>, all: bool) -> Question {
@@ -269,11 +284,13 @@ mod tests {
             namespaces,
             all,
             missing: Vec::new(),
-            protocol: Protocol::Tcp,
-            range: None,
-            warning: Threshold::Percent(70.0),
-            critical: Threshold::Percent(85.0),
-            per_destination: false,
+            terms: Terms {
+                protocol: Protocol::Tcp,
+                range: None,
+                warning: Threshold::Percent(70.0),
+                critical: Threshold::Percent(85.0),
+                per_destination: false,
+            },
             always_processes: false,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -10,7 +11,7 @@ use crate::kernel::diag::DiagSocket;
 use crate::ports::Ports;
 
 /// Counts of one protocol in one network namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     protocol: Protocol,
     /// Only ports of this range count, and of those not what is reserved.
@@ -19,19 +20,58 @@ pub struct Tally {
     held: Vec<u8>,
     /// How many sockets are in each state, by its number.
     states: [u32; 14],
+    /// The same without those on ports that bind() keeps from connect().
+    shared_states: [u32; 14],
     time_waits: u32,
+    shared_time_waits: u32,
     addresses: HashMap<IpAddr, u32>,
     spaces: HashMap<(IpAddr, Endpoint), u32>,
     /// Connections: the number of the space, and the port.
     members: Vec<(u32, u16)>,
     /// Of sockets that processes have open, with as many as are of one.
     inodes: Vec<u32>,
+    /// Those of them that are connected, or only bound, on ports that bind() keeps from connect(), with
+    /// the port.
+    bind_held_inodes: Vec<(u32, u16)>,
+    /// By port, [`BIND_HELD`] where that was found out before, else 0; empty: it was not.
+    bind_held: Arc<[u8]>,
+}
+
+/// A socket that keeps a port, or a TIME_WAIT entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Which port.
+    pub local: Endpoint,
+    /// Where it is connected to.
+    pub remote: Option<Endpoint>,
+    /// Its state, as [`DiagSocket`] has it.
+    pub state: TcpState,
+    /// It is a TIME_WAIT entry, whose state may be `FIN_WAIT2` too.
+    pub time_wait: bool,
+    /// The number in `/proc/PID/fd`; 0: none, or not known.
+    pub inode: u32,
 }
 
 /// Something keeps the port.
 const HELD: u8 = 1;
 /// Something keeps it that connect() can't share the port with: it is bound and not connected.
 const BLOCKED: u8 = 2;
+/// The same, if it is connected.
+const BIND_HELD: u8 = 4;
+/// A listener keeps it.
+const LISTENED: u8 = 8;
+
+/// The ports of which it was found out that connect() passes them over.
+#[derive(Clone, Debug, Default)]
+pub struct BindHeldPorts(Arc<[u8]>);
+
+impl FromIterator<u16> for BindHeldPorts {
+    fn from_iter<T: IntoIterator<Item = u16>>(ports: T) -> Self {
+        let mut by_port = vec![0; 1 << 16];
+        ports.into_iter().for_each(|port| by_port[usize::from(port)] = BIND_HELD);
+        Self(by_port.into())
+    }
+}
 
 /// The destination with the fewest ports left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,32 +92,61 @@ impl Tally {
             ports,
             held: vec![0; 1 << 16],
             states: [0; 14],
+            shared_states: [0; 14],
             time_waits: 0,
+            shared_time_waits: 0,
             addresses: HashMap::new(),
             spaces: HashMap::new(),
             members: Vec::new(),
             inodes: Vec::new(),
+            bind_held_inodes: Vec::new(),
+            bind_held: Arc::new([]),
+        }
+    }
+
+    /// The same where it is known which ports connect() passes over.
+    pub fn knowing(self, BindHeldPorts(bind_held): BindHeldPorts) -> Self {
+        Self { bind_held, ..self }
+    }
+
+    /// One more, as the kernel lists it.
+    pub fn list(&mut self, socket: &DiagSocket) {
+        if socket.holds_a_port() {
+            let DiagSocket { flow, state, time_wait, inode, .. } = *socket;
+            self.add(&Held { local: flow.local, remote: flow.remote, state, time_wait, inode });
         }
     }
 
     /// One more.
-    pub fn add(&mut self, socket: &DiagSocket) {
-        let local = socket.flow.local;
-        if !socket.holds_a_port() || !self.ports.offers(local.port) {
+    pub fn add(&mut self, socket: &Held) {
+        let local = socket.local;
+        if !self.ports.offers(local.port) {
             return;
         }
-        self.states[usize::from(socket.state.number())] += 1;
+        let state = usize::from(socket.state.number());
+        let bind_held = self.bind_held.get(usize::from(local.port)).copied().unwrap_or(0);
+        self.states[state] += 1;
         self.time_waits += u32::from(socket.time_wait);
+        if bind_held == 0 {
+            self.shared_states[state] += 1;
+            self.shared_time_waits += u32::from(socket.time_wait);
+        }
         *self.addresses.entry(local.address).or_insert(0) += 1;
         if socket.inode != 0 {
             self.inodes.push(socket.inode);
         }
         let held = &mut self.held[usize::from(local.port)];
-        *held |= HELD;
+        *held |= HELD | bind_held;
         if self.protocol == Protocol::Udp {
             return;
         }
-        match socket.flow.remote {
+        let is_listener = socket.state == TcpState::LISTEN;
+        let is_blocked = bind_held != 0 || socket.remote.is_none();
+        if socket.inode != 0 && is_blocked && !is_listener {
+            self.bind_held_inodes.push((socket.inode, local.port));
+        }
+        match socket.remote {
+            None if is_listener => *held |= BLOCKED | LISTENED,
             None => *held |= BLOCKED,
             Some(remote) => {
                 let space = self.space((local.address, remote));
@@ -94,7 +163,11 @@ impl Tally {
         for (count, more) in self.states.iter_mut().zip(other.states) {
             *count += more;
         }
+        for (count, more) in self.shared_states.iter_mut().zip(other.shared_states) {
+            *count += more;
+        }
         self.time_waits += other.time_waits;
+        self.shared_time_waits += other.shared_time_waits;
         for (address, more) in other.addresses {
             *self.addresses.entry(address).or_insert(0) += more;
         }
@@ -105,6 +178,7 @@ impl Tally {
         let members = other.members.into_iter();
         self.members.extend(members.map(|(space, port)| (numbers[space as usize], port)));
         self.inodes.extend(other.inodes);
+        self.bind_held_inodes.extend(other.bind_held_inodes);
     }
 
     /// The number of a space.
@@ -124,13 +198,23 @@ impl Tally {
         self.count(HELD)
     }
 
-    /// Of them, those that bind() keeps from connect().
+    /// Of them, those that bind() keeps from connect(), listeners' too.
     pub fn blocked(&self) -> u32 {
-        self.count(BLOCKED)
+        self.count(BLOCKED | BIND_HELD)
     }
 
-    fn count(&self, flag: u8) -> u32 {
-        self.held.iter().map(|held| u32::from(held & flag != 0)).sum()
+    /// Of these, those that nobody listens on.
+    pub fn bind_held(&self) -> u32 {
+        self.blocked() - self.count(LISTENED)
+    }
+
+    fn count(&self, flags: u8) -> u32 {
+        self.held.iter().map(|held| u32::from(held & flags != 0)).sum()
+    }
+
+    /// Whether there are connections, or their TIME_WAIT entries.
+    pub fn has_connections(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// Sockets and TIME_WAIT entries.
@@ -143,6 +227,16 @@ impl Tally {
         self.time_waits
     }
 
+    /// TIME_WAIT entries on ports that bind() does not keep from connect(), as far as that is known.
+    pub fn shared_time_waits(&self) -> u32 {
+        self.shared_time_waits
+    }
+
+    /// How many of those are in a state.
+    pub fn shared_in_state(&self, state: TcpState) -> u32 {
+        self.shared_states[usize::from(state.number())]
+    }
+
     /// How many are in a state.
     pub fn in_state(&self, state: TcpState) -> u32 {
         self.states[usize::from(state.number())]
@@ -151,16 +245,20 @@ impl Tally {
     /// The fullest space for connect(): as the ledger counts it, the ports that are bound and those
     /// with a connection between the same ends. `None`: there is no connection.
     pub fn busiest(&self) -> Option<Busiest> {
-        let mut own = vec![0u32; self.spaces.len()];
+        // Ports that the space adds to those that are blocked, and connections.
+        let mut own = vec![(0u32, 0u32); self.spaces.len()];
         for &(space, port) in &self.members {
-            own[space as usize] += u32::from(self.held[usize::from(port)] & BLOCKED == 0);
+            let held = self.held[usize::from(port)];
+            let (own, connections) = &mut own[space as usize];
+            *own += u32::from(held & (BLOCKED | BIND_HELD) == 0);
+            // A listener's accepted connections are no space: nobody connects from its port.
+            *connections += u32::from(held & BLOCKED == 0);
         }
         let blocked = self.blocked();
-        // A listener's accepted connections are no space: nobody connects from its port.
         let spaces = self.spaces.iter().map(|(ends, &number)| (ends, own[number as usize]));
-        let fullest = spaces.filter(|(_, own)| *own > 0);
+        let fullest = spaces.filter(|(_, (_, connections))| *connections > 0);
         // Of several, always the same.
-        let ((source, destination), own) =
+        let ((source, destination), (own, _)) =
             fullest.max_by_key(|&((source, to), own)| (own, std::cmp::Reverse((*source, *to))))?;
         Some(Busiest { source: *source, destination: *destination, used: blocked + own })
     }
@@ -179,120 +277,28 @@ impl Tally {
     }
 
     /// How many sockets each process has, by who has each inode number.
-    pub fn by_process(&self, owners: &std::collections::HashMap<u32, u32>) -> BTreeMap<u32, u32> {
-        let mut counts = BTreeMap::new();
-        for pid in self.inodes.iter().filter_map(|inode| owners.get(inode)) {
-            *counts.entry(*pid).or_insert(0) += 1;
-        }
-        counts
+    pub fn by_process(&self, owners: &Owners) -> BTreeMap<u32, u32> {
+        count(self.inodes.iter().copied(), owners)
     }
+
+    /// The same of sockets that keep ports from connect() by bind(), listeners left out.
+    pub fn bind_held_by_process(&self, owners: &Owners) -> BTreeMap<u32, u32> {
+        // What a listener accepted has its port too.
+        let is_held = |(_, port): &&(u32, u16)| self.held[usize::from(*port)] & LISTENED == 0;
+        count(self.bind_held_inodes.iter().filter(is_held).map(|(inode, _)| *inode), owners)
+    }
+}
+
+/// The process that has the socket of an inode number open.
+type Owners = std::collections::HashMap<u32, u32>;
+
+fn count(inodes: impl Iterator<Item = u32>, owners: &Owners) -> BTreeMap<u32, u32> {
+    let mut counts = BTreeMap::new();
+    for pid in inodes.filter_map(|inode| owners.get(&inode)) {
+        *counts.entry(*pid).or_insert(0) += 1;
+    }
+    counts
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Flow;
-    use crate::ports::{PortRange, ReservedPorts};
-
-    fn tally() -> Tally {
-        let reserved = ReservedPorts::new(vec![PortRange { min: 40_090, max: 40_200 }]);
-        let ephemeral = PortRange { min: 40_000, max: 40_099 };
-        Tally::new(Protocol::Tcp, Ports { ephemeral, reserved })
-    }
-
-    fn endpoint(text: &str) -> Endpoint {
-        text.parse::<std::net::SocketAddr>().unwrap().into()
-    }
-
-    fn socket(local: &str, remote: Option<&str>, state: TcpState, inode: u32) -> DiagSocket {
-        let flow = Flow {
-            netns: 1,
-            protocol: Protocol::Tcp,
-            local: endpoint(local),
-            remote: remote.map(endpoint),
-        };
-        DiagSocket {
-            flow,
-            state,
-            time_wait: state == TcpState::TIME_WAIT,
-            expires_ms: 0,
-            is_unread: false,
-            inode,
-            cookie: 0,
-            v6only: None,
-            interface: 0,
-        }
-    }
-
-    const TO: Option<&str> = Some("10.0.0.1:443");
-
-    #[test]
-    fn a_port_that_destinations_share_is_one_port_and_two_connections() {
-        let mut tally = tally();
-        tally.add(&socket("10.0.0.2:40000", TO, TcpState::ESTABLISHED, 7));
-        tally.add(&socket("10.0.0.2:40000", Some("10.0.0.3:80"), TcpState::TIME_WAIT, 0));
-        assert_eq!((tally.used(), tally.sockets(), tally.time_waits()), (1, 2, 1));
-        assert_eq!(tally.top_addresses(5), [("10.0.0.2".parse().unwrap(), 2)]);
-        assert_eq!(tally.wanted(), HashSet::from([7]));
-    }
-
-    #[test]
-    fn what_is_counted_in_parts_is_what_is_counted_at_once() {
-        let sockets = [
-            socket("10.0.0.2:40000", TO, TcpState::ESTABLISHED, 7),
-            socket("10.0.0.2:40001", Some("10.0.0.3:80"), TcpState::TIME_WAIT, 0),
-            socket("10.0.0.2:40002", TO, TcpState::ESTABLISHED, 8),
-            socket("10.0.0.2:40002", Some("10.0.0.3:80"), TcpState::ESTABLISHED, 8),
-            socket("0.0.0.0:40001", None, TcpState::LISTEN, 9),
-        ];
-        for cut in 0..=sockets.len() {
-            let (mut whole, mut first, mut second) = (tally(), tally(), tally());
-            sockets.iter().for_each(|one| whole.add(one));
-            sockets[..cut].iter().for_each(|one| first.add(one));
-            sockets[cut..].iter().for_each(|one| second.add(one));
-            first.merge(second);
-            let seen = |of: &Tally| {
-                let connected = of.in_state(TcpState::ESTABLISHED);
-                let counts = (of.used(), of.blocked(), of.sockets(), of.time_waits(), connected);
-                (counts, of.busiest(), of.top_addresses(9), of.wanted())
-            };
-            assert_eq!(seen(&first), seen(&whole));
-            assert_eq!((first.used(), first.busiest().unwrap().used), (3, 3));
-        }
-    }
-
-    #[test]
-    fn reserved_ports_ports_outside_and_requests_do_not_count() {
-        let mut tally = tally();
-        for local in ["10.0.0.2:40090", "10.0.0.2:39999", "10.0.0.2:40100", "10.0.0.2:0"] {
-            tally.add(&socket(local, TO, TcpState::ESTABLISHED, 7));
-        }
-        tally.add(&socket("10.0.0.2:40000", TO, TcpState::SYN_RECV, 0));
-        assert_eq!((tally.used(), tally.sockets(), tally.busiest()), (0, 0, None));
-    }
-
-    #[test]
-    fn the_busiest_destination_lacks_bound_ports_too_and_counts_none_twice() {
-        let mut tally = tally();
-        for port in 40_000..40_010 {
-            tally.add(&socket(&format!("10.0.0.2:{port}"), TO, TcpState::ESTABLISHED, 7));
-        }
-        tally.add(&socket("10.0.0.2:40020", Some("10.0.0.3:80"), TcpState::ESTABLISHED, 8));
-        // One that is bound by itself, and one that a connection has as well.
-        tally.add(&socket("0.0.0.0:40030", None, TcpState::LISTEN, 9));
-        tally.add(&socket("127.0.0.1:40000", None, TcpState::BOUND_INACTIVE, 9));
-        let busiest = tally.busiest().unwrap();
-        assert_eq!(busiest.destination, endpoint("10.0.0.1:443"));
-        assert_eq!((busiest.used, tally.used(), tally.blocked()), (11, 12, 2));
-        let owners = [(7, 100), (9, 200)].into();
-        assert_eq!(tally.by_process(&owners), BTreeMap::from([(100, 10), (200, 2)]));
-    }
-
-    #[test]
-    fn accepted_connections_are_no_space() {
-        let mut tally = tally();
-        tally.add(&socket("0.0.0.0:40030", None, TcpState::LISTEN, 9));
-        tally.add(&socket("10.0.0.2:40030", Some("10.0.0.3:5000"), TcpState::ESTABLISHED, 9));
-        assert_eq!(tally.busiest(), None);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The answer as a monitoring plugin's line (Monitoring Plugins Development Guidelines).
 
-use super::{Answer, Finding, Question, Status};
+use super::{Answer, Finding, Status, Terms};
 use crate::words::escape::escape;
 
 /// One line, without its end: the status, what it is about, and performance data.
@@ -10,7 +10,7 @@ pub fn render(answer: &Answer) -> String {
     if !missing.is_empty() {
         text.push_str(&format!(" [not seen: {}]", missing.join("; ")));
     }
-    let data = answer.findings.first().map(|worst| data(worst, &answer.question));
+    let data = answer.findings.first().map(|worst| data(worst, &answer.terms));
     line(answer.status(), &text, data.as_deref())
 }
 
@@ -36,20 +36,20 @@ fn line(status: Status, text: &str, data: Option<&str>) -> String {
 }
 
 /// `label=value;warning;critical;minimum;maximum` for each; the thresholds where they are compared.
-fn data(finding: &Finding, question: &Question) -> String {
+fn data(finding: &Finding, terms: &Terms) -> String {
     let total = finding.total();
     let of_range = |label: &str, value: u32, is_compared: bool| {
         let limits = if is_compared {
-            let Question { warning, critical, .. } = question;
+            let Terms { warning, critical, .. } = terms;
             format!("{};{}", warning.in_ports(total), critical.in_ports(total))
         } else {
             ";".to_owned()
         };
         format!("{label}={value};{limits};0;{total}")
     };
-    let mut data = vec![of_range("used", finding.tally.used(), !question.per_destination)];
+    let mut data = vec![of_range("used", finding.tally.used(), !terms.per_destination)];
     if let Some(found) = finding.busiest() {
-        data.push(of_range("busiest", found.used, question.per_destination));
+        data.push(of_range("busiest", found.used, terms.per_destination));
     }
     data.push(format!("connections={};;;0", finding.tally.sockets()));
     data.push(format!("time_wait={};;;0", finding.tally.time_waits()));

@@ -23,6 +23,11 @@ pub enum Threshold {
 }
 
 impl Threshold {
+    /// When to warn, if nothing else is asked for.
+    pub const WARNING: Self = Self::Percent(70.0);
+    /// When it is critical, if nothing else is asked for.
+    pub const CRITICAL: Self = Self::Percent(85.0);
+
     /// Whether a use of so many of so many ports is one to warn of. A percentage itself is one, if
     /// `at_least`.
     pub fn is_reached(self, used: u32, total: u32, at_least: bool) -> bool {

@@ -1,14 +1,17 @@
 //! Arguments of `check`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{NetnsArg, values};
-use crate::check::Threshold;
+use crate::ask::Remote;
+use crate::check::{Terms, Threshold};
 use crate::event::Protocol;
 use crate::filter::PortRange;
+use crate::ports;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +23,8 @@ Examples:
       port-observer check --range 21000-31000 --protocol udp --warning 50 --critical 80
   For an agent that asks every few seconds, on a host with a million sockets:
       port-observer check --max-age 1m
+  In milliseconds, from a `port-observer serve` that runs:
+      port-observer check --from unix:/run/port-observer.sock
   As an object, once a minute:
       port-observer check --json --interval 1m
 
@@ -35,10 +40,10 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
     /// When to warn
-    #[arg(short, long, value_name = "THRESHOLD", default_value = "70")]
+    #[arg(short, long, value_name = "THRESHOLD", default_value_t = Threshold::WARNING)]
     pub warning: Threshold,
     /// When it is critical
-    #[arg(short, long, value_name = "THRESHOLD", default_value = "85")]
+    #[arg(short, long, value_name = "THRESHOLD", default_value_t = Threshold::CRITICAL)]
     pub critical: Threshold,
     /// An application's own ports instead of the ephemeral ones: 21000-31000; reserved ports count
     #[arg(long, value_name = "RANGE")]
@@ -63,23 +68,32 @@ pub struct CheckArgs {
     /// 30s, 5m. It is kept in $RUNTIME_DIRECTORY, /run/port-observer or $XDG_RUNTIME_DIR
     #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "interval")]
     pub max_age: Option<Duration>,
+    /// Ask a running `serve` instead of the kernel, of what it watches: http://127.0.0.1:7678, or
+    /// unix:PATH, which answers also when no port is left to ask from. It knows whose TIME_WAIT entries
+    /// are, and needs no privileges here
+    #[arg(long, value_name = "URL|SOCKET", conflicts_with = "max_age")]
+    pub from: Option<Remote>,
+    /// With --from, a file whose first line is the token to show
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub token: Option<PathBuf>,
 }
 
 impl CheckArgs {
+    /// What is checked, by what it is judged.
+    pub fn terms(&self) -> Terms {
+        let range = self.range.map(PortRange::ends);
+        Terms {
+            protocol: self.protocol,
+            range: range.map(|(min, max)| ports::PortRange { min, max }),
+            warning: self.warning,
+            critical: self.critical,
+            per_destination: self.per_destination,
+        }
+    }
+
     /// What no option can see alone.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Self { warning, critical, protocol, .. } = self;
-        if let (Threshold::Percent(warning), Threshold::Percent(critical)) = (warning, critical)
-            && warning >= critical
-        {
-            return Err(format!("--warning ({warning}) must be below --critical ({critical})"));
-        }
-        if self.per_destination && *protocol == Protocol::Udp {
-            return Err(
-                "--per-destination is about TCP: over UDP, destinations share no ports".to_owned()
-            );
-        }
-        Ok(())
+        self.terms().check()
     }
 }
 

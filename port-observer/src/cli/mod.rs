@@ -4,6 +4,7 @@ mod check;
 mod record;
 mod replay;
 mod report;
+mod serve;
 mod shared;
 mod snapshot;
 mod top;
@@ -14,6 +15,7 @@ pub use check::{CheckArgs, Refused, unknown};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
+pub use serve::ServeArgs;
 pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
 pub use snapshot::SnapshotArgs;
 pub use top::TopArgs;
@@ -90,6 +92,8 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Tell what happened in a recording, why, and what would have helped
     Report(ReportArgs),
+    /// Run on: metrics for Prometheus, events and the state of everything over HTTP; record if asked to
+    Serve(Box<ServeArgs>),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
 }
@@ -122,7 +126,11 @@ impl Cli {
                 args.check().map_err(|message| usage_error("check", message))?
             }
             Command::Why(args) => args.check().map_err(|message| usage_error("why", message))?,
-            Command::Top(_) | Command::Snapshot(_) | Command::Report(_) | Command::Doctor(_) => {}
+            Command::Top(_)
+            | Command::Snapshot(_)
+            | Command::Report(_)
+            | Command::Serve(_)
+            | Command::Doctor(_) => {}
         }
         Ok(cli)
     }

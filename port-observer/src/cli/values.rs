@@ -1,6 +1,6 @@
 //! Values of options, from text.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
@@ -71,6 +71,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(wrong()),
+    }
+}
+
+/// A file that node_exporter's textfile collector reads: it passes others over.
+pub(super) fn textfile(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(extension) if extension == "prom" => Ok(path),
+        _ => Err("its name has to end in .prom: node_exporter reads no other".to_owned()),
     }
 }
 

@@ -1,13 +1,17 @@
 //! `check`: how much of the ports is used, for monitoring systems.
 
+mod remote;
+
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
+use self::remote::Serve;
 use super::end_signals::EndSignals;
-use super::output;
+use super::{event_loop, output};
+use crate::ask::Remote;
 use crate::check::kept::{Kept, Place};
 use crate::check::{self, Question, Status, json, text};
 use crate::cli::Refused;
@@ -26,33 +30,33 @@ const QUEUE_BYTES: usize = 64 << 10;
 /// # Errors
 /// When the answer can't be written.
 pub fn run(config: &CheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
-    match config.interval {
-        None => {
-            confine(config, sandbox);
-            let (status, line) = answer(config)?;
-            print(&line).or_else(|error| match error.kind() {
-                // Not 0, as for other commands: that would be an answer.
-                io::ErrorKind::BrokenPipe => Err(anyhow!("standard output: nobody reads it")),
-                _ => Err(error).context("can't write to standard output"),
-            })?;
-            Ok(ExitCode::from(status.exit_code()))
+    event_loop()?.block_on(async {
+        // First of all: until then they end the process without a word.
+        let again = config.interval.map(|every| anyhow::Ok((every, EndSignals::catch()?)));
+        let again = again.transpose()?;
+        // Before it is confined: the file may be another user's.
+        let serve = Serve::of(config);
+        confine(config, sandbox);
+        if let Some((every, signals)) = again {
+            return repeat(config, &serve, every, signals).await;
         }
-        Some(every) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("can't start the event loop")?
-            .block_on(async {
-                // First of all: until then they end the process without a word.
-                let signals = EndSignals::catch()?;
-                confine(config, sandbox);
-                repeat(config, every, signals).await
-            }),
-    }
+        let (status, line) = answer(config, &serve).await?;
+        print(&line).or_else(|error| match error.kind() {
+            // Not 0, as for other commands: that would be an answer.
+            io::ErrorKind::BrokenPipe => Err(anyhow!("standard output: nobody reads it")),
+            _ => Err(error).context("can't write to standard output"),
+        })?;
+        Ok(ExitCode::from(status.exit_code()))
+    })
 }
 
 fn confine(config: &CheckConfig, sandbox: Sandbox) {
     let namespaces = config.all_netns || !config.netns.is_empty();
-    sandbox.enter(&Task::List { namespaces, keeps: config.max_age.is_some() });
+    sandbox.enter(&match &config.from {
+        Some(Remote::Unix(socket)) => Task::Ask { socket: Some(socket) },
+        Some(Remote::Http(..)) => Task::Ask { socket: None },
+        None => Task::List { namespaces, keeps: config.max_age.is_some() },
+    });
 }
 
 /// Answers a call that makes no sense.
@@ -65,6 +69,7 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 
 async fn repeat(
     config: &CheckConfig,
+    serve: &Result<Option<Serve<'_>>>,
     every: Duration,
     mut signals: EndSignals,
 ) -> Result<ExitCode> {
@@ -84,7 +89,7 @@ async fn repeat(
                 out.flush().context(CANT_WRITE)?;
             }
             _ = due.tick(), if has_room => {
-                let (_, line) = answer(config)?;
+                let (_, line) = answer(config, serve).await?;
                 writeln!(out, "{line}").context(CANT_WRITE)?;
                 is_waiting = true;
             }
@@ -94,10 +99,18 @@ async fn repeat(
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(config: &CheckConfig) -> Result<(Status, String)> {
-    match config.max_age {
-        None => look(config),
-        Some(max_age) => kept(config, max_age),
+async fn answer(
+    config: &CheckConfig,
+    serve: &Result<Option<Serve<'_>>>,
+) -> Result<(Status, String)> {
+    let failed = |error: &anyhow::Error| {
+        anyhow::Ok((Status::Unknown, unknown(config.format, &format!("{error:#}"))?))
+    };
+    match (serve, config.max_age) {
+        (Err(error), _) => failed(error),
+        (Ok(Some(serve)), _) => serve.check(config).await.or_else(|error| failed(&error)),
+        (Ok(None), None) => look(config),
+        (Ok(None), Some(max_age)) => kept(config, max_age),
     }
 }
 
@@ -179,11 +192,7 @@ fn question(config: &CheckConfig) -> Result<Question> {
         namespaces,
         all: config.all_netns,
         missing,
-        protocol: config.protocol,
-        range: config.range,
-        warning: config.warning,
-        critical: config.critical,
-        per_destination: config.per_destination,
+        terms: config.terms,
         always_processes: config.format == Format::Json,
     })
 }

@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::until::Until;
-use super::{end_signals::EndSignals, output};
+use super::{end_signals::EndSignals, event_loop, output};
 use crate::{
     child::Child,
     config::LiveConfig,
     kernel::rights::as_caller,
     notice,
-    pipeline::Stream,
+    pipeline::{BATCH, Stream},
     probe::Backend,
     process::Tree,
     queued_writer::QueuedWriter,
@@ -27,8 +27,6 @@ use crate::{
     source::{Observer, Source as _},
 };
 
-/// How many events are taken in before signals and timers are looked at.
-const BATCH: usize = 8192;
 /// How many at once when a command has ended: more than the kernel's buffer holds by default.
 const LAST_BATCH: usize = 1 << 18;
 
@@ -54,10 +52,7 @@ pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<ExitCode> {
         if config.is_silent { (Box::new(Nowhere), None) } else { output::open(&config.lines)? };
     // Before this process changes anything of itself that a command would inherit.
     let child = config.program.as_ref().map(Child::fork).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start the event loop")?;
+    let runtime = event_loop()?;
     let to = config.lines.to.clone();
     let output = (sink, queue.clone());
     runtime.block_on(async {
@@ -107,15 +102,8 @@ async fn live(
         watched = stream.take_in(&mut observer, LAST_BATCH);
     }
     let time = stream.observed();
-    let finished = stream.take_rest(observer);
-    let stopped = stream.stop(time);
-    // What was recorded is to be safe, whatever became of the lines.
-    let recorded = stream.take_recorder().map_or(Ok(0), Recorder::finish);
-    if let Ok(missing @ 1..) = recorded {
-        log::warn!("{missing} events are missing in the recording");
-    }
+    let result = stream.end(observer, watched);
     let seen = Seen { sees_failures: backend != Backend::Poll, lost: stream.lost() };
-    let result = recorded.map(drop).and(watched).and(finished).and(stopped);
     Ok(Observed { result, time, failed: stream.failed(), seen })
 }
 
@@ -125,9 +113,6 @@ async fn watch(
     stream: &mut Stream<impl Sink>,
     until: &mut Until,
 ) -> Result<()> {
-    for (netns, names) in observer.named() {
-        stream.sink().name(*netns, names);
-    }
     let mut start = first_line(observer)?;
     if until.command().is_some() && observer.backend() == Backend::Poll {
         start.missing.push(POLL_MISSES_PROCESSES.to_owned());

@@ -8,6 +8,7 @@ mod one_look;
 mod output;
 pub mod replay;
 pub mod report;
+pub mod serve;
 pub mod signals;
 pub mod snapshot;
 pub mod top;
@@ -16,9 +17,14 @@ pub mod why;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+
 use crate::check::Status;
 use crate::cli::{Cli, Command};
-use crate::config::{CheckConfig, DoctorConfig, LiveConfig, SnapshotConfig, WhyConfig};
+use crate::config::{
+    CheckConfig, DoctorConfig, LiveConfig, ServeConfig, SnapshotConfig, WhyConfig,
+};
 use crate::sandbox::Sandbox;
 use crate::source::settings;
 
@@ -46,9 +52,16 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(*args, cli.color, sandbox),
         Command::Report(args) => report::run(&args, cli.color, sandbox),
+        Command::Serve(args) => serve::run(ServeConfig::resolve(*args, &netns_inode)?, sandbox),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a command that waits runs on: this thread alone.
+fn event_loop() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("can't start the event loop")
 }
 
 /// The reader of the output has seen enough.

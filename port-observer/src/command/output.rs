@@ -1,6 +1,10 @@
 //! A command's output, and its end: the reader gets what was written for it, and can't hold the command up.
 
-use std::{fs::File, future};
+use std::{
+    fs::File,
+    future,
+    io::{self, Write as _},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +16,18 @@ use crate::{
     report::Sink,
     sink,
 };
+
+/// Writes an answer to standard output. The exit code is an answer too, where nobody reads it.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn answer(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("can't write to standard output"),
+    }
+}
 
 /// The sink that writes lines where they were asked for, and the queue in front of it.
 ///

@@ -1,17 +1,18 @@
 //! `replay`: a recording as the lines that `live` would have printed.
 
 use std::{
+    path::Path,
     pin::pin,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::tz::TimeZone;
 
-use super::{end_signals::EndSignals, output};
+use super::{end_signals::EndSignals, event_loop, output};
 use crate::{
     cli::{Color, ReplayArgs, Speed},
-    config::{ReplayConfig, Target},
+    config::{Lines, ReplayConfig, Target},
     kernel::netns,
     pipeline::{Recorded, Stream},
     queued_writer::QueuedWriter,
@@ -33,21 +34,17 @@ pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
     sandbox.enter(&Task::Replay { recording: &args.file, page: None });
     let reader = Reader::open(&args.file)?;
     let config = ReplayConfig::resolve(args, color, &|name| reader.netns(name))?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start the event loop")?
-        .block_on(async {
-            let home = netns::own_inode().ok();
-            let (sink, queue) = sink::standard_output(config.lines.output, home)?;
-            let mut end = End { signals: EndSignals::catch()?, is_due: false };
-            let replayed = replay(reader, config, sink, queue.clone(), &mut end).await;
-            // The file does not change, so its reader is waited for.
-            if !end.is_due {
-                output::wait(queue.as_ref(), &mut end.signals).await;
-            }
-            replayed.and(output::finish(&Target::StandardOutput, queue).await)
-        })
+    event_loop()?.block_on(async {
+        let home = netns::own_inode().ok();
+        let (sink, queue) = sink::standard_output(config.lines.output, home)?;
+        let mut end = End { signals: EndSignals::catch()?, is_due: false };
+        let replayed = replay(reader, config, sink, queue.clone(), &mut end).await;
+        // The file does not change, so its reader is waited for.
+        if !end.is_due {
+            output::wait(queue.as_ref(), &mut end.signals).await;
+        }
+        replayed.and(output::finish(&Target::StandardOutput, queue).await)
+    })
 }
 
 async fn replay(
@@ -86,6 +83,28 @@ async fn replay(
         }
     }
     source.finish(&mut stream)?;
+    source.reader().take_damage().map_or(Ok(()), Err)
+}
+
+/// Hands the lines of a recording to a sink: those since a moment (nanoseconds since 1970), and some before
+/// it. The file may go on being written.
+///
+/// # Errors
+/// The sink's, or when it can't be read; also if only some of it could be read.
+pub(super) fn lines_since(
+    file: &Path,
+    from_ns: i64,
+    lines: Lines,
+    sink: Box<dyn Sink>,
+) -> Result<()> {
+    let mut reader = Reader::open_among_others(file)?;
+    reader.skip_to(from_ns);
+    let mut stream = Stream::of_recording(&lines, sink)?;
+    stream.is_silent();
+    let mut source = Recorded::new(reader, lines);
+    while !source.is_over() {
+        source.drain(i64::MAX, &mut stream)?;
+    }
     source.reader().take_damage().map_or(Ok(()), Err)
 }
 

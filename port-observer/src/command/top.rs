@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, raise};
 use tokio::time::Instant;
 
 use self::signals::Told;
-use super::netns_inode;
+use super::{event_loop, netns_inode};
 use crate::{
     cli::{Color, TopArgs},
     config::TopConfig,
@@ -52,10 +52,7 @@ pub fn run(args: TopArgs, color: Color, sandbox: Sandbox) -> Result<()> {
              one, {instead}"
         );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start the event loop")?;
+    let runtime = event_loop()?;
     match &args.replay {
         None => {
             let config = TopConfig::resolve(args, color, &netns_inode)?;

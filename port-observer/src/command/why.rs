@@ -5,7 +5,6 @@ mod observed;
 
 use std::{
     collections::HashMap,
-    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::Arc,
@@ -14,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use caps::{CapSet, Capability};
 
+use super::output;
 use crate::{
     config::{Asked, Format, WhyConfig},
     event::{Endpoint, Protocol, TcpState},
@@ -44,12 +44,7 @@ pub fn run(config: &WhyConfig, sandbox: Sandbox) -> Result<ExitCode> {
         }
         Format::Table => why::text::render(&answer),
     };
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        // The exit code is an answer too.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("can't write to standard output")?,
-    }
+    output::answer(&text)?;
     Ok(ExitCode::from(answer.verdict.exit_code()))
 }
 
@@ -84,7 +79,7 @@ fn answer(config: &WhyConfig, sandbox: Sandbox) -> Result<Answer> {
     if !needs_programs {
         let own = netns::own_inode()?;
         sandbox.enter(&Task::List { namespaces: namespace.inode != own, keeps: false });
-        return listed::answer(question, &known, Vec::new());
+        return listed::answer(question, &known, None);
     }
     match observed::answer(&question, &known, config.output, sandbox) {
         Ok(answer) => Ok(answer),
@@ -95,10 +90,8 @@ fn answer(config: &WhyConfig, sandbox: Sandbox) -> Result<Answer> {
                 true => format!("the kernel programs can't be used: {}", error.root_cause()),
                 false => "that takes root".to_owned(),
             };
-            let why = format!(
-                "which ports of connections bind() took: {reason} (`port-observer doctor` says more)"
-            );
-            listed::answer(question, &known, vec![why])
+            let why = format!("{reason} (`port-observer doctor` says more)");
+            listed::answer(question, &known, Some(&why))
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What `check` works with.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Format;
-use crate::check::Threshold;
+use crate::ask::Remote;
+use crate::check::Terms;
 use crate::cli;
-use crate::event::Protocol;
-use crate::ports::PortRange;
 
 /// What `check` does.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,20 +16,16 @@ pub struct CheckConfig {
     pub netns: Vec<String>,
     /// In all network namespaces.
     pub all_netns: bool,
-    /// Which protocol.
-    pub protocol: Protocol,
-    /// An application's own range.
-    pub range: Option<PortRange>,
-    /// When to warn.
-    pub warning: Threshold,
-    /// When it is critical.
-    pub critical: Threshold,
-    /// The thresholds are for the busiest destination.
-    pub per_destination: bool,
+    /// What is checked.
+    pub terms: Terms,
     /// How often; `None`: once.
     pub interval: Option<Duration>,
     /// How old the last answer may be that is given again; `None`: it is not kept.
     pub max_age: Option<Duration>,
+    /// The `serve` that is asked; `None`: the kernel is.
+    pub from: Option<Remote>,
+    /// The file of its token.
+    pub token: Option<PathBuf>,
     /// How it is printed.
     pub format: Format,
 }
@@ -37,20 +33,15 @@ pub struct CheckConfig {
 impl CheckConfig {
     /// Resolves the arguments.
     pub fn resolve(args: cli::CheckArgs) -> Self {
-        let range = args.range.map(|range| {
-            let (min, max) = range.ends();
-            PortRange { min, max }
-        });
+        let terms = args.terms();
         Self {
             netns: args.netns.netns,
             all_netns: args.all_netns,
-            protocol: args.protocol,
-            range,
-            warning: args.warning,
-            critical: args.critical,
-            per_destination: args.per_destination,
+            terms,
             interval: args.interval,
             max_age: args.max_age,
+            from: args.from,
+            token: args.token,
             format: if args.json { Format::Json } else { Format::Table },
         }
     }

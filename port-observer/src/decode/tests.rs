@@ -107,7 +107,7 @@ fn a_field_that_has_no_such_value_is_named_in_the_error() {
         (WireKind::Conflict, protocol, 0, "protocol"),
         (WireKind::Inherit, protocol, 58, "protocol"),
         (WireKind::Acquire, via, 0, "via"),
-        (WireKind::Exhausted, via, 4, "via"),
+        (WireKind::Exhausted, via, 5, "via"),
         (WireKind::Conflict, via, 255, "via"),
         (WireKind::Release, reason, 0, "reason"),
         (WireKind::Release, reason, 5, "reason"),

@@ -18,6 +18,16 @@ pub enum LossPlace {
 }
 
 impl LossPlace {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::KernelBuffer,
+        Self::KernelProgram,
+        Self::Decode,
+        Self::Queue,
+        Self::Ledger,
+        Self::Output,
+    ];
+
     /// The name that the JSON has.
     pub fn name(self) -> &'static str {
         match self {

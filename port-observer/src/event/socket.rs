@@ -1,6 +1,7 @@
 //! What happens to a socket.
 
 use super::{Flow, Task, TcpState};
+use crate::ports::OwnRange;
 
 /// The identity of a socket or TIME_WAIT entry while it lives: its kernel address, or for a source
 /// without addresses a number that is as good.
@@ -16,6 +17,8 @@ pub enum Via {
     Bind,
     /// The kernel bound an unbound socket: UDP connect() or sendto(), listen().
     Autobind,
+    /// listen() that was refused a port.
+    Listen,
 }
 
 impl Via {
@@ -25,6 +28,7 @@ impl Via {
             Self::Connect => "connect",
             Self::Bind => "bind",
             Self::Autobind => "autobind",
+            Self::Listen => "listen",
         }
     }
 }
@@ -138,6 +142,8 @@ pub enum Kind {
         errno: i32,
         /// How long the kernel searched.
         search_ns: Option<u64>,
+        /// The range that it searched, if the socket has one of its own.
+        own_range: Option<OwnRange>,
         /// Who called, if known.
         task: Option<Task>,
         /// How many more calls it stands for.

@@ -91,13 +91,22 @@ fn any_of<T>(wanted: &[T], matches: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(matches)
 }
 
-/// The kernel cuts a name after 15 bytes, so a longer one is compared with what it keeps of it.
+/// By the name at the call, that of its program, and that of the file that was executed. The kernel cuts a
+/// name after 15 bytes, so a longer one is compared with what it keeps of it: one that is the program's only
+/// where the file is not known.
 fn has_name(process: &Process, wanted: &str) -> bool {
     let file = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
-    let cut_by_kernel = wanted.len() > COMM_BYTES
-        && process.name.len() == COMM_BYTES
-        && wanted.as_bytes().starts_with(process.name.as_bytes());
-    process.name == wanted || file == Some(wanted) || (file.is_none() && cut_by_kernel)
+    let cut_by_kernel = |name: &str| {
+        wanted.len() > COMM_BYTES
+            && name.len() == COMM_BYTES
+            && wanted.as_bytes().starts_with(name.as_bytes())
+    };
+    let exec_name = process.exec_name.as_deref();
+    let was_renamed = exec_name.is_some();
+    process.name == wanted
+        || exec_name == Some(wanted)
+        || file == Some(wanted)
+        || ((file.is_none() || was_renamed) && cut_by_kernel(&process.name))
 }
 
 fn is_container(container: &Container, wanted: &str) -> bool {

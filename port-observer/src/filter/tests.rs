@@ -73,6 +73,7 @@ fn connect_space() -> Space {
         used: 90,
         headroom: 10,
         growth_per_second: None,
+        own_range: None,
         seconds_to_exhaustion: None,
     }
 }
@@ -191,6 +192,25 @@ fn an_unknown_process_meets_no_filter_on_processes() {
         assert!(!filter.matches(&acquire_by(None)), "{filter:?}");
         assert!(!filter.matches(&acquire_by(Some(Process::default()))), "{filter:?}");
     }
+}
+
+#[test]
+fn a_name_is_that_at_the_call_and_that_of_the_program() {
+    let worker = Process {
+        name: "puma-worker".into(),
+        exec_name: Some("ruby".into()),
+        executable: Some("/usr/bin/ruby3.1".into()),
+        ..Process::default()
+    };
+    let is_named = |process: &Process, name: &str| {
+        Filter { names: vec![name.into()], ..Filter::default() }.matches_holder(Some(process))
+    };
+    for name in ["puma-worker", "ruby", "ruby3.1"] {
+        assert!(is_named(&worker, name), "{name}");
+    }
+    assert!(!is_named(&worker, "puma") && !is_named(&worker, "puma-worker-1"));
+    let cut = Process { name: "a-worker-of-fif".into(), ..worker };
+    assert!(is_named(&cut, "a-worker-of-fifteen"));
 }
 
 #[test]

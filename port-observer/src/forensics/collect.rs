@@ -187,15 +187,18 @@ impl Collector {
             let Incident { netns, protocol, via, ended_ns, .. } = &open.incident;
             (*netns, *protocol, *via == Via::Connect) == (port.netns, port.protocol, is_connect)
                 && now_ns.saturating_sub(*ended_ns) <= APART_NS
+                && open.is_of_range(story)
         };
         let at = self.open.iter().position(is_it).unwrap_or_else(|| {
             self.open.push(Open::new(now_ns, port, via, story));
             self.open.len() - 1
         });
-        if let Some(story) = story {
+        // How full a socket's own range was is not followed.
+        let followed = story.filter(|story| story.space.own_range.is_none());
+        if let Some(story) = followed {
             self.timelines.refused(now_ns, story, count);
         }
-        let before = story.and_then(|story| self.samples.get(&SpaceKey::from(&story.space)));
+        let before = followed.and_then(|story| self.samples.get(&SpaceKey::from(&story.space)));
         self.open[at].add(now_ns, port, (errno, count), story, before);
     }
 

@@ -68,7 +68,8 @@ impl Words<'_> {
         let exact = if run.start.exact { "" } else { " (not exact)" };
         let stop = &run.stop;
         format!(
-            "{} to {}, backend {}{exact}: {} acquired, {} released, {} refused",
+            "{} to {}, backend {}{exact}: {} acquired, {} released, {} refused \
+             for want of a port",
             self.date(run.began_ns),
             self.date(run.ended_ns),
             run.start.backend,
@@ -84,6 +85,7 @@ impl Words<'_> {
             Via::Connect => "connect()",
             Via::Bind => "bind()",
             Via::Autobind => "automatic bind",
+            Via::Listen => "listen()",
         };
         let calls = if incident.failures == 1 { "call" } else { "calls" };
         #[expect(clippy::cast_precision_loss, reason = "a time, in seconds")]
@@ -136,6 +138,7 @@ impl Words<'_> {
             (Via::Connect, Some(to)) if taken.refusal.is_some() => format!("connect() to {to}"),
             (Via::Connect, Some(to)) => format!("connect() from {} to {to}", end(taken.local)),
             (Via::Connect, None) => format!("connect() from {}", end(taken.local)),
+            (Via::Listen, _) => format!("listen() on {}", end(taken.local)),
             (Via::Bind | Via::Autobind, _) => format!("bind() to {}", end(taken.local)),
         };
         let remedies = taken.remedies();

@@ -12,7 +12,7 @@ use crate::{
     event::{Endpoint, Refusal},
     process::{Container, Process},
     report::{Cause, Holder, Space, SpaceKind},
-    words::{errno::ErrorName, escape::SafeJson},
+    words::{errno::ErrorName, escape::write_json},
 };
 
 /// The version of the format.
@@ -43,11 +43,10 @@ pub(super) fn write_object(out: impl Write, told: &Forensics) -> io::Result<()> 
         "refusals_count": told.refused.count,
         "timelines": told.timelines.iter().map(timeline).collect::<Vec<_>>(),
     });
-    let mut serializer = serde_json::Serializer::with_formatter(out, SafeJson);
-    Ok(serde::Serialize::serialize(&object, &mut serializer)?)
+    Ok(write_json(&object, out)?)
 }
 
-fn time(time_ns: i64) -> String {
+pub(super) fn time(time_ns: i64) -> String {
     let time = Timestamp::from_nanosecond(time_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.9}")
 }

@@ -4,6 +4,7 @@
 mod collect;
 mod facts;
 mod group;
+mod history;
 pub mod html;
 pub mod json;
 mod open;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use collect::{Collector, HOLDERS, SAMPLE, SPACES};
+pub use history::{History, LONGEST};
 pub use open::of_call;
 pub use taken::{AllTaken, Taken};
 pub use timeline::{Held, Point, Series, Timeline};

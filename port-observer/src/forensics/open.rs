@@ -44,6 +44,8 @@ pub(super) struct Open {
     wanting: HashSet<Wanting>,
     threads: HashMap<SpaceKey, u64>,
     holders: Option<Vec<Group>>,
+    /// The range of their own that the sockets had, if the first had one.
+    own_range: Option<PortRange>,
 }
 
 impl Open {
@@ -78,7 +80,14 @@ impl Open {
             wanting: HashSet::default(),
             threads: HashMap::default(),
             holders: None,
+            own_range: story.and_then(|story| story.space.own_range),
         }
+    }
+
+    /// Whether a call was refused by what the others were: the range of their namespace, or the same range
+    /// of their sockets' own. Of one without a story it is not known.
+    pub(super) fn is_of_range(&self, story: Option<&Story>) -> bool {
+        story.is_none_or(|story| story.space.own_range == self.own_range)
     }
 
     /// And now so many more, alike.

@@ -21,6 +21,9 @@ pub(super) fn remedies(incident: &Incident) -> Vec<Remedy> {
     let Some(cause) = &incident.cause else { return Vec::new() };
     let Cause { kind, evidence } = cause;
     let advice = Advice { incident, kind: *kind, evidence, holders: holders(incident) };
+    if incident.protocol == Protocol::Udp {
+        return advice.close_sockets().into_iter().chain(advice.range_or_addresses()).collect();
+    }
     let remedies = match kind {
         CauseKind::Churn => {
             vec![advice.reuse_connections(), advice.tw_reuse(), advice.range_or_addresses()]
@@ -115,6 +118,19 @@ impl Advice<'_> {
         Some(self.remedy(RemedyKind::TwReuse, None, text))
     }
 
+    /// Of UDP.
+    fn close_sockets(&self) -> Option<Remedy> {
+        let group = self.largest(Holder::total)?;
+        let text = format!(
+            "Close UDP sockets that are done with in {}, or use one socket for many destinations: it had {} \
+             of the {} ports, and each socket needs one of its own",
+            who(group),
+            group.holder.total(),
+            self.evidence.capacity,
+        );
+        Some(self.remedy(RemedyKind::CloseConnections, Some(group), text))
+    }
+
     fn close_connections(&self) -> Option<Remedy> {
         let group = self.largest(|holder| holder.counts.connections())?;
         let grew = self.evidence.growth_per_second().filter(|growth| *growth > 0.0);
@@ -180,6 +196,7 @@ impl Advice<'_> {
         let Evidence { established, syn_sent, close_wait, closing, other, time_wait, .. } =
             *self.evidence;
         let connected = established + syn_sent + close_wait + closing + other + time_wait;
+        let connected = connected + self.evidence.bound_connected;
         let of_others = self.evidence.bound.saturating_sub(self.idle());
         if self.incident.protocol != Protocol::Tcp
             || !many(if is_bind { connected } else { of_others })
@@ -243,6 +260,16 @@ impl Advice<'_> {
 
     /// A range that would have been enough, or else how many addresses.
     fn range_or_addresses(&self) -> Option<Remedy> {
+        let own = self.incident.spaces.first().and_then(|full| full.space.own_range);
+        if let Some(PortRange { min, max }) = own {
+            let text = format!(
+                "Widen the range that the program gives these sockets (the option IP_LOCAL_PORT_RANGE, \
+                 {min}-{max}), or leave that option out: its {} ports were all taken, whatever \
+                 net.ipv4.ip_local_port_range has beside",
+                self.evidence.capacity
+            );
+            return Some(self.remedy(RemedyKind::LargerRange, None, text));
+        }
         let (wanted, why) = self.wanted();
         let needed = wanted * RESERVE;
         let capacity = self.evidence.capacity;

@@ -9,7 +9,10 @@ use crate::{
     event::{Endpoint, Protocol, Refusal, Via},
     process::Process,
     report::{Holder, Port},
-    words::{conflicts, refusals},
+    words::{
+        conflicts::{self, Refused},
+        refusals,
+    },
 };
 
 /// How many are kept apart.
@@ -54,8 +57,10 @@ impl Taken {
         if let Some(refusal) = self.refusal {
             return refusals::remedies(refusal, self.local, self.remote);
         }
-        self.local.map_or_else(Vec::new, |local| {
-            conflicts::remedies(&self.holders, self.via, local, self.protocol)
+        self.local.map_or_else(Vec::new, |_| {
+            let caller = self.process.as_deref();
+            let call = Refused { via: self.via, protocol: self.protocol, caller };
+            conflicts::remedies(&self.holders, call)
         })
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     event::{Endpoint, Protocol, Refusal},
     ledger::Census,
+    ports::PortRange,
     process::Caller,
     report::{
         Body, CauseKind, Counts, EphemeralRange, Evidence, Growth, Holder, Port, Report, Sink as _,
@@ -46,6 +47,7 @@ fn space(used: u32) -> Space {
         used,
         headroom: 28_232 - used,
         growth_per_second: None,
+        own_range: None,
         seconds_to_exhaustion: None,
     }
 }
@@ -360,4 +362,26 @@ fn memory_is_bounded_however_much_fails() {
     }
     let told = told(reports);
     assert_eq!((told.incidents.len(), told.left_out), (1_000, 4_000));
+}
+
+#[test]
+fn a_range_of_the_sockets_own_is_another_incident_than_that_of_the_namespace() {
+    let own = |time_ns| {
+        let mut report = refused(time_ns, CauseKind::SmallRange, [20, 0, 0]);
+        if let Body::Exhausted { story: Some(story), .. } = &mut report.body {
+            let own_range = Some(PortRange { min: 40_000, max: 40_019 });
+            story.space = Space { own_range, capacity: 20, used: 20, headroom: 0, ..space(0) };
+        }
+        report
+    };
+    let all = |time_ns| refused(time_ns, CauseKind::Concurrency, [28_232, 0, 0]);
+    let mut told = told([start(), own(SECOND), all(2 * SECOND), own(3 * SECOND), all(4 * SECOND)]);
+    told.incidents.sort_by_key(|incident| incident.began_ns);
+    let [own, all] = &told.incidents[..] else { panic!("{:?}", told.incidents) };
+    assert_eq!((own.failures, all.failures), (2, 2));
+    let of = |incident: &Incident| incident.remedies.last().map(|one| (one.kind, one.text.clone()));
+    let (kind, text) = of(own).unwrap();
+    assert!(kind == RemedyKind::LargerRange && text.contains("IP_LOCAL_PORT_RANGE"), "{text}");
+    let (kind, text) = of(all).unwrap();
+    assert!(kind == RemedyKind::LargerRange && text.contains("net.ipv4"), "{text}");
 }

@@ -36,6 +36,31 @@ pub struct FileFields {
     pub task_tgid: u32,
 }
 
+/// What an iterator over TCP sockets is put together from: offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketFields {
+    /// The number of the function `bpf_iter_tcp` in the kernel's BTF.
+    pub iterator: u32,
+    /// `sock_common.skc_state`
+    pub skc_state: u32,
+    /// `sock_common.skc_num`
+    pub skc_num: u32,
+    /// `sock_common.skc_cookie`
+    pub skc_cookie: u32,
+    /// `sock.sk_userlocks`
+    pub sk_userlocks: u32,
+    /// `inet_connection_sock.icsk_bind_hash`
+    pub icsk_bind_hash: u32,
+    /// `inet_timewait_sock.tw_tb`
+    pub tw_tb: u32,
+    /// `inet_timewait_sock.tw_connect_bind`, in bits; `None`: this kernel has none.
+    pub connect_bind: Option<u32>,
+    /// `inet_bind_bucket.fastreuse`
+    pub fastreuse: u32,
+    /// `inet_bind_bucket.fastreuseport`
+    pub fastreuseport: u32,
+}
+
 /// The running kernel's types.
 pub struct KernelTypes {
     btf: Btf,
@@ -103,6 +128,7 @@ impl KernelTypes {
         let userlocks = self.find("sock", "sk_userlocks")?;
         let ipv6_only = self.find("sock_common", "skc_ipv6only")?;
         let connect_bind = self.connect_bind();
+        let port_range = self.port_range();
         let registers = self.registers()?;
         Ok(Offsets {
             skc_daddr: byte("sock_common", "skc_daddr")?,
@@ -131,6 +157,9 @@ impl KernelTypes {
             tb_fastreuseport: byte("inet_bind_bucket", "fastreuseport")?,
             tcp_ts_recent_stamp: byte("tcp_sock", "rx_opt.ts_recent_stamp")?,
             inet_sport: byte("inet_sock", "inet_sport")?,
+            has_port_range: u32::from(port_range.is_some()),
+            port_range_low: port_range.map_or(0, |(low, _)| low),
+            port_range_high: port_range.map_or(0, |(_, high)| high),
             net_inum: byte("net", "ns.inum")?,
             tw_timer_expires: byte("inet_timewait_sock", "tw_timer.expires")?,
             tw_tb: byte("inet_timewait_sock", "tw_tb")?,
@@ -169,19 +198,47 @@ impl KernelTypes {
         })
     }
 
+    /// What an iterator over TCP sockets needs.
+    ///
+    /// # Errors
+    /// Names what this kernel does not have.
+    pub fn bucket_fields(&self) -> Result<BucketFields> {
+        let common = self.structures("sock_common");
+        let field = |name| Ok::<_, anyhow::Error>(self.find_in(&common, "sock_common", name)? / 8);
+        let entry = self.structures("inet_timewait_sock");
+        let bucket = self.structures("inet_bind_bucket");
+        let of_bucket =
+            |name| Ok::<_, anyhow::Error>(self.find_in(&bucket, "inet_bind_bucket", name)? / 8);
+        Ok(BucketFields {
+            iterator: self.iterator("bpf_iter_tcp")?,
+            skc_state: field("skc_state")?,
+            skc_num: field("skc_num")?,
+            skc_cookie: field("skc_cookie")?,
+            sk_userlocks: self.byte_offset("sock", "sk_userlocks")?,
+            icsk_bind_hash: self.byte_offset("inet_connection_sock", "icsk_bind_hash")?,
+            tw_tb: self.find_in(&entry, "inet_timewait_sock", "tw_tb")? / 8,
+            connect_bind: self.find_in(&entry, "inet_timewait_sock", "tw_connect_bind").ok(),
+            fastreuse: of_bucket("fastreuse")?,
+            fastreuseport: of_bucket("fastreuseport")?,
+        })
+    }
+
+    fn iterator(&self, function: &str) -> Result<u32> {
+        let is_function = |(_, found): &(u32, Type)| matches!(found, Type::Func(_));
+        let iterator = self.types(function).find(is_function).map(|(id, _)| id);
+        iterator.with_context(|| format!("this kernel has no {function}"))
+    }
+
     /// What an iterator over open files needs.
     ///
     /// # Errors
     /// Names what this kernel does not have.
     pub fn file_fields(&self) -> Result<FileFields> {
-        const ITERATOR: &str = "bpf_iter_task_file";
-        let is_function = |(_, found): &(u32, Type)| matches!(found, Type::Func(_));
-        let iterator = self.types(ITERATOR).find(is_function).map(|(id, _)| id);
         // Without the index a name is looked for in all types: so no structure twice.
         let inode = self.structures("inode");
         let field = |name| Ok::<_, anyhow::Error>(self.find_in(&inode, "inode", name)? / 8);
         Ok(FileFields {
-            iterator: iterator.with_context(|| format!("this kernel has no {ITERATOR}"))?,
+            iterator: self.iterator("bpf_iter_task_file")?,
             file_inode: self.byte_offset("file", "f_inode")?,
             inode_mode: field("i_mode")?,
             inode_number: field("i_ino")?,
@@ -189,6 +246,19 @@ impl KernelTypes {
             super_block_magic: self.byte_offset("super_block", "s_magic")?,
             task_tgid: self.byte_offset("task_struct", "tgid")?,
         })
+    }
+
+    /// Where the kernel keeps the ends of a socket's own port range (`IP_LOCAL_PORT_RANGE`, from Linux 6.3,
+    /// and where distributions have brought it to older ones): a structure of two, later a number that
+    /// has the lower end in its lower half.
+    fn port_range(&self) -> Option<(u32, u32)> {
+        let find = |path| self.byte_offset("inet_sock", path).ok();
+        if let (Some(low), Some(high)) = (find("local_port_range.lo"), find("local_port_range.hi"))
+        {
+            return Some((low, high));
+        }
+        let at = find("local_port_range")?;
+        Some(if cfg!(target_endian = "big") { (at + 2, at) } else { (at, at + 2) })
     }
 
     /// Where the kernel keeps whether connect() chose the port of a TIME_WAIT entry, in bits.

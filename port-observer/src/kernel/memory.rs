@@ -15,18 +15,23 @@ pub fn open_gauge() {
 
 /// What of the process is in memory, in bytes.
 pub fn resident() -> u64 {
-    open_gauge();
-    STATM.get().and_then(Option::as_ref).and_then(read).unwrap_or_else(peak)
+    sizes().map_or_else(peak, |(_, resident)| resident)
 }
 
-/// The second number of `/proc/self/statm`, which is in pages (`proc_pid_statm`, fs/proc/array.c).
-fn read(statm: &File) -> Option<u64> {
+/// What the process has mapped, and what of it is in memory, in bytes; `None`: /proc is not there.
+pub fn sizes() -> Option<(u64, u64)> {
+    open_gauge();
+    STATM.get().and_then(Option::as_ref).and_then(read)
+}
+
+/// The first two numbers of `/proc/self/statm`, which are in pages (`proc_pid_statm`, fs/proc/array.c).
+fn read(statm: &File) -> Option<(u64, u64)> {
     let mut text = [0; 128];
     let length = statm.read_at(&mut text, 0).ok()?;
     let text = str::from_utf8(text.get(..length)?).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
-    Some(pages.saturating_mul(page.unsigned_abs()))
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096).unsigned_abs();
+    let mut sizes = text.split_ascii_whitespace().map_while(|pages| pages.parse::<u64>().ok());
+    Some((sizes.next()?.saturating_mul(page), sizes.next()?.saturating_mul(page)))
 }
 
 /// The most that ever was, where /proc is not there. Of who started the process too: the kernel hands it

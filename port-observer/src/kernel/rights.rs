@@ -4,6 +4,7 @@ use caps::{
     CapSet, Capability,
     Capability::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH},
     CapsHashSet,
+    errors::CapsError,
 };
 use nix::unistd::getuid;
 
@@ -24,6 +25,15 @@ pub fn as_caller_of_files<T>(f: impl FnOnce() -> T) -> T {
 /// Runs a closure with an empty effective set, on this thread and those that it starts.
 pub fn without_capabilities<T>(f: impl FnOnce() -> T) -> T {
     without(|_| true, f)
+}
+
+/// Gives up all capabilities of this thread and those that it starts, for good.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn give_up_capabilities() -> Result<(), CapsError> {
+    caps::clear(None, CapSet::Effective)?;
+    caps::clear(None, CapSet::Permitted)
 }
 
 fn without<T>(is_left_out: impl Fn(&Capability) -> bool, f: impl FnOnce() -> T) -> T {

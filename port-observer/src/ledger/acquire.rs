@@ -60,8 +60,10 @@ impl Ledger {
         let by_connect = call.via == Via::Connect;
         let holds = match (call.via, flow.protocol) {
             (Via::Connect, _) => Holds::Connected,
-            (Via::Autobind, Protocol::Tcp) => Holds::Listening,
-            (Via::Bind | Via::Autobind, _) => Holds::Bound,
+            (Via::Autobind | Via::Listen, Protocol::Tcp) => Holds::Listening,
+            // Found with its destination.
+            (Via::Autobind, Protocol::Udp) if flow.remote.is_some() => Holds::Connected,
+            (Via::Bind | Via::Autobind | Via::Listen, _) => Holds::Bound,
         };
         let mut holding = Holding::new(socket, flow, holds);
         holding.set_caller(caller);

@@ -74,6 +74,7 @@ impl Holdings {
             used: capacity - headroom,
             headroom,
             growth_per_second: rate,
+            own_range: None,
             seconds_to_exhaustion: rate
                 .filter(|rate| *rate > 0.0 && !is_shrinking)
                 .map(|rate| f64::from(headroom) / rate),

@@ -30,10 +30,12 @@ impl Ledger {
         for one in listed {
             let known = by_flow.get(&one.flow).copied();
             let ipv6_only = known.is_some_and(|known| known.sharing.ipv6_only);
-            if is_in_the_way(via, flow, &one.flow, ipv6_only) {
+            if is_in_the_way(via, flow, (&one.flow, one.state), ipv6_only) {
+                let one = &at_the_call(one, known);
                 let how = self.how(one, known, listed);
                 let took = known.and_then(Holding::process);
-                ways.add(took, one.caller.as_ref().map(|caller| &caller.process), how, one);
+                let has = one.caller.as_ref().map(|caller| &caller.process);
+                ways.add(took, has, (how, known.is_some_and(was_bound)), one);
             }
         }
         let known = self.holdings.on_port(flow).map(|(_, holding)| holding);
@@ -45,16 +47,17 @@ impl Ledger {
             }
             let their = holding.flow();
             let is_missing = !is_listed(&their);
-            if is_missing && is_in_the_way(via, flow, &their, holding.sharing.ipv6_only) {
-                let state = match holding.standing() {
-                    Standing::TimeWait => TcpState::TIME_WAIT,
-                    Standing::Listening => TcpState::LISTEN,
-                    Standing::Bound => TcpState::BOUND_INACTIVE,
-                    _ => holding.connection,
-                };
+            let state = match holding.standing() {
+                Standing::TimeWait => TcpState::TIME_WAIT,
+                Standing::Listening => TcpState::LISTEN,
+                Standing::Bound => TcpState::BOUND_INACTIVE,
+                _ => holding.connection,
+            };
+            let ipv6_only = holding.sharing.ipv6_only;
+            if is_missing && is_in_the_way(via, flow, (&their, state), ipv6_only) {
                 let one = OnPort { flow: their, state, is_nobodys: false, caller: None };
                 let how = self.how(&one, Some(holding), listed);
-                ways.add(holding.process(), None, how, &one);
+                ways.add(holding.process(), None, (how, was_bound(holding)), &one);
             }
         }
         ways.largest()
@@ -66,9 +69,8 @@ impl Ledger {
         let flow = &one.flow;
         let has_listener = || listed.iter().any(|other| other.state == TcpState::LISTEN);
         let is_client = match known {
-            Some(known) if known.since_ns().is_some() => {
-                known.role == Role::Owner && known.sharing.connect_bind
-            }
+            Some(known) if was_bound(known) => Standing::of(one.state) == Standing::TimeWait,
+            Some(known) if known.since_ns().is_some() => known.role == Role::Owner,
             _ => {
                 let namespace = self.holdings.namespaces.get(&flow.netns);
                 let ports = namespace.and_then(|namespace| namespace.ports());
@@ -94,11 +96,43 @@ impl Ledger {
     }
 }
 
-fn is_in_the_way(via: Via, flow: &Flow, theirs: &Flow, ipv6_only: bool) -> bool {
+/// What was listed, as it was when the call was refused: the listing is made after it, and what the ledger
+/// has as a connection by then has gone into TIME_WAIT since.
+fn at_the_call(one: &OnPort, known: Option<&Holding>) -> OnPort {
+    let mut one = one.clone();
+    if let Some(known) = known.filter(|known| known.holds == Holds::Connected)
+        && one.state == TcpState::TIME_WAIT
+    {
+        one.state = known.connection;
+    }
+    one
+}
+
+/// bind() was seen to give it the port.
+fn was_bound(holding: &Holding) -> bool {
+    holding.role == Role::Owner && holding.since_ns().is_some() && !holding.sharing.connect_bind
+}
+
+/// Whether a connection has been closed by its process, and waits for what the peer does.
+fn is_closed_here(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::FIN_WAIT1 | TcpState::FIN_WAIT2 | TcpState::CLOSING | TcpState::LAST_ACK
+    )
+}
+
+fn is_in_the_way(
+    via: Via,
+    flow: &Flow,
+    (theirs, state): (&Flow, TcpState),
+    ipv6_only: bool,
+) -> bool {
     match via {
         // Its own port, then: what is taken is the 4-tuple.
         Via::Connect => theirs.local.address == flow.local.address && theirs.remote == flow.remote,
-        Via::Bind | Via::Autobind => {
+        // Its own socket has the port too, and those that only are bound to it let it listen.
+        Via::Listen if state != TcpState::LISTEN => false,
+        Via::Bind | Via::Autobind | Via::Listen => {
             overlaps_address(flow.local.address, theirs.local.address, ipv6_only)
         }
     }
@@ -119,7 +153,7 @@ impl Ways {
         &mut self,
         took: Option<&Arc<Process>>,
         has: Option<&Arc<Process>>,
-        how: How,
+        (how, is_bound): (How, bool),
         one: &OnPort,
     ) {
         let id = |process: &Arc<Process>| (process.pid, process.start_time_ns);
@@ -136,6 +170,8 @@ impl Ways {
                     state: is_tcp.then_some(*state),
                     local: flow.local,
                     remote: flow.remote,
+                    is_bound,
+                    is_orphan: is_tcp && is_closed_here(*state) && has.is_none(),
                 }),
                 ..Holder::new(process.cloned(), Counts::default())
             });

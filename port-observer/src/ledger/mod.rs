@@ -3,6 +3,7 @@
 mod accounts;
 mod acquire;
 mod answers;
+mod by_name;
 mod census;
 mod checkpoint;
 mod fill;
@@ -85,6 +86,7 @@ pub struct Ledger {
     missed: reconcile::Missed,
     answers: answers::Answers,
     failures: summary::Failures,
+    told_within: story::ToldWithin,
     /// Ports that found no place in the ledger since that was last told.
     unaccounted: u64,
     /// Ends of sockets that nobody told of: another socket has their address.
@@ -126,6 +128,7 @@ impl Ledger {
             missed: reconcile::Missed::default(),
             answers: answers::Answers::default(),
             failures: summary::Failures::default(),
+            told_within: story::ToldWithin::default(),
             unaccounted: 0,
             unseen_ends: 0,
             began_ns: None,

@@ -6,7 +6,7 @@
 mod missed;
 mod udp;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use self::udp::{Listed, UdpPorts};
 pub(super) use self::{missed::Missed, udp::UdpHolder};
@@ -54,13 +54,19 @@ impl Ledger {
                 let holders = self.holdings.on_port(&flow).map(|(_, holding)| udp_holder(holding));
                 reconcile.pass_existing(existing, holders)
             }
+            Event::Namespace(settings) => {
+                reconcile.gone.remove(&settings.netns);
+                true
+            }
+            Event::NamespaceGone(netns) => {
+                reconcile.gone.insert(*netns);
+                true
+            }
             Event::Exec(_)
             | Event::Fork(_)
             | Event::ScanBegins
             | Event::ScanEnded { .. }
             | Event::Listing(_)
-            | Event::Namespace(_)
-            | Event::NamespaceGone(_)
             | Event::Lost { .. } => true,
         }
     }
@@ -117,6 +123,8 @@ pub(super) struct Reconcile {
     awaiting: HashMap<Flow, u64>,
     /// When the TIME_WAIT entries of a namespace were last listed.
     listed_ns: HashMap<u32, u64>,
+    /// Namespaces that are gone, and everything in them with them, until another has the number.
+    gone: HashSet<u32>,
     udp: UdpPorts,
 }
 
@@ -170,7 +178,9 @@ impl Reconcile {
             self.compare_time_waits(round, listed, time_waits, tell);
         }
         if let Some(sockets) = &round.udp {
-            let listed = Listed { time_ns, namespaces: &round.namespaces, sockets };
+            let mut namespaces = round.namespaces.clone();
+            namespaces.extend(&self.gone);
+            let listed = Listed { time_ns, namespaces: &namespaces, sockets };
             self.udp.compare(&listed, holders, tell);
         }
         concluded
@@ -187,8 +197,11 @@ impl Reconcile {
         for (flow, since_ns) in time_waits {
             let is_listed = listed.contains_key(&flow) || since_ns >= time_ns;
             let age_ns = time_ns.saturating_sub(since_ns);
-            // A namespace that can't be looked into, or is gone: the entry has ended by itself.
-            let is_over = !round.namespaces.contains(&flow.netns) && age_ns > 2 * TIME_WAIT_NS;
+            // A namespace that is gone took the entry along; where it can't be looked into, the entry
+            // has ended by itself.
+            let is_over = !round.namespaces.contains(&flow.netns)
+                && since_ns < time_ns
+                && (self.gone.contains(&flow.netns) || age_ns > 2 * TIME_WAIT_NS);
             if is_over || (round.namespaces.contains(&flow.netns) && !is_listed) {
                 let expired = age_ns >= TIME_WAIT_NS && !is_over;
                 // One that was never listed may never have been, and how long FIN_WAIT2 lasts is a setting.

@@ -86,6 +86,11 @@ impl Ledger {
         self.scan.has_ended
     }
 
+    /// What was held before is known once a scan has ended: one runs, or comes.
+    pub(super) fn scan_is_due(&self) -> bool {
+        self.options.listings || self.scan.number > 0
+    }
+
     /// A port that a scan found held.
     pub(super) fn existing(
         &mut self,

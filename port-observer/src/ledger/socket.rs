@@ -34,15 +34,18 @@ impl Ledger {
                 let call = Call { via, requested_port, search_ns, caller, sharing };
                 self.acquired(time_ns, (socket, known), flow, call, out);
             }
-            Kind::Exhausted { via, errno, search_ns, task: _, repeated } => {
+            Kind::Exhausted { via, errno, search_ns, own_range, task: _, repeated } => {
                 let count = repeated.calls.saturating_add(1);
                 self.totals.exhausted = self.totals.exhausted.saturating_add(count);
                 let port = asked(&flow, caller, repeated);
                 let story = match repeated {
                     Repeated { differing: true, .. } => None,
-                    Repeated { calls: 0, .. } => self.story(via, &flow),
-                    _ => self.story_then(via, &flow),
+                    Repeated { calls: 0, .. } => self.story(via, &flow, own_range),
+                    _ => self.story_then(via, &flow, own_range),
                 };
+                // What was held before is not all known yet: that ports seem to be left says nothing.
+                let is_early = self.scan_is_due() && !self.knows_all();
+                let story = story.filter(|story| !is_early || story.space.headroom == 0);
                 let cause = story.as_ref().and_then(|story| story.cause.as_ref());
                 self.failures.add(&port, via, errno, cause.map(|cause| cause.kind), count);
                 let repeats = repeated.calls;

@@ -34,7 +34,7 @@ impl SpaceKey {
         let Flow { netns, protocol, local: Endpoint { address, .. }, remote } = *flow;
         let kind = match via {
             Via::Connect => SpaceKind::Connect { source: address, destination: remote? },
-            Via::Bind | Via::Autobind => SpaceKind::Bind { address },
+            Via::Bind | Via::Autobind | Via::Listen => SpaceKind::Bind { address },
         };
         Some(Self { netns, protocol, kind })
     }

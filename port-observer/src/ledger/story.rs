@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{Holding, Holdings, Holds, Ledger, SpaceKey, lists::NONE, rules::overlaps};
+use super::{
+    Holding, Holdings, Holds, Ledger, Role, SpaceKey,
+    fill::Fill,
+    lists::NONE,
+    rules::{may_reuse, overlaps},
+};
 use crate::{
-    event::{Flow, Via},
+    event::{Flow, Protocol, Via},
+    ports::{OwnRange, PortRange},
     process::Process,
-    report::{Cause, Counts, Evidence, Holder, Space, SpaceKind, Story},
+    report::{Cause, Counts, Evidence, Holder, Space, SpaceKind, Standing, Story},
 };
 
 /// How many holders a line has.
@@ -16,6 +22,11 @@ pub(super) const HOLDERS: usize = 10;
 /// In a storm of failing calls, holders and cause are looked up anew this often per space; how full
 /// it is, is always exact.
 const STEP_NS: u64 = 100_000_000;
+/// So many stories of sockets' own ranges are kept.
+const TOLD_WITHIN: usize = 1_000;
+
+/// What was last told of parts of spaces: of sockets with a range of their own.
+pub(super) type ToldWithin = HashMap<(SpaceKey, PortRange), Told>;
 
 /// The last story of a space.
 #[derive(Clone, Debug)]
@@ -66,7 +77,11 @@ impl Tally {
             });
             self.holders.len() - 1
         });
-        &mut self.holders[at]
+        let holder = &mut self.holders[at];
+        if let (Some(known), Some(process)) = (&mut holder.process, process) {
+            known.join(process);
+        }
+        holder
     }
 
     /// The largest.
@@ -81,12 +96,17 @@ impl Tally {
 impl Holdings {
     /// Hands over one holding for each port of a space that can't be had, and whether the port is
     /// kept by a connection of the space itself.
-    pub(super) fn for_each_used(&self, key: &SpaceKey, mut each: impl FnMut(&Holding, bool)) {
+    pub(super) fn for_each_used(
+        &self,
+        key: &SpaceKey,
+        within: Option<PortRange>,
+        mut each: impl FnMut(&Holding, bool),
+    ) {
         let Some(namespace) = self.namespaces.get(&key.netns) else { return };
         let Some(ports) = namespace.ports() else { return };
         let space = self.spaces.find(key).unwrap_or(NONE);
         for (port, bucket) in &namespace.table(key.protocol).buckets {
-            if !ports.offers(*port) {
+            if !ports.offers(*port) || within.is_some_and(|range| !range.contains(*port)) {
                 continue;
             }
             let on_it = || self.on(bucket);
@@ -112,44 +132,109 @@ impl Holdings {
             }
         }
     }
+
+    /// What a socket's own range leaves of the ports of its namespace, if that is less than all.
+    fn narrowed(&self, netns: u32, own: OwnRange) -> Option<PortRange> {
+        let ephemeral = self.namespaces.get(&netns)?.ports()?.ephemeral;
+        Some(own.within(ephemeral)).filter(|range| *range != ephemeral)
+    }
+
+    /// A space as it is for a socket that chooses from a part of the range alone.
+    fn space_within(&self, key: &SpaceKey, range: PortRange) -> Option<Space> {
+        let settings = self.settings_of(key.netns)?;
+        let may_reuse = match key.kind {
+            SpaceKind::Connect { source, destination } => {
+                may_reuse(settings.tw_reuse, source, destination.address)
+            }
+            SpaceKind::Bind { .. } => false,
+        };
+        let mut used = 0;
+        self.for_each_used(key, Some(range), |holding, is_own| {
+            let is_had = is_own && holding.holds == Holds::TimeWait && holding.ripe && may_reuse;
+            used += u32::from(!is_had);
+        });
+        let capacity = range.count() - settings.ports.reserved.count_in(range);
+        let fill = Fill { used, capacity };
+        Some(Space { own_range: Some(range), ..self.as_filled(key, None, fill) })
+    }
 }
 
 impl Ledger {
     /// The story of a call that found no port.
-    pub(super) fn story(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        self.story_of(SpaceKey::asked(via, flow)?)
+    pub(super) fn story(
+        &mut self,
+        via: Via,
+        flow: &Flow,
+        own: Option<OwnRange>,
+    ) -> Option<Box<Story>> {
+        let (key, range) = self.asked_of(via, flow, own)?;
+        self.story_within(key, range)
+    }
+
+    /// The space that a call asked, and the part of it that its socket's own range leaves.
+    fn asked_of(
+        &self,
+        via: Via,
+        flow: &Flow,
+        own: Option<OwnRange>,
+    ) -> Option<(SpaceKey, Option<PortRange>)> {
+        let key = SpaceKey::asked(via, flow)?;
+        Some((key, own.and_then(|own| self.holdings.narrowed(key.netns, own))))
     }
 
     /// The story of calls of the past that found no port: the last one that was told of their space. What
     /// the space is now says nothing of them, unless it is full still.
-    pub(super) fn story_then(&mut self, via: Via, flow: &Flow) -> Option<Box<Story>> {
-        let key = SpaceKey::asked(via, flow)?;
-        let index = self.holdings.spaces.find(&key);
-        let told = index.and_then(|index| self.holdings.spaces.get(index).told.as_deref());
-        if let Some(Told { space, holders, cause, .. }) = told.cloned() {
+    pub(super) fn story_then(
+        &mut self,
+        via: Via,
+        flow: &Flow,
+        own: Option<OwnRange>,
+    ) -> Option<Box<Story>> {
+        let (key, range) = self.asked_of(via, flow, own)?;
+        if let Some(Told { space, holders, cause, .. }) = self.told(&key, range).cloned() {
             return Some(Box::new(Story { space, holders, cause }));
         }
-        self.story_of(key).filter(|story| story.space.headroom == 0)
+        self.story_within(key, range).filter(|story| story.space.headroom == 0)
     }
 
     /// The story of a space as it is now: its holders, and if it is full, why.
     pub fn story_of(&mut self, key: SpaceKey) -> Option<Box<Story>> {
-        let space = self.holdings.space(&key)?;
+        self.story_within(key, None)
+    }
+
+    /// What was last told of a space, or of a part of it.
+    fn told(&mut self, key: &SpaceKey, range: Option<PortRange>) -> Option<&mut Told> {
+        match range {
+            Some(range) => self.told_within.get_mut(&(*key, range)),
+            None => {
+                let index = self.holdings.spaces.find(key)?;
+                self.holdings.spaces.get_mut(index).told.as_deref_mut()
+            }
+        }
+    }
+
+    /// `range`: that of the socket alone.
+    fn story_within(&mut self, key: SpaceKey, range: Option<PortRange>) -> Option<Box<Story>> {
+        let space = match range {
+            Some(range) => self.holdings.space_within(&key, range)?,
+            None => self.holdings.space(&key)?,
+        };
         let now_ns = self.holdings.now_ns;
-        let index = self.holdings.spaces.find(&key);
-        let told = index.and_then(|index| self.holdings.spaces.get_mut(index).told.as_deref_mut());
-        if let Some(told) = told
+        if let Some(told) = self.told(&key, range)
             && now_ns < told.time_ns.saturating_add(STEP_NS)
         {
             told.space = space.clone();
             let Told { holders, cause, .. } = told.clone();
             return Some(Box::new(Story { space, holders, cause }));
         }
+        let index = self.holdings.spaces.find(&key);
         let mut tally = Tally::default();
         let mut ages = Vec::new();
-        let mut evidence = Evidence { capacity: space.capacity, ..Evidence::default() };
+        let is_udp = key.protocol == Protocol::Udp;
+        let mut evidence = Evidence { capacity: space.capacity, is_udp, ..Evidence::default() };
+        let is_bind = !is_udp && matches!(key.kind, SpaceKind::Bind { .. });
         let began_ns = self.began_ns.unwrap_or(now_ns);
-        self.holdings.for_each_used(&key, |holding, is_own| {
+        self.holdings.for_each_used(&key, range, |holding, is_own| {
             tally.add(holding, self.holdings.open_in(holding));
             match holding.holds {
                 _ if !is_own => evidence.bound += 1,
@@ -157,7 +242,22 @@ impl Ledger {
                     evidence.time_wait += 1;
                     evidence.reusable += u32::from(holding.ripe);
                 }
-                Holds::Bound | Holds::Listening => evidence.bound += 1,
+                Holds::Bound | Holds::Listening => {
+                    evidence.bound += 1;
+                    if is_udp {
+                        ages.push(now_ns.saturating_sub(holding.since_ns().unwrap_or(began_ns)));
+                    }
+                }
+                // What the connection is towards does not matter: bind() had given it the port.
+                Holds::Connected
+                    if is_bind
+                        && holding.role == Role::Owner
+                        && !holding.sharing.connect_bind
+                        && holding.standing() == Standing::Established =>
+                {
+                    evidence.bound += 1;
+                    evidence.bound_connected += 1;
+                }
                 Holds::Connected => {
                     *evidence.connections(holding.connection) += 1;
                     // Of what was there before, it is known that it is no younger than that.
@@ -172,18 +272,23 @@ impl Ledger {
             evidence.median_age_seconds = Some(age);
         }
         let history = index.and_then(|i| self.holdings.spaces.get(i).history.as_deref());
+        let history = history.filter(|_| range.is_none());
         evidence.growth = history.and_then(|history| history.growth(now_ns, space.used));
         let holders: Arc<[Holder]> = tally.largest(self.options.holders).into();
-        // With room left it was the socket's own range (IP_LOCAL_PORT_RANGE) that was full, or the
-        // one port that a range of odd size leaves out.
+        // With one port left it was that which a range of odd size leaves out.
         let cause = (space.headroom <= 1).then(|| evidence.cause());
-        if let Some(index) = index {
-            let told = Told {
-                time_ns: now_ns,
-                space: space.clone(),
-                holders: Arc::clone(&holders),
-                cause: cause.clone(),
-            };
+        let told = Told {
+            time_ns: now_ns,
+            space: space.clone(),
+            holders: Arc::clone(&holders),
+            cause: cause.clone(),
+        };
+        if let Some(range) = range {
+            if self.told_within.len() >= TOLD_WITHIN {
+                self.told_within.clear();
+            }
+            self.told_within.insert((key, range), told);
+        } else if let Some(index) = index {
             self.holdings.spaces.get_mut(index).told = Some(Box::new(told));
         }
         Some(Box::new(Story { space, holders, cause }))

@@ -4,9 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use super::{Holding, Holdings, Ledger, spaces::State};
+use super::{Holding, Holdings, Ledger, Role, SpaceKey, spaces::State};
 use crate::{
-    event::{Endpoint, Protocol, Via},
+    event::{Endpoint, Flow, Protocol, Via},
     process::Process,
     report::{
         CauseKind, Closing, Failure, NamespaceUse, Port, ProcessUse, Space, SpaceKind, Summary,
@@ -116,7 +116,7 @@ impl Holdings {
         let mut namespaces = self.namespace_ports();
         for namespace in &mut namespaces {
             let counted = tcp.get(&namespace.netns).copied().unwrap_or_default();
-            namespace.tcp = TcpUse { ports: namespace.tcp.ports, ..counted };
+            namespace.tcp = TcpUse { counts: counted.counts, ..namespace.tcp };
         }
         namespaces
     }
@@ -131,7 +131,11 @@ impl Holdings {
                 netns,
                 names: namespace.settings.as_ref().map_or_else(Vec::new, |s| s.names.clone()),
                 ports: namespace.ports().cloned(),
-                tcp: TcpUse { ports: namespace.tcp.used, ..TcpUse::default() },
+                tcp: TcpUse {
+                    ports: namespace.tcp.used,
+                    bind_held: namespace.tcp.blocked,
+                    ..TcpUse::default()
+                },
                 udp_used_ports: namespace.udp.used,
             })
             .collect();
@@ -162,7 +166,59 @@ impl Holdings {
             fullest.sort_by_key(|space| std::cmp::Reverse(permille(space)));
             fullest.truncate(top);
         }
+        // Their fill is the same for all of a namespace: what bind() holds.
+        for key in self.bind_held_spaces() {
+            let Some(fill) = self.fill(&key, None) else { continue };
+            let space = self.as_filled(&key, None, fill);
+            if wants(&space) {
+                fullest.push(space);
+            }
+        }
+        fullest.sort_by_key(|space| std::cmp::Reverse(permille(space)));
+        fullest.truncate(top);
         fullest
+    }
+
+    /// Whether no connect() can share the port that it has, for bind() took it.
+    fn is_bind_held(&self, holding: &Holding) -> bool {
+        let (netns, _, port) = holding.place.port();
+        !holding.sharing.connect_bind
+            && self.namespaces.get(&netns).is_some_and(|namespace| namespace.offers(port))
+            && self.bucket(&holding.place).is_some_and(|bucket| bucket.is_blocked(self.sticky))
+    }
+
+    /// Where connections go that have all taken their ports by bind(), so that none is a member of the
+    /// space: those with the most of them first.
+    fn bind_held_spaces(&self) -> Vec<SpaceKey> {
+        let mut found: HashMap<SpaceKey, u32> = HashMap::new();
+        for (&netns, namespace) in &self.namespaces {
+            // Mostly none, or a few listeners.
+            if namespace.tcp.blocked == 0 {
+                continue;
+            }
+            let Some(ports) = namespace.ports() else { continue };
+            let buckets = namespace.tcp.buckets.iter();
+            let held = buckets
+                .filter(|(port, bucket)| bucket.is_blocked(self.sticky) && ports.offers(**port));
+            for (_, holding) in held.flat_map(|(_, bucket)| self.on(bucket)) {
+                let Flow { protocol, local, remote, .. } = holding.flow();
+                let Some(destination) = remote.filter(|_| holding.role == Role::Owner) else {
+                    continue;
+                };
+                let kind = SpaceKind::Connect { source: local.address, destination };
+                let key = SpaceKey { netns, protocol, kind };
+                if self.spaces.look_up(&key).is_none_or(|state| state.members == 0) {
+                    *found.entry(key).or_default() += 1;
+                }
+            }
+        }
+        let mut found: Vec<(SpaceKey, u32)> = found.into_iter().collect();
+        let ends = |key: &SpaceKey| match key.kind {
+            SpaceKind::Connect { source, destination } => Some((source, destination)),
+            SpaceKind::Bind { .. } => None,
+        };
+        found.sort_by_key(|(key, count)| (std::cmp::Reverse(*count), key.netns, ends(key)));
+        found.into_iter().map(|(key, _)| key).collect()
     }
 
     /// The most that a space can be used, in thousandths of its capacity; cheap.
@@ -200,11 +256,15 @@ impl Holdings {
                 });
                 uses.len() - 1
             });
+            if let (Some(known), Some(process)) = (&mut uses[number].process, process) {
+                known.join(process);
+            }
             let (netns, protocol, port) = holding.place.port();
             let is_new = ports.insert((number, netns, protocol, port));
             match protocol {
                 Protocol::Tcp => {
                     uses[number].tcp.ports += u32::from(is_new);
+                    uses[number].tcp.bind_held += u32::from(is_new && self.is_bind_held(holding));
                     *uses[number].tcp.counts.of(holding.standing()) += 1;
                 }
                 Protocol::Udp => uses[number].udp_ports += u32::from(is_new),

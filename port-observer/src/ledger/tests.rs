@@ -1,5 +1,6 @@
 mod children;
 mod leftovers;
+mod own_range;
 mod scans;
 mod spaces;
 mod time_wait;
@@ -249,6 +250,7 @@ fn calls_that_failed_take_nothing() {
     let mut book = Book::new();
     let task = Some(task("curl"));
     let exhausted = Kind::Exhausted {
+        own_range: None,
         via: Via::Connect,
         errno: 99,
         search_ns: Some(5),
@@ -267,6 +269,7 @@ fn calls_that_failed_take_nothing() {
 fn a_failure_that_stands_for_others_counts_as_many() {
     let mut book = Book::new();
     let exhausted = |repeated| Kind::Exhausted {
+        own_range: None,
         via: Via::Connect,
         errno: 99,
         search_ns: None,

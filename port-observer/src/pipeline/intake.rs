@@ -9,7 +9,7 @@ use crate::{
     kernel::clock::{Budget, Cost},
     ledger::Concluded,
     process::{Caller, ProcessTable},
-    recording::Entry,
+    recording::{Entry, Recorder},
     report::Sink,
     source::Source,
 };
@@ -65,14 +65,24 @@ impl<S: Sink> Stream<S> {
         result
     }
 
-    /// Takes in what is left of a source that ends, see [`Stream::take_in`].
+    /// Ends: takes in what is left of the source, writes the last line, and closes the recording, each
+    /// whatever became of the others. `watched`: how observing went until then.
     ///
     /// # Errors
-    /// The same.
-    pub fn take_rest(&mut self, source: impl Source) -> Result<()> {
+    /// That of the recording first, then `watched`, then those of [`Stream::take_in`] and
+    /// [`Stream::stop`].
+    pub fn end(&mut self, source: impl Source, watched: Result<()>) -> Result<()> {
+        let observed = self.observed();
         let mut events = std::mem::take(&mut self.events);
         let had = source.finish(&mut events);
-        self.take_all(events, |_| None).and(had)
+        let finished = self.take_all(events, |_| None).and(had);
+        let stopped = self.stop(observed);
+        // What was recorded is to be safe, whatever became of the lines.
+        let recorded = self.recorder.take().map_or(Ok(0), Recorder::finish);
+        if let Ok(missing @ 1..) = recorded {
+            log::warn!("{missing} events are missing in the recording");
+        }
+        recorded.map(drop).and(watched).and(finished).and(stopped)
     }
 
     /// All of them, whatever becomes of the lines: they are recorded too. Keeps the memory.

@@ -2,6 +2,7 @@
 
 mod intake;
 mod printer;
+mod reader;
 mod recorded;
 mod summaries;
 mod time;
@@ -10,7 +11,6 @@ mod watched;
 
 use std::{
     io,
-    os::fd::AsRawFd as _,
     time::{Duration, Instant},
 };
 
@@ -29,6 +29,9 @@ use crate::{
     report::{Body, FailedCalls, Report, Sink, Start},
     source::Observer,
 };
+
+/// How many events are taken in before anything else is looked at.
+pub const BATCH: usize = 8192;
 
 /// Events in, lines out.
 pub struct Stream<S> {
@@ -86,7 +89,8 @@ const NO_LOOK: Duration = Duration::from_millis(2);
 const CLOCK_STEP_NS: u64 = 10_000_000;
 
 impl<S: Sink> Stream<S> {
-    /// Of a host that is observed, with nothing observed yet.
+    /// Of a host that is observed, with nothing observed yet; the sink is told what its namespaces are
+    /// called.
     ///
     /// # Errors
     /// When the kernel refuses the clocks.
@@ -96,7 +100,11 @@ impl<S: Sink> Stream<S> {
             listings: observer.lists(),
             ..options(config)
         };
-        Self::new(config, options, ProcessTable::seeded(), Time::Kernel, sink)
+        let mut stream = Self::new(config, options, ProcessTable::seeded(), Time::Kernel, sink)?;
+        for (netns, names) in observer.named() {
+            stream.printer.sink().name(*netns, names);
+        }
+        Ok(stream)
     }
 
     /// Of a recording, which begins with [`Stream::begin_again`].
@@ -194,11 +202,6 @@ impl<S: Sink> Stream<S> {
         self.recorder = Some(recorder);
     }
 
-    /// The recorder, which gets nothing more.
-    pub fn take_recorder(&mut self) -> Option<Recorder> {
-        self.recorder.take()
-    }
-
     /// Prints from now on only lines of these times of day, in nanoseconds since 1970.
     pub fn print_only(&mut self, window: std::ops::RangeInclusive<i64>) {
         self.printer.print_only(window);
@@ -256,6 +259,11 @@ impl<S: Sink> Stream<S> {
     /// When the kernel refuses the clock.
     pub fn now_ns(&self) -> Result<u64> {
         self.time.now_ns()
+    }
+
+    /// Realtime less boottime, in nanoseconds.
+    pub fn offset_ns(&self) -> i64 {
+        self.offset_ns
     }
 
     /// How long to go on, `None`: until told to stop.
@@ -357,7 +365,7 @@ impl<S: Sink> Stream<S> {
         }
         self.print_all(reports)?;
         self.printer.report_lost(now_ns).with_context(|| self.cant_write())?;
-        if !self.is_silent && is_reader_gone() {
+        if !self.is_silent && reader::is_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");
         }
         Ok(())
@@ -387,13 +395,4 @@ impl<S: Sink> Stream<S> {
         }
         self.flush()
     }
-}
-
-/// Whether standard output is a pipe that nobody reads anymore. Without this look, a quiet host
-/// would keep the program running until the next event.
-fn is_reader_gone() -> bool {
-    let mut poll = libc::pollfd { fd: io::stdout().as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: one valid pollfd, no waiting.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready == 1 && poll.revents & libc::POLLERR != 0
 }

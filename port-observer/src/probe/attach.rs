@@ -135,11 +135,9 @@ impl Loaded {
         let btf = Btf::from_sys_fs().context("can't read this kernel's type information")?;
         let mut loader = EbpfLoader::new();
         // Tables that only other backends use take no memory.
-        for (table, used) in [
-            ("CALLS", backend == Backend::Kprobe),
-            ("AUTOBINDS", backend != Backend::Tracepoint),
-            ("BINDS", backend == Backend::Tracepoint),
-        ] {
+        for (table, used) in
+            [("CALLS", backend == Backend::Kprobe), ("BINDS", backend == Backend::Tracepoint)]
+        {
             if !used {
                 loader.map_max_entries(table, 1);
             }

@@ -1,6 +1,8 @@
 //! Kernel programs: which there are, loading and attaching them, and why that fails.
 
+mod assembly;
 mod attach;
+mod bind_held;
 mod iterators;
 mod misses;
 mod observed;
@@ -12,6 +14,7 @@ mod table;
 mod verdict;
 
 pub use attach::{Attached, Options, Trial, attach, try_each};
+pub use bind_held::{BindHeld, OnHeldPort};
 pub use iterators::{Iterators, Prepared};
 pub use misses::Misses;
 pub use observed::Observed;

@@ -298,6 +298,7 @@ const KPROBE: &[Probe] = &[
 const FAILED_BIND: Need = Optional(
     "bind() calls that failed (exhausted, conflict, refused), and the port that a bind() asked for",
 );
+const FAILED_LISTEN: Need = Optional("listen() calls that failed (exhausted, conflict)");
 const FAILED_CONNECT: Need =
     Optional("connect() calls over IPv6 that failed for want of an address to come from (refused)");
 
@@ -311,6 +312,8 @@ const TRACEPOINT: &[Probe] = &[
     probe("t_bind6", CgroupSockAddr, FAILED_BIND),
     probe("t_bind_enter", Tracepoint("syscalls", "sys_enter_bind"), FAILED_BIND),
     probe("t_bind_exit", Tracepoint("syscalls", "sys_exit_bind"), FAILED_BIND),
+    probe("t_listen_enter", Tracepoint("syscalls", "sys_enter_listen"), FAILED_LISTEN),
+    probe("t_listen_exit", Tracepoint("syscalls", "sys_exit_listen"), FAILED_LISTEN),
     probe("t_connect6", CgroupSockAddr, FAILED_CONNECT),
     probe("t_connect_exit", Tracepoint("syscalls", "sys_exit_connect"), FAILED_CONNECT),
     probe("t_post_bind4", CgroupSock, Required),

@@ -23,8 +23,11 @@ pub use tree::Tree;
 pub struct Process {
     /// As the host numbers it.
     pub pid: u32,
-    /// Its name (`comm`).
+    /// The name (`comm`) of the thread that made the call, at the call: programs name their workers and
+    /// threads with prctl(2). Of what is found in /proc, that of the process.
     pub name: String,
+    /// The name that its program had when it began, where that is another.
+    pub exec_name: Option<Arc<str>>,
     /// The path of its executable, if known.
     pub executable: Option<Arc<str>>,
     /// argv, empty when unknown; at most its first 64 arguments, and 4 KiB of them.
@@ -45,6 +48,18 @@ pub struct Process {
 }
 
 impl Process {
+    /// Shows this and the same process in another call as one. If they have different names (threads may
+    /// have their own), that of the program stands for them.
+    pub fn join(self: &mut Arc<Self>, other: &Arc<Self>) {
+        if Arc::ptr_eq(self, other) || self.name == other.name {
+            return;
+        }
+        if let Some(exec_name) = &self.exec_name {
+            let name = exec_name.as_ref().to_owned();
+            *self = Arc::new(Self { name, exec_name: None, ..(**self).clone() });
+        }
+    }
+
     /// Whether it is the same process, whatever it runs.
     pub fn is(&self, other: &Self) -> bool {
         self.pid == other.pid && proc_fs::same_start(self.start_time_ns, other.start_time_ns)
@@ -67,6 +82,7 @@ impl Process {
         let words = self.command_line.iter().map(|word| word.len() + size_of::<String>());
         size_of::<Self>()
             + self.name.len()
+            + length(&self.exec_name)
             + length(&self.executable)
             + length(&self.cgroup)
             + words.sum::<usize>()

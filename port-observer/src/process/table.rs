@@ -15,6 +15,11 @@ use crate::event::{Event, Exec, Fork, Task};
 const SWEEP_EVERY: usize = 16_384;
 /// The same while there is little room for their texts.
 const SWEEP_WHEN_SHORT: usize = 1_024;
+/// Answers about one process that are remembered: each thread may have a name of its own.
+pub(super) const ANSWERS: usize = 16;
+/// How the kernel begins the names of the threads that work for io_uring (io_uring/io-wq.c, sqpoll.c):
+/// these are no names that a program chose.
+const OF_IO_URING: [&str; 2] = ["iou-wrk-", "iou-sqp-"];
 
 /// Who each (process id, start time) is. Fed with [`Exec`] and [`Fork`] events in their order, and
 /// asked with the [`Task`] of a call. What the kernel's side kept comes first; `/proc/PID` completes
@@ -24,7 +29,7 @@ pub struct ProcessTable {
     proc_fs: ProcFs,
     cgroups: Cgroups,
     /// By process id and start time in ticks, which `/proc` shows no finer.
-    entries: HashMap<(u32, u64), Entry>,
+    pub(super) entries: HashMap<(u32, u64), Entry>,
     /// Counts sweeps. An entry that was used since the last one stays.
     generation: u32,
     /// How many entries the last sweep left.
@@ -36,22 +41,55 @@ pub struct ProcessTable {
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// The finest that is known.
     start_time_ns: u64,
     /// Shared with children that run the same program.
     program: Arc<Program>,
-    /// The answer to the last question.
-    resolved: Option<Resolved>,
+    /// The last answers, the newest last.
+    pub(super) resolved: Vec<Resolved>,
     generation: u32,
     epoch: u32,
 }
 
 #[derive(Debug)]
-struct Resolved {
+pub(super) struct Resolved {
     process: Arc<Process>,
     uid: u32,
     cgroup_id: u64,
+}
+
+impl Resolved {
+    /// Whether it answers all but for the name.
+    fn is_of(&self, task: &Task) -> bool {
+        (self.uid, self.cgroup_id) == (task.uid, task.cgroup_id)
+    }
+}
+
+/// The name at the call, if a program chose it.
+fn chosen_name(task: &Task) -> Option<&str> {
+    let name = task.name.as_str();
+    let is_chosen = !name.is_empty() && !OF_IO_URING.iter().any(|of| name.starts_with(of));
+    is_chosen.then_some(name)
+}
+
+/// The name of a process in a call, and that of its program, if it is another.
+fn names(task: &Task, program: &Program) -> (String, Option<Arc<str>>) {
+    let of_program = program.name.as_deref();
+    let name = chosen_name(task).or(of_program).unwrap_or(&task.name);
+    let exec_name = of_program.filter(|of_program| *of_program != name);
+    (name.to_owned(), exec_name.map(Into::into))
+}
+
+impl Entry {
+    /// Remembers an answer.
+    fn answered(&mut self, task: &Task, process: &Arc<Process>) {
+        if self.resolved.len() == ANSWERS {
+            self.resolved.remove(0);
+        }
+        let (uid, cgroup_id) = (task.uid, task.cgroup_id);
+        self.resolved.push(Resolved { process: Arc::clone(process), uid, cgroup_id });
+    }
 }
 
 impl Default for ProcessTable {
@@ -180,11 +218,18 @@ impl ProcessTable {
         if let Some(entry) = self.entries.get_mut(&key)
             && same_start(entry.start_time_ns, task.start_time_ns)
             && entry.epoch == self.epoch
-            && let Some(resolved) = &entry.resolved
-            && (resolved.uid, resolved.cgroup_id) == (task.uid, task.cgroup_id)
+            && let Some(known) = entry.resolved.iter().rfind(|one| one.is_of(task))
         {
             entry.generation = self.generation;
-            return Arc::clone(&resolved.process);
+            let name = chosen_name(task).or(entry.program.name.as_deref()).unwrap_or(&task.name);
+            let mut of_task = entry.resolved.iter().filter(|one| one.is_of(task));
+            if let Some(resolved) = of_task.rfind(|one| one.process.name == name) {
+                return Arc::clone(&resolved.process);
+            }
+            let (name, exec_name) = names(task, &entry.program);
+            let process = Arc::new(Process { name, exec_name, ..(*known.process).clone() });
+            entry.answered(task, &process);
+            return process;
         }
         self.resolve_anew(key, task)
     }
@@ -212,9 +257,11 @@ impl ProcessTable {
             entry.map_or(task.start_time_ns, |entry| entry.start_time_ns.max(task.start_time_ns));
         let program = self.complete(task, known, current);
         let place = self.place(task, &program);
+        let (name, exec_name) = names(task, &program);
         let process = Arc::new(Process {
             pid: task.pid,
-            name: program.name.clone().unwrap_or_else(|| task.name.clone()),
+            name,
+            exec_name,
             executable: program.executable.clone(),
             command_line: Arc::clone(&program.command_line),
             uid: Some(task.uid),
@@ -229,11 +276,7 @@ impl ProcessTable {
         });
         self.insert(task.pid, start_time_ns, program);
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.resolved = Some(Resolved {
-                process: Arc::clone(&process),
-                uid: task.uid,
-                cgroup_id: task.cgroup_id,
-            });
+            entry.answered(task, &process);
         }
         process
     }
@@ -310,7 +353,7 @@ impl ProcessTable {
 
     fn insert(&mut self, pid: u32, start_time_ns: u64, program: Arc<Program>) {
         let (generation, epoch) = (self.generation, self.epoch);
-        let entry = Entry { start_time_ns, program, resolved: None, generation, epoch };
+        let entry = Entry { start_time_ns, program, resolved: Vec::new(), generation, epoch };
         self.entries.insert((pid, ticks(start_time_ns)), entry);
         let every = if self.total.is_short() { SWEEP_WHEN_SHORT } else { SWEEP_EVERY };
         if self.entries.len() >= self.swept + every {

@@ -72,8 +72,13 @@ impl Fake {
     }
 }
 
-/// 123 ns into a tick: as exact as the kernel's side tells it.
+/// 123 ns into a tick: as exact as the kernel's side tells it. Its name is not known.
 fn task(pid: u32, start: u64) -> Task {
+    Task { name: String::new(), ..thread(pid, start) }
+}
+
+/// The same, as a thread with a name.
+fn thread(pid: u32, start: u64) -> Task {
     Task {
         pid,
         tid: pid + 1,
@@ -135,7 +140,7 @@ fn a_seeded_process_is_known_after_its_end() {
 
 #[test]
 fn of_an_unknown_process_that_is_gone_only_the_task_is_known() {
-    let process = Fake::new().table().resolve(&task(10, 500));
+    let process = Fake::new().table().resolve(&thread(10, 500));
     assert_eq!(process.name, "worker-thread");
     assert_eq!((process.uid, process.start_time_ns), (Some(1000), 5_000_000_123));
     assert!(process.executable.is_none() && process.command_line.is_empty());
@@ -152,7 +157,7 @@ fn a_process_id_that_is_used_again_is_another_process() {
     assert_eq!((first.name.as_str(), second.name.as_str()), ("first", "second"));
     assert_eq!(first.cgroup, None);
     // In the same tick, told apart by the nanoseconds.
-    let mut third = task(10, 500);
+    let mut third = thread(10, 500);
     third.start_time_ns += 1;
     assert_eq!(table.resolve(&third).name, "worker-thread");
 }
@@ -252,6 +257,38 @@ fn an_exec_changes_later_answers_and_not_earlier_ones() {
     assert!(Arc::ptr_eq(&after, &table.resolve(&task(10, 500))));
     let root = table.resolve(&Task { uid: 0, ..task(10, 500) });
     assert_eq!((root.uid, root.name.as_str()), (Some(0), "curl"));
+}
+
+#[test]
+fn a_process_is_named_as_the_thread_was_at_the_call() {
+    let mut table = Fake::new().table();
+    table.exec(&exec(10, 500, "/usr/bin/python3", &["python3", "app.py"], false));
+    let named = |name: &str| Task { name: name.into(), ..task(10, 500) };
+    let before = table.resolve(&named("python3"));
+    assert_eq!((before.name.as_str(), before.exec_name.as_deref()), ("python3", None));
+    let worker = table.resolve(&named("puma-worker"));
+    assert_eq!(worker.name, "puma-worker");
+    assert_eq!(worker.exec_name.as_deref(), Some("python3"));
+    assert_eq!(worker.executable.as_deref(), Some("/usr/bin/python3"));
+    let mut of_both = Arc::clone(&worker);
+    of_both.join(&worker);
+    assert_eq!(of_both.name, "puma-worker");
+    of_both.join(&before);
+    assert_eq!((of_both.name.as_str(), of_both.exec_name.as_deref()), ("python3", None));
+    assert!(before.is(&worker));
+    // Threads that call in turn make nothing new each time.
+    for number in 0..10 {
+        table.resolve(&named(&format!("thread-{number}")));
+    }
+    assert!(Arc::ptr_eq(&worker, &table.resolve(&named("puma-worker"))));
+    assert!(Arc::ptr_eq(&before, &table.resolve(&named("python3"))));
+    for number in 0..1_000 {
+        table.resolve(&named(&format!("{number}")));
+    }
+    let answers = table.entries.values().map(|entry| entry.resolved.len());
+    assert_eq!(answers.collect::<Vec<_>>(), [super::table::ANSWERS]);
+    // The kernel's own threads have no name that the program chose.
+    assert_eq!(table.resolve(&named("iou-wrk-10")).name, "python3");
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub struct Known {
     /// What comes next.
     pub next: Next,
     strings: Cache<Arc<str>, i64>,
-    processes: Cache<(u32, u64), (Arc<Process>, i64)>,
+    /// By process id, start time and name.
+    processes: Cache<(u32, u64, String), (Arc<Process>, i64)>,
     paths: Cache<Path, i64>,
 }
 
@@ -84,7 +85,7 @@ impl Known {
         caller: Option<&Caller>,
     ) -> Result<(Option<i64>, Option<u32>)> {
         let Some(Caller { process, tid }) = caller else { return Ok((None, None)) };
-        let key = (process.pid, process.start_time_ns);
+        let key = (process.pid, process.start_time_ns, process.name.clone());
         if let Some((known, id)) = self.processes.get(&key)
             && (Arc::ptr_eq(known, process) || known == process)
         {
@@ -102,7 +103,7 @@ impl Known {
         connection
             .prepare_cached(
                 "INSERT INTO processes (id, pid, name, executable, command_line, uid, \
-                 start_time_ns, cgroup, cut) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 start_time_ns, cgroup, cut, exec_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
@@ -114,6 +115,7 @@ impl Known {
                 signed(process.start_time_ns),
                 cgroup,
                 Some(process.cut.bits()).filter(|bits| *bits != 0),
+                process.exec_name,
             ])?;
         self.processes.insert(key, (Arc::clone(process), id), process.bytes());
         Ok((Some(id), Some(*tid)))

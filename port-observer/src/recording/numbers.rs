@@ -17,12 +17,15 @@ pub fn via_number(via: Via) -> u8 {
         Via::Connect => 1,
         Via::Bind => 2,
         Via::Autobind => 3,
+        Via::Listen => 4,
     }
 }
 
 /// The call of a number.
 pub fn via(number: u8) -> Option<Via> {
-    [Via::Connect, Via::Bind, Via::Autobind].into_iter().find(|via| via_number(*via) == number)
+    [Via::Connect, Via::Bind, Via::Autobind, Via::Listen]
+        .into_iter()
+        .find(|via| via_number(*via) == number)
 }
 
 /// The number of a reason.

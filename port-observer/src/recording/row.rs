@@ -2,8 +2,8 @@
 
 use crate::{
     event::{
-        Event, Existing, Flow, Kind, Reason, Refusal, Repeated, Reuse, Sharing, SocketEvent,
-        SocketId, Task, TcpState, Via,
+        Event, Existing, Flow, Kind, OwnRange, Reason, Refusal, Repeated, Reuse, Sharing,
+        SocketEvent, SocketId, Task, TcpState, Via,
     },
     process::{Caller, Process},
 };
@@ -124,7 +124,7 @@ pub struct Row {
     pub state: Option<TcpState>,
     /// How long the kernel searched.
     pub search_ns: Option<u64>,
-    /// The listener, or the TIME_WAIT entry.
+    /// The listener, or the TIME_WAIT entry; of a call that found no port, its socket's [`OwnRange::bits`].
     pub other_socket: Option<u64>,
     /// The interface that it is bound to, 0: any.
     pub device: u32,
@@ -234,8 +234,9 @@ impl Row {
                 row.set_sharing(*sharing);
                 row
             }
-            Kind::Exhausted { via, errno, search_ns, task: _, repeated } => {
+            Kind::Exhausted { via, errno, search_ns, own_range, task: _, repeated } => {
                 let mut row = Self {
+                    other_socket: own_range.map(OwnRange::bits),
                     via: Some(*via),
                     errno: Some(*errno),
                     search_ns: *search_ns,
@@ -343,6 +344,7 @@ impl Row {
                 via: self.via?,
                 errno: self.errno?,
                 search_ns: self.search_ns,
+                own_range: self.other_socket.and_then(OwnRange::of_bits),
                 task: self.task(),
                 repeated: self.repeated(),
             },

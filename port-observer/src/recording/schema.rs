@@ -13,7 +13,7 @@ pub(super) use check::check;
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
 /// The version of the schema that this program writes. It reads those before it too.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// The tables of version 1. A new recording is made as one of version 1 and brought to the present
 /// one, so that it has the same schema as an old one that was.
@@ -23,6 +23,8 @@ const MIGRATIONS: [&str; VERSION as usize - 1] = [
     // `repeated`: how many more equal calls an event stands for. `cut`: which texts are only beginnings.
     "ALTER TABLE events ADD COLUMN repeated INTEGER; \
      ALTER TABLE processes ADD COLUMN cut INTEGER;",
+    // What the program was called when it began, where that is another name.
+    "ALTER TABLE processes ADD COLUMN exec_name TEXT;",
 ];
 /// What is there for who queries a recording. The program reads none of them.
 const VIEWS: &str = include_str!("schema/views.sql");

@@ -57,8 +57,10 @@ pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
 /// A process.
 pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<Option<Process>> {
     let cut = if version >= 2 { "p.cut" } else { "NULL" };
+    let exec_name = if version >= 3 { "p.exec_name" } else { "NULL" };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut} FROM processes p \
+        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut}, {exec_name} \
+         FROM processes p \
          LEFT JOIN strings e ON e.id = p.executable \
          LEFT JOIN strings l ON l.id = p.command_line \
          LEFT JOIN strings c ON c.id = p.cgroup WHERE p.id = ?"
@@ -76,6 +78,7 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
                 container: cgroup.and_then(container).map(Into::into),
                 cgroup: cgroup.map(Into::into),
                 cut: Cut::from_bits(row.get::<_, Option<i64>>(7)?.unwrap_or(0)),
+                exec_name: text::optional(row, 8, text::NAME)?.map(Into::into),
                 ..Process::default()
             })
         })

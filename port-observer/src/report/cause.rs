@@ -77,6 +77,10 @@ pub struct Evidence {
     pub other: u32,
     /// Kept by bind(), listeners and what a bind() made unsharable.
     pub bound: u32,
+    /// Of these, by connections whose port bind() gave, for a call of bind().
+    pub bound_connected: u32,
+    /// The ports are of UDP, where each socket needs one of its own.
+    pub is_udp: bool,
     /// The median age of the connections in use, if known.
     pub median_age_seconds: Option<f64>,
     /// How the space changed over the last minute, if known.
@@ -120,6 +124,10 @@ impl Evidence {
     }
 
     fn kind(&self) -> CauseKind {
+        // No two sockets share a port of UDP, whether bind() took it or connect().
+        if self.is_udp {
+            return self.of_use();
+        }
         let kinds = [
             (self.syn_sent, CauseKind::Unanswered),
             (self.close_wait, CauseKind::NotClosed),
@@ -137,7 +145,7 @@ impl Evidence {
     fn of_use(&self) -> CauseKind {
         if self.is_leak() {
             CauseKind::Leak
-        } else if self.capacity < SMALL_CAPACITY {
+        } else if !self.is_udp && self.capacity < SMALL_CAPACITY {
             CauseKind::SmallRange
         } else {
             CauseKind::Concurrency
@@ -189,6 +197,15 @@ mod tests {
         assert_eq!(of(0, 91, 0), CauseKind::NotClosed);
         assert_eq!(of(0, 0, 91), CauseKind::NotRead);
         assert_eq!(of(90, 90, 90), CauseKind::SmallRange);
+    }
+
+    #[test]
+    fn the_size_of_a_range_does_not_hide_that_udp_sockets_share_no_port() {
+        let udp = |established, bound| Evidence { is_udp: true, ..evidence(0, established, bound) };
+        assert_eq!(udp(50, 0).cause().kind, CauseKind::Concurrency);
+        assert_eq!(udp(10, 40).cause().kind, CauseKind::Concurrency);
+        let leak = Evidence { growth: growing(10.0, 0.0), ..udp(50, 0) };
+        assert_eq!(leak.cause().kind, CauseKind::Leak);
     }
 
     #[test]

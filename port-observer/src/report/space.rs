@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{Cause, Counts};
 use crate::{
     event::{Endpoint, Protocol, TcpState},
+    ports::PortRange,
     process::Process,
 };
 
@@ -34,7 +35,9 @@ pub struct Space {
     pub netns: u32,
     /// The protocol.
     pub protocol: Protocol,
-    /// Ports in the ephemeral range, reserved ones left out.
+    /// The socket's own range, where the call chooses from that (`IP_LOCAL_PORT_RANGE`).
+    pub own_range: Option<PortRange>,
+    /// Ports in the ephemeral range, or in the socket's own, reserved ones left out.
     pub capacity: u32,
     /// How many of them the call can't get.
     pub used: u32,
@@ -85,6 +88,10 @@ pub struct Way {
     pub local: Endpoint,
     /// Where to, if it is connected.
     pub remote: Option<Endpoint>,
+    /// bind() gave it the port, not connect() and not a listener.
+    pub is_bound: bool,
+    /// No process has it open any more: it ends with its peer's answer, or by a timer of the kernel.
+    pub is_orphan: bool,
 }
 
 /// What is in the way of a call that wants a certain port.
@@ -98,9 +105,9 @@ pub enum How {
     Outgoing,
     /// A socket that bind() gave the port.
     Bound,
-    /// TIME_WAIT of a connection whose port connect() chose.
+    /// TIME_WAIT of a connection that connect() made, whether it chose the port or bind() gave it.
     TimeWaitClient,
-    /// TIME_WAIT of a connection that a listener accepted, or whose port bind() gave.
+    /// TIME_WAIT of a connection that a listener accepted.
     TimeWaitServer,
     /// A socket of the kernel itself, which no process has open.
     Kernel,

@@ -44,6 +44,9 @@ pub struct TcpUse {
     pub ports: u32,
     /// By what holds the port.
     pub counts: Counts,
+    /// Different ports of the ephemeral range that no connect() can share, wherever it goes, in whatever
+    /// state they are: bind() took them.
+    pub bind_held: u32,
 }
 
 /// How many ports a process holds.
@@ -55,6 +58,34 @@ pub struct ProcessUse {
     pub tcp: TcpUse,
     /// UDP ports.
     pub udp_ports: u32,
+}
+
+/// What the processes of one name hold in a network namespace: sockets, and TIME_WAIT entries that were
+/// theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedUse {
+    /// The inode number of the namespace.
+    pub netns: u32,
+    /// Their name; `None`: those of whom nothing is known.
+    pub name: Option<String>,
+    /// Which they are.
+    pub pids: Vec<u32>,
+    /// Of TCP, by what holds the port.
+    pub tcp: Counts,
+    /// Of UDP.
+    pub udp: u32,
+}
+
+impl NamedUse {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.tcp.total() + self.udp
+    }
+
+    /// Where it stands among others that hold as many.
+    pub fn order(&self) -> (u32, Option<&str>) {
+        (self.netns, self.name.as_deref())
+    }
 }
 
 /// Who holds which ports, looked at once.

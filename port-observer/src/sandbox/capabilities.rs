@@ -64,6 +64,10 @@ const WRITE_FILES: Kept = Kept::new(
     CAP_DAC_OVERRIDE,
     "root writes in a directory that another user's permissions close to it",
 );
+const CONNECT: Kept = Kept::new(
+    CAP_DAC_OVERRIDE,
+    "root connects to a socket that another user's permissions close to it",
+);
 const SIGNALS: Kept =
     Kept::new(CAP_KILL, "pass signals on to the command, whichever user it has become");
 const GROUP: Kept = Kept::new(CAP_CHOWN, "give the recording's files to its group");
@@ -76,16 +80,21 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
         Task::Follow { backend, recording, command } => {
             kept = following(backend, does_bpf_need_capability());
             kept.extend(command.map(|_| SIGNALS));
-            if let Some(Recording { path, has_group }) = recording {
-                kept.extend(needs_write(path).then_some(WRITE_FILES));
-                kept.extend((has_group && is_root()).then_some(GROUP));
-            }
+            kept.extend(recording.iter().flat_map(writing));
+        }
+        Task::Serve { backend, recording, textfile, removes: _ } => {
+            kept = following(backend, does_bpf_need_capability());
+            kept.extend(recording.iter().flat_map(writing));
+            kept.extend(textfile.is_some_and(needs_write).then_some(WRITE_FILES));
         }
         Task::List { namespaces, .. } => {
             kept.extend(ITERATOR);
             kept.extend(charges_memlock().then_some(MEMLOCK));
             kept.extend(PROCESSES);
             kept.extend((namespaces || lacks_iterator_capabilities()).then_some(NAMESPACES));
+        }
+        Task::Ask { socket } => {
+            kept.extend(socket.is_some_and(needs_write).then_some(CONNECT));
         }
         Task::Replay { recording, page } => {
             kept.extend(needs_read(recording).then_some(READ_FILES));
@@ -100,6 +109,13 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
         }
     }
     kept
+}
+
+/// What a recording is written with.
+fn writing(recording: &Recording<'_>) -> impl Iterator<Item = Kept> + use<> {
+    let write = needs_write(recording.path).then_some(WRITE_FILES);
+    let give = (recording.has_group && is_root()).then_some(GROUP);
+    write.into_iter().chain(give)
 }
 
 /// What the programs of a backend are followed with, beside what a recording takes.

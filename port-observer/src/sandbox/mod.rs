@@ -47,12 +47,28 @@ pub enum Task<'a> {
         /// The process that signals are passed on to, and that is waited for.
         command: Option<u32>,
     },
+    /// The same, and takes connections on sockets that are listened on: `serve`.
+    Serve {
+        /// The backend at work.
+        backend: Backend,
+        /// What is written beside.
+        recording: Option<Recording<'a>>,
+        /// The file that metrics are written into.
+        textfile: Option<&'a Path>,
+        /// It made Unix sockets, whose files go at the end.
+        removes: bool,
+    },
     /// Reads the kernel's lists of sockets: `check`, `snapshot`.
     List {
         /// Other network namespaces than its own are entered.
         namespaces: bool,
         /// An answer is kept in a file.
         keeps: bool,
+    },
+    /// Asks a running `serve`: `check --from`.
+    Ask {
+        /// Its Unix socket; `None`: it is asked over TCP.
+        socket: Option<&'a Path>,
     },
     /// Reads a recording, and looks at no process: `replay`, `report`, `top --replay`.
     Replay {

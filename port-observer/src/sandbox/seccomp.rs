@@ -21,7 +21,7 @@ use super::Task;
 
 mod calls;
 
-use calls::{BASE, COMMAND, FILES, OBSERVE, OPEN, OPEN_TO_READ, PROBE};
+use calls::{ASK, BASE, COMMAND, FILES, OBSERVE, OPEN, OPEN_TO_READ, PROBE, SERVE};
 
 /// What of a task decides about its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +34,35 @@ struct Needs {
     attaches: bool,
     /// Writes files.
     writes: bool,
+    /// Takes connections.
+    serves: bool,
+    /// Connects.
+    asks: bool,
     /// Waits for this process, and signals it.
     command: Option<u32>,
 }
 
 impl Needs {
     fn of(task: &Task<'_>) -> Self {
-        let none =
-            Self { observes: false, loads: false, attaches: false, writes: false, command: None };
+        let none = Self {
+            observes: false,
+            loads: false,
+            attaches: false,
+            writes: false,
+            serves: false,
+            asks: false,
+            command: None,
+        };
         match *task {
             Task::Follow { recording, command, .. } => {
                 Self { observes: true, writes: recording.is_some(), command, ..none }
             }
+            Task::Serve { recording, textfile, removes, .. } => {
+                let writes = recording.is_some() || textfile.is_some() || removes;
+                Self { observes: true, writes, serves: true, ..none }
+            }
             Task::List { keeps, .. } => Self { observes: true, loads: true, writes: keeps, ..none },
+            Task::Ask { .. } => Self { asks: true, ..none },
             // SQLite opens the files beside a recording for writing, whoever only reads.
             Task::Replay { .. } => Self { writes: true, ..none },
             Task::Diagnose => {
@@ -60,13 +76,15 @@ impl Needs {
 type Group = (fn(&Needs) -> bool, &'static [Call]);
 
 /// Which calls, for whom.
-const TABLE: [Group; 7] = [
+const TABLE: [Group; 9] = [
     (|_| true, BASE),
     (|needs| !needs.writes, OPEN_TO_READ),
     (|needs| needs.writes, OPEN),
     (|needs| needs.writes, FILES),
     (|needs| needs.observes, OBSERVE),
     (|needs| needs.attaches, PROBE),
+    (|needs| needs.serves, SERVE),
+    (|needs| needs.asks, ASK),
     (|needs| needs.command.is_some(), COMMAND),
 ];
 

@@ -20,7 +20,7 @@ use crossterm::{
         disable_raw_mode, enable_raw_mode,
     },
 };
-use futures_core::Stream as _;
+use futures_util::Stream as _;
 use ratatui::{
     Terminal, TerminalOptions, Viewport,
     backend::CrosstermBackend,

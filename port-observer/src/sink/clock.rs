@@ -22,18 +22,20 @@ fn timestamp(second: i64) -> Timestamp {
 
 /// RFC 3339 in UTC with nine digits of the second: `2026-01-02T03:04:05.000000006Z`.
 #[derive(Debug, Default)]
-pub(super) struct UtcClock {
+pub struct UtcClock {
     offset_ns: i64,
     second: Option<i64>,
     text: String,
 }
 
 impl UtcClock {
-    pub(super) fn set_offset(&mut self, offset_ns: i64) {
+    /// Sets realtime less boottime, in nanoseconds.
+    pub fn set_offset(&mut self, offset_ns: i64) {
         self.offset_ns = offset_ns;
     }
 
-    pub(super) fn format(&mut self, time_ns: u64) -> &str {
+    /// The text of a time since boot, in nanoseconds.
+    pub fn format(&mut self, time_ns: u64) -> &str {
         let (second, nanosecond) = split(time_ns, self.offset_ns);
         if self.second != Some(second) {
             self.second = Some(second);

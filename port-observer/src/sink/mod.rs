@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use crate::queued_writer::{QueuedWriter, WholeLines, unbuffered_output};
 use crate::report::{Sink, Snapshot};
+pub use clock::UtcClock;
 
 /// What lines are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

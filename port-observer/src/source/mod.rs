@@ -11,6 +11,8 @@ mod start;
 use anyhow::Result;
 
 pub use self::observer::{Looks, Observer, Options, is_blocking_sticky};
+pub use crate::probe::BindHeld;
+
 use crate::event::{Ask, Event, Listing};
 
 /// Something that yields what happens on a host, in order.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Answer, Call, Holder};
 use crate::{
     sink::json::{Endpoint, Space},
-    words::escape::SafeJson,
+    words::escape::json_line,
 };
 
 #[derive(Serialize)]
@@ -138,7 +138,5 @@ pub fn render(answer: &Answer, time: &str) -> serde_json::Result<String> {
             .collect(),
         missing: &answer.missing,
     };
-    let mut bytes = Vec::new();
-    object.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    json_line(&object)
 }

@@ -286,6 +286,7 @@ fn space(kind: SpaceKind, question: &Question, capacity: u32, used: u32) -> Spac
         used,
         headroom: capacity.saturating_sub(used),
         growth_per_second: None,
+        own_range: None,
         seconds_to_exhaustion: None,
     }
 }

@@ -1,5 +1,7 @@
 //! Why a space is full, and what to change.
 
+use std::borrow::Cow;
+
 use super::figures::{age, rate};
 use crate::event::Protocol;
 use crate::report::{Cause, CauseKind, Counts, Evidence, Holder, Space, SpaceKind};
@@ -9,7 +11,8 @@ pub fn evidence(cause: &Cause) -> String {
     let &Evidence {
         capacity, time_wait, established, syn_sent, close_wait, closing, other, ..
     } = &cause.evidence;
-    let &Evidence { bound, median_age_seconds, growth, .. } = &cause.evidence;
+    let &Evidence { bound, bound_connected, median_age_seconds, growth, is_udp, .. } =
+        &cause.evidence;
     let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
     match cause.kind {
         CauseKind::Churn => {
@@ -26,11 +29,16 @@ pub fn evidence(cause: &Cause) -> String {
             let growth = finite(growth.map(|growth| growth.used_per_second))
                 .filter(|growth| *growth > 0.0)
                 .map_or_else(String::new, |growth| format!(", growing {}", rate(growth)));
-            format!(
-                "leak, connections hold {} of {capacity} ports{age}{growth}",
-                established + other
-            )
+            let (what, count) = match is_udp {
+                true => ("sockets", established + bound),
+                false => ("connections", established + other),
+            };
+            format!("leak, {what} hold {count} of {capacity} ports{age}{growth}")
         }
+        CauseKind::BindHeld if bound_connected > 0 => format!(
+            "bind() took {bound} of {capacity} ports, {bound_connected} of them for connections: what \
+             bind() gives, no other call of bind() gets"
+        ),
         CauseKind::BindHeld => format!(
             "bind() and listeners hold {bound} of {capacity} ports, which connect() can't share"
         ),
@@ -45,11 +53,18 @@ pub fn evidence(cause: &Cause) -> String {
             "not read, {closing} of {capacity} ports are closed here and wait for the peer to take in \
              what was sent (FIN_WAIT1)"
         ),
+        CauseKind::Concurrency if is_udp => format!(
+            "concurrency, sockets in use hold {} of {capacity} ports; of UDP, each needs one of its own",
+            established + bound
+        ),
         CauseKind::Concurrency => format!(
             "concurrency, connections in use hold {} of {capacity} ports",
             established + other
         ),
-        CauseKind::SmallRange => format!("a small range, it has only {capacity} ports"),
+        CauseKind::SmallRange => format!(
+            "a small range, it has only {capacity} ports, and connections in use hold {} of them",
+            established + other
+        ),
     }
 }
 
@@ -98,7 +113,9 @@ pub fn advice(cause: &Cause, call: Call) -> &'static str {
             "close connections that are done with, the largest holder's first; a wider \
              ip_local_port_range only buys time"
         }
-        (Call::Bind, CauseKind::BindHeld) => {
+        (Call::Bind, CauseKind::BindHeld)
+            if cause.evidence.bound_connected * 2 < cause.evidence.bound =>
+        {
             "close what is bound and not used, bind() ports outside ip_local_port_range, or widen that; \
              where connect() follows, IP_BIND_ADDRESS_NO_PORT lets it choose the port"
         }
@@ -123,9 +140,34 @@ pub fn advice(cause: &Cause, call: Call) -> &'static str {
              ip_local_port_range"
         }
         (Call::Connect, CauseKind::SmallRange) => {
-            "widen ip_local_port_range, or reserve fewer ports (ip_local_reserved_ports)"
+            "share connections (pooling), widen ip_local_port_range, or reserve fewer ports \
+             (ip_local_reserved_ports)"
         }
     }
+}
+
+/// What to change where a call found no port in this space.
+pub fn advice_on(cause: &Cause, space: &Space) -> Cow<'static, str> {
+    let Some(range) = space.own_range else {
+        return advice(cause, Call::of(space)).into();
+    };
+    let widen = format!(
+        "widen the range that the program gives this socket by IP_LOCAL_PORT_RANGE ({}-{}), or leave \
+         that option out; a wider ip_local_port_range alone changes nothing for it",
+        range.min, range.max
+    );
+    let first = match (space.protocol, cause.kind) {
+        (
+            _,
+            CauseKind::Unanswered | CauseKind::NotClosed | CauseKind::NotRead | CauseKind::Leak,
+        ) => {
+            return advice(cause, Call::of(space)).into();
+        }
+        (Protocol::Udp, _) => "close UDP sockets that are done with, or ",
+        (Protocol::Tcp, CauseKind::Churn) => "reuse connections (keep-alive, pooling), or ",
+        (Protocol::Tcp, CauseKind::BindHeld | CauseKind::Concurrency | CauseKind::SmallRange) => "",
+    };
+    format!("{first}{widen}").into()
 }
 
 /// What holds the ports of a holder, by how many.
@@ -151,11 +193,17 @@ pub fn because(cause: &Cause) -> String {
     let what = match kind {
         CauseKind::Churn => "connections come and go faster than TIME_WAIT ends",
         CauseKind::Leak => "connections are opened, kept for long, and hardly any closed",
+        CauseKind::BindHeld if evidence.bound_connected > 0 => {
+            "ports were taken by bind(), for connections most of them, and no other call of bind() gets them"
+        }
         CauseKind::BindHeld => "ports are held by bind(), which connect() can't share",
         CauseKind::Unanswered => "the destination does not answer",
         CauseKind::NotClosed => "the peers have closed their connections, the process has not",
         CauseKind::NotRead => {
             "the peers do not take in what was sent before the connections were closed"
+        }
+        CauseKind::Concurrency if evidence.is_udp => {
+            "that many sockets are in use at the same time; of UDP, each needs a port of its own"
         }
         CauseKind::Concurrency => "that many connections are in use at the same time",
         CauseKind::SmallRange => "the range is small",

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
-use serde_json::ser::Formatter;
+use serde::Serialize;
+use serde_json::{Serializer, ser::Formatter};
 
 /// Whether the character could do something to a terminal or to the order of what is read:
 /// control characters (C0, DEL, C1), line ends, and marks that direct writing or have no width.
@@ -66,10 +67,28 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
+/// Writes JSON that does nothing to a terminal, whatever text is in it.
+///
+/// # Errors
+/// Writing failed, or a value has no form in JSON.
+pub fn write_json(value: &impl Serialize, out: impl Write) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, SafeJson))
+}
+
+/// The same as one line, without its end.
+///
+/// # Errors
+/// A value has no form in JSON.
+pub fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = Vec::new();
+    write_json(value, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// JSON as serde_json writes it, with those characters escaped too that JSON leaves as they are
 /// and a terminal doesn't: DEL, C1, and marks that direct writing.
 #[derive(Clone, Debug, Default)]
-pub struct SafeJson;
+struct SafeJson;
 
 impl Formatter for SafeJson {
     fn write_string_fragment<W: ?Sized + Write>(
@@ -95,8 +114,6 @@ impl Formatter for SafeJson {
 
 #[cfg(test)]
 mod tests {
-    use serde::Serialize;
-
     use super::*;
 
     #[test]
@@ -124,10 +141,7 @@ mod tests {
     #[test]
     fn json_escapes_it_too_and_reads_back_the_same() {
         let text = "a\x1b[\x7f\u{9b}31m \u{202e}\u{e0041} \"\\ Zoë 服\n";
-        let mut bytes = Vec::new();
-        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, SafeJson);
-        text.serialize(&mut serializer).unwrap();
-        let json = String::from_utf8(bytes).unwrap();
+        let json = json_line(&text).unwrap();
         assert!(!json.contains(is_hostile), "{json:?}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }

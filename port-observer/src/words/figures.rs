@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::escape::escape;
 use crate::event::{Endpoint, Protocol};
-use crate::process::Process;
+use crate::process::{Container, Process};
 use crate::report::{Failure, Holder, Space, SpaceKind};
 
 /// A process's number and its name with that of its container, if any.
@@ -12,8 +12,7 @@ pub fn holder(process: Option<&Process>) -> (String, String) {
     let Some(process) = process else { return ("-".to_owned(), "not known".to_owned()) };
     let mut name = if process.name.is_empty() { "-".into() } else { escape(&process.name) };
     if let Some(container) = &process.container {
-        let container = container.name.as_deref().unwrap_or_else(|| short(&container.id));
-        name = format!("{name} ({})", escape(container)).into();
+        name = format!("{name} ({})", escape(container_name(container))).into();
     }
     (process.pid.to_string(), name.into_owned())
 }
@@ -46,6 +45,11 @@ pub fn group_name(process: Option<&Process>, processes: u32) -> String {
     }
 }
 
+/// The name that a container has for people. A text of others.
+pub fn container_name(container: &Container) -> &str {
+    container.name.as_deref().unwrap_or_else(|| short(&container.id))
+}
+
 /// What container runtimes print of an identifier. A unit's name is shown whole.
 pub fn short(id: &str) -> &str {
     let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -58,11 +62,14 @@ pub fn ends(space: &Space) -> String {
         Protocol::Tcp => "",
         Protocol::Udp => "udp ",
     };
+    let own = space.own_range.map_or_else(String::new, |range| {
+        format!(" in the socket's own range {}-{}", range.min, range.max)
+    });
     match space.kind {
         SpaceKind::Connect { source, destination } => {
-            format!("{protocol}{} → {destination}", source.to_canonical())
+            format!("{protocol}{} → {destination}{own}", source.to_canonical())
         }
-        SpaceKind::Bind { address } => format!("{protocol}bind {}", address.to_canonical()),
+        SpaceKind::Bind { address } => format!("{protocol}bind {}{own}", address.to_canonical()),
     }
 }
 

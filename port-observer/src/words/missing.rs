@@ -13,6 +13,11 @@ pub fn sockets(has_tcp: bool, fallback: Option<&str>, lists_bound: bool) -> Opti
     }
 }
 
+/// Of connections, where it can't be known which ports bind() took. `reason`: why.
+pub fn binds(reason: &str) -> String {
+    format!("which ports of connections bind() took, so that connect() can't share them: {reason}")
+}
+
 /// Of processes, whose files could not be read.
 pub fn processes(hidden: usize) -> String {
     format!(

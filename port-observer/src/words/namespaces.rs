@@ -15,6 +15,8 @@ const BESIDE: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     by_netns: HashMap<u32, String>,
+    /// How many namespaces have a name.
+    bearers: HashMap<String, u32>,
     /// The oldest first.
     order: VecDeque<u32>,
 }
@@ -22,25 +24,49 @@ pub struct Names {
 impl Names {
     /// Remembers what a namespace is called from now on; without a name it is its number.
     pub fn set(&mut self, netns: u32, names: &[String]) {
+        let had = self.forget(netns);
         let Some(name) = shown(names) else {
-            if self.by_netns.remove(&netns).is_some() {
+            if had {
                 self.order.retain(|known| *known != netns);
             }
             return;
         };
-        if self.by_netns.insert(netns, name).is_none() {
+        *self.bearers.entry(name.clone()).or_default() += 1;
+        self.by_netns.insert(netns, name);
+        if !had {
             self.order.push_back(netns);
         }
         while self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.by_netns.remove(&oldest);
+            self.forget(oldest);
         }
+    }
+
+    /// Whether it had a name.
+    fn forget(&mut self, netns: u32) -> bool {
+        let Some(name) = self.by_netns.remove(&netns) else { return false };
+        if let Some(bearers) = self.bearers.get_mut(&name) {
+            *bearers -= 1;
+            if *bearers == 0 {
+                self.bearers.remove(&name);
+            }
+        }
+        true
     }
 
     /// What it is called, ready to be shown.
     pub fn of(&self, netns: u32) -> String {
         self.by_netns.get(&netns).cloned().unwrap_or_else(|| netns.to_string())
+    }
+
+    /// What it alone is called: with its number, where others have the same name.
+    pub fn unique(&self, netns: u32) -> String {
+        let Some(name) = self.by_netns.get(&netns) else { return netns.to_string() };
+        match self.bearers.get(name) {
+            Some(2..) => format!("{name} {netns}"),
+            _ => name.clone(),
+        }
     }
 }
 

@@ -106,6 +106,8 @@ pub fn call(via: Via, port: Option<u16>) -> String {
         (Via::Connect, None | Some(0)) => "connect".to_owned(),
         (Via::Connect, Some(port)) => format!("connect from bound port {port}"),
         (Via::Autobind, _) => "autobind".to_owned(),
+        (Via::Listen, None | Some(0)) => "listen without bind".to_owned(),
+        (Via::Listen, Some(port)) => format!("listen on port {port}"),
     }
 }
 

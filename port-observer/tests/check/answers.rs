@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use port_observer::check::{
-    Answer, Consumer, Finding, Question, Status, Tally, Threshold, json, text,
+    Answer, BindHeldPorts, BindHolder, Consumer, Finding, Status, Tally, Terms, Threshold, json,
+    text,
 };
 use port_observer::event::{Endpoint, Flow, Protocol, TcpState};
 use port_observer::kernel::diag::DiagSocket;
@@ -31,6 +32,7 @@ struct Read {
     protocol: String,
     namespace: String,
     reserved_ports: u32,
+    bind_held_ports: u32,
     missing: Vec<String>,
     sources: BTreeMap<String, String>,
     message: String,
@@ -93,13 +95,13 @@ fn tally() -> Tally {
     let mut tally = Tally::new(Protocol::Tcp, Ports { ephemeral, reserved });
     for port in 40_000..40_070 {
         let local = format!("10.0.0.2:{port}");
-        tally.add(&socket(&local, Some("10.0.0.1:443"), TcpState::TIME_WAIT));
+        tally.list(&socket(&local, Some("10.0.0.1:443"), TcpState::TIME_WAIT));
     }
     for port in 40_070..40_077 {
         let local = format!("[2001:db8::2]:{port}");
-        tally.add(&socket(&local, Some("[2001:db8::1]:5432"), TcpState::ESTABLISHED));
+        tally.list(&socket(&local, Some("[2001:db8::1]:5432"), TcpState::ESTABLISHED));
     }
-    tally.add(&socket("127.0.0.1:40077", None, TcpState::LISTEN));
+    tally.list(&socket("127.0.0.1:40077", None, TcpState::LISTEN));
     tally
 }
 
@@ -118,31 +120,29 @@ fn finding() -> Finding {
         ],
         sources: Sources { sockets: "sock_diag", processes: Some("bpf_iterator") },
         lists_bound: true,
+        unknown_binds: None,
+        bind_holders: Vec::new(),
         missing: Vec::new(),
         doubt: None,
     }
 }
 
 fn answer(findings: Vec<Finding>) -> Answer {
-    let question = Question {
-        namespaces: Vec::new(),
-        all: false,
-        missing: Vec::new(),
+    let terms = Terms {
         protocol: Protocol::Tcp,
         range: None,
         warning: Threshold::Percent(70.0),
         critical: Threshold::Percent(85.0),
         per_destination: false,
-        always_processes: true,
     };
-    Answer { question, findings, failures: Vec::new() }
+    Answer { terms, findings, failures: Vec::new() }
 }
 
 #[test]
 fn the_line_of_a_plugin_looks_as_it_did() {
     let mut lines = vec![text::render(&answer(vec![finding()]))];
     let mut destination = answer(vec![finding()]);
-    destination.question.per_destination = true;
+    destination.terms.per_destination = true;
     lines.push(text::render(&destination));
     let ok = Finding { status: Status::Ok, namespace: "red".to_owned(), ..finding() };
     lines.push(text::render(&answer(vec![finding(), ok])));
@@ -156,6 +156,28 @@ fn the_line_of_a_plugin_looks_as_it_did() {
     gone.failures.push("network namespace red: it is gone".to_owned());
     lines.push(text::render(&gone));
     lines.push(text::unknown("a reason | with a bar"));
+    // Connections that have taken their ports by bind().
+    let bind_held = |holders: &[(&str, u32, u32)]| {
+        let mut tally = Tally::new(Protocol::Tcp, tally().ports().clone())
+            .knowing((40_000..40_080).collect::<BindHeldPorts>());
+        for port in 40_000..40_080 {
+            let local = format!("10.0.0.2:{port}");
+            tally.list(&socket(&local, Some("10.0.0.1:443"), TcpState::ESTABLISHED));
+        }
+        let holder = |&(name, processes, sockets): &(&str, u32, u32)| {
+            (name.to_owned(), BindHolder { processes, sockets })
+        };
+        let bind_holders = holders.iter().map(holder).collect();
+        Finding { tally, bind_holders, ..finding() }
+    };
+    let holders =
+        [("etl-worker", 3, 60), ("api", 1, 12), ("curl", 1, 4), ("a|b", 2, 3), ("x", 1, 1)];
+    lines.extend(
+        [&holders[..1], &holders, &[]].map(|of| text::render(&answer(vec![bind_held(of)]))),
+    );
+    let unknown = Some("it takes CAP_BPF and CAP_PERFMON".to_owned());
+    let unknown = json::render(&answer(vec![Finding { unknown_binds: unknown, ..finding() }]));
+    assert!(!unknown.unwrap().contains("bindHeldPorts"));
     insta::assert_snapshot!("check_text", lines.join("\n"));
 }
 
@@ -186,6 +208,7 @@ fn a_program_reads_all_of_the_object() {
     let wanted = ("10.0.0.2", "10.0.0.1:443", 71, 100, 71);
     let Busiest { source, destination, used, capacity, used_percent } = &busiest;
     assert_eq!((&**source, &**destination, *used, *capacity, *used_percent), wanted);
+    assert_eq!(read.bind_held_ports, 0, "it is a listener's");
     assert_eq!((read.states["time_wait"], read.states["established"]), (70, 7));
     assert_eq!((read.states["listen"], read.states["bound"]), (1, 0));
     assert_eq!(

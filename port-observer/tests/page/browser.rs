@@ -1,6 +1,7 @@
 //! A headless Chromium, through its WebDriver.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -9,11 +10,15 @@ use std::{
 
 use fantoccini::{
     Client, ClientBuilder,
-    actions::{InputSource as _, MouseActions, PointerAction},
+    actions::{InputSource as _, KeyAction, KeyActions, MouseActions, PointerAction},
     elements::Element,
     wd::WebDriverCompatibleCommand,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -24,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Browser {
     client: Client,
     driver: Driver,
-    _profile: TempDir,
+    _profile: Profile,
 }
 
 struct Driver(Child);
@@ -36,6 +41,26 @@ impl Drop for Driver {
     }
 }
 
+/// The directory of a browser's files, which its command line names.
+struct Profile(TempDir);
+
+impl Drop for Profile {
+    /// Where a test failed, the browser goes on without its driver.
+    fn drop(&mut self) {
+        let name = self.0.path().display().to_string();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        for process in processes {
+            let pid = process.file_name().to_string_lossy().parse();
+            let command_line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if let Ok(pid) = pid
+                && String::from_utf8_lossy(&command_line).contains(&name)
+            {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
@@ -43,6 +68,11 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Runs a test in a browser that shows a page of this size, if there is one.
 pub fn in_browser(page: &Path, size: (u32, u32), test: impl AsyncFnOnce(&Browser)) {
+    in_browser_at(&format!("file://{}", page.display()), size, test);
+}
+
+/// The same of a page at an address.
+pub fn in_browser_at(address: &str, size: (u32, u32), test: impl AsyncFnOnce(&Browser)) {
     let (Some(driver), Some(chromium)) = (program("chromedriver"), program("chromium")) else {
         // Past what the test harness catches: nobody is to take it for tested.
         let why = "skipped the page in a browser: there is no chromium here (cargo xtask setup)";
@@ -52,7 +82,7 @@ pub fn in_browser(page: &Path, size: (u32, u32), test: impl AsyncFnOnce(&Browser
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("an event loop").block_on(async {
         let browser = Browser::open(&driver, &chromium, size).await;
-        browser.client.goto(&format!("file://{}", page.display())).await.expect("open the page");
+        browser.client.goto(address).await.expect("open the page");
         test(&browser).await;
         let Browser { client, driver, _profile } = browser;
         client.close().await.expect("close the browser");
@@ -79,7 +109,7 @@ impl Browser {
                 port.trim_end_matches('.').parse::<u16>().ok()
             })
             .expect("chromedriver says its port");
-        let profile = TempDir::new().expect("a directory");
+        let profile = Profile(TempDir::new().expect("a directory"));
         let arguments = [
             "--headless".to_owned(),
             "--no-sandbox".to_owned(),
@@ -93,7 +123,7 @@ impl Browser {
             "--force-device-scale-factor=1".to_owned(),
             "--hide-scrollbars".to_owned(),
             format!("--window-size={width},{height}"),
-            format!("--user-data-dir={}", profile.path().display()),
+            format!("--user-data-dir={}", profile.0.path().display()),
         ];
         let capabilities = json!({
             "goog:chromeOptions": { "binary": chromium, "args": arguments },
@@ -171,6 +201,30 @@ impl Browser {
 
     async fn point(&self, mouse: MouseActions) {
         self.client.perform_actions(mouse).await.expect("move the pointer");
+    }
+
+    /// Presses a key, with the Shift key held or not; it goes to what has the focus.
+    pub async fn press(&self, key: char, has_shift: bool) {
+        let mut keys = KeyActions::new("keys".to_owned());
+        let shift = '\u{e008}';
+        if has_shift {
+            keys = keys.then(KeyAction::Down { value: shift });
+        }
+        keys = keys.then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
+        if has_shift {
+            keys = keys.then(KeyAction::Up { value: shift });
+        }
+        self.client.perform_actions(keys).await.expect("press a key");
+    }
+
+    /// Shows the page in this size from now on.
+    pub async fn resize(&self, width: u32, height: u32) {
+        let parameters = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+        });
+        let body = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": parameters });
+        self.issue("goog/cdp/execute", body).await;
+        self.until("return innerWidth", &json!(width)).await;
     }
 
     /// Pretends that a media feature, or the medium itself, is this.

@@ -1,9 +1,11 @@
-//! The page of `report --html`, in a browser.
+//! The pages of `report --html` and of `serve`, in a browser.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod browser;
 mod files;
+mod live;
+mod parts;
 mod pictures;
 #[path = "../synthetic/mod.rs"]
 mod synthetic;

@@ -4,7 +4,7 @@ use port_observer::event::{
     Existing, LossKind, LossPlace, NamespaceSettings, Refusal, Repeated, Reuse, TcpState,
 };
 use port_observer::ledger::{Held, Holds, Role};
-use port_observer::ports::{PortRange, Ports, ReservedPorts};
+use port_observer::ports::{OwnRange, PortRange, Ports, ReservedPorts};
 
 use super::*;
 
@@ -35,9 +35,18 @@ fn kinds() -> Vec<Kind> {
             sharing: sharing(),
         },
         Kind::Exhausted {
+            own_range: None,
             via: Via::Connect,
             errno: 99,
             search_ns: Some(u64::MAX),
+            task: None,
+            repeated: Repeated::default(),
+        },
+        Kind::Exhausted {
+            own_range: Some(OwnRange { low: 0, high: u16::MAX }),
+            via: Via::Bind,
+            errno: 98,
+            search_ns: None,
             task: None,
             repeated: Repeated::default(),
         },

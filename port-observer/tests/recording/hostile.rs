@@ -112,12 +112,12 @@ fn a_schema_that_is_not_the_own_is_refused_before_anything_is_read_or_written() 
             "DROP TABLE details; CREATE TABLE details (event INTEGER PRIMARY KEY, value TEXT \
              GENERATED ALWAYS AS (hex(zeroblob(450000000))))"
                 .to_owned(),
-            "table \"details\" is not as version 2",
+            "table \"details\" is not as version 3",
         ),
         (
             "ALTER TABLE paths RENAME TO old; CREATE TABLE paths AS SELECT * FROM old; DROP TABLE old"
                 .to_owned(),
-            "table \"paths\" is not as version 2",
+            "table \"paths\" is not as version 3",
         ),
         (
             "CREATE INDEX mine ON events (abs(time_ns))".to_owned(),
@@ -254,7 +254,7 @@ fn more_than_fits_into_memory_is_read_as_far_as_it_fits() {
     let directory = Directory::make();
     // Each port is held by a process of its own, with long texts.
     let processes = "WITH RECURSIVE c(x) AS (SELECT 1000 UNION ALL SELECT x + 1 FROM c WHERE x < 60000) \
-                     INSERT INTO processes SELECT x, x, 'a', 1000000, 1000001, 0, x, 1000000, NULL \
+                     INSERT INTO processes SELECT x, x, 'a', 1000000, 1000001, 0, x, 1000000, NULL, NULL \
                      FROM c; \
                      INSERT INTO strings VALUES (1000000, hex(zeroblob(2000))), \
                      (1000001, '[\"' || hex(zeroblob(2000)) || '\"]');";

@@ -14,6 +14,7 @@ fn queries() -> Vec<&'static str> {
 
 fn exhausted(time_ns: u64) -> Entry {
     let kind = Kind::Exhausted {
+        own_range: None,
         via: Via::Connect,
         errno: 99,
         search_ns: Some(5_000),

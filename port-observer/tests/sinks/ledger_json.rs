@@ -1,4 +1,5 @@
 use port_observer::event::Protocol;
+use port_observer::ports::PortRange;
 use port_observer::report::{
     Body, Cause, CauseKind, Evidence, Growth, Level, Report, Space, SpaceKind, Story,
 };
@@ -39,6 +40,7 @@ fn an_exhausted_line_tells_its_space_its_holders_and_the_cause() {
         headroom: 0,
         used_percent: 100.0,
         growth_per_second: Some(0.0),
+        own_range: None,
         seconds_to_exhaustion: None,
     };
     assert_eq!(space, Some(wanted));
@@ -167,6 +169,7 @@ fn any_space() -> impl Strategy<Value = Space> {
                 capacity,
                 used,
                 headroom,
+                own_range: udp.then_some(PortRange { min: 1, max: u16::MAX }),
                 growth_per_second,
                 seconds_to_exhaustion,
             }

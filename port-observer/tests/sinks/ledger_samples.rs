@@ -23,6 +23,7 @@ pub fn connect_space(used: u32) -> Space {
         used,
         headroom: 100 - used,
         growth_per_second: None,
+        own_range: None,
         seconds_to_exhaustion: None,
     }
 }
@@ -38,6 +39,7 @@ pub fn bind_space() -> Space {
         used: 25_411,
         headroom: 2821,
         growth_per_second: Some(23.456_789),
+        own_range: None,
         seconds_to_exhaustion: Some(120.264_001),
         ..connect_space(0)
     }
@@ -131,7 +133,7 @@ pub fn summary() -> Summary {
         let [ports, established, time_wait, listening, bound, other] = counts;
         let counts =
             Counts { established, time_wait, listening, bound, other, ..Counts::default() };
-        TcpUse { ports, counts }
+        TcpUse { ports, counts, bind_held: 0 }
     };
     Summary {
         namespaces: vec![
@@ -156,6 +158,7 @@ pub fn summary() -> Summary {
         spaces: vec![
             Space {
                 growth_per_second: Some(1.25),
+                own_range: None,
                 seconds_to_exhaustion: Some(2.4),
                 ..connect_space(97)
             },
@@ -223,6 +226,7 @@ pub fn ledger() -> Vec<Report> {
             Level::Warning,
             Space {
                 growth_per_second: Some(0.5),
+                own_range: None,
                 seconds_to_exhaustion: Some(60.0),
                 ..connect_space(70)
             },

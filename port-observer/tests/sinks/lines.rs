@@ -44,6 +44,13 @@ pub struct Range {
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
+pub struct OwnRange {
+    pub min: u16,
+    pub max: u16,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
 pub struct Space {
     pub kind: String,
     pub netns: u32,
@@ -51,6 +58,7 @@ pub struct Space {
     pub source: Option<IpAddr>,
     pub destination: Option<Endpoint>,
     pub address: Option<IpAddr>,
+    pub own_range: Option<OwnRange>,
     pub capacity: u32,
     pub used: u32,
     pub headroom: u32,

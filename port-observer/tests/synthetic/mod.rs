@@ -175,6 +175,7 @@ impl<'a> Run<'a> {
                 let via = Via::Connect;
                 let Some(port) = self.free.get_mut(&to).and_then(Vec::pop) else {
                     let kind = Kind::Exhausted {
+                        own_range: None,
                         via,
                         errno: 99,
                         search_ns: Some(1_400_000),

@@ -194,6 +194,7 @@ impl Host {
     pub fn refused(&mut self, who: (u32, &str), source: &str, remote: &str) {
         let flow = flow(&format!("{source}:0"), Some(remote));
         let kind = Kind::Exhausted {
+            own_range: None,
             via: Via::Connect,
             errno: 99,
             search_ns: Some(900_000),

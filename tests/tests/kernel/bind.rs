@@ -2,9 +2,9 @@
 
 use nix::errno::Errno;
 use tests::expect::Reason::Closed;
-use tests::expect::Via::{Autobind, Bind};
-use tests::expect::conflict;
-use tests::net::{SERVER, scenario};
+use tests::expect::Via::{Autobind, Bind, Listen};
+use tests::expect::{Row, conflict, exhausted};
+use tests::net::{SERVER, ephemeral_range, scenario};
 use tests::socket::{ANY, local, local6, tcp, tcp6};
 
 #[test]
@@ -41,6 +41,35 @@ fn listen_without_bind_takes_a_port_by_itself() {
         let mut a = tcp().listen();
         a.close();
         net.sees([a.acquired(Autobind), a.released(Closed)]);
+    });
+}
+
+#[test]
+fn listen_without_bind_in_a_full_range_is_exhausted() {
+    scenario(|net| {
+        ephemeral_range(40_000, 40_001);
+        let held = [tcp().listen(), tcp().listen()];
+        assert_eq!(tcp().try_listen(), Err(Errno::EADDRINUSE));
+        let acquired = held.iter().map(|a| a.acquired(Autobind));
+        let refused = Row { remote: None, ..exhausted(Listen, "tcp", None, "EADDRINUSE") };
+        net.sees(acquired.chain([refused]));
+    });
+}
+
+#[test]
+fn listen_on_a_bound_port_that_another_listens_on_is_a_conflict() {
+    scenario(|net| {
+        let mut a = tcp().reuse_address().bind(SERVER);
+        let b = tcp().reuse_address().bind(SERVER).listen();
+        assert_eq!(a.try_listen(), Err(Errno::EADDRINUSE));
+        let bound = [a.acquired(Bind(80)), b.acquired(Bind(80))];
+        net.sees(bound.into_iter().chain([conflict(Listen, SERVER, None, "EADDRINUSE")]));
+        drop(b);
+        net.forget();
+        // Its port was its own all the time.
+        assert_eq!(a.try_listen(), Ok(()));
+        a.close();
+        net.sees([a.released(Closed)]);
     });
 }
 

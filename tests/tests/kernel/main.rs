@@ -16,6 +16,7 @@ mod poll;
 mod privileges;
 mod process;
 mod refused;
+mod serve;
 mod storms;
 mod time_wait;
 mod top;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, ToSpan};
 use nix::unistd::gettid;
 use tests::child::Traffic;
+use tests::expect::Reason::Closed;
 use tests::expect::Via::Connect;
 use tests::lines::{Acquire, Body, Line, Process};
 use tests::net::{Net, scenario};
-use tests::socket::Taken;
+use tests::socket::{Taken, tcp};
 use tests::system::{beside_this_test, cgroup2};
 
 /// The server, as arguments have it.
@@ -69,6 +70,29 @@ fn a_forked_child_without_exec_has_its_own_pid_and_its_parents_program() {
         assert_is_traffic(process(&lines[0]), &arguments, 0);
         traffic.go_on();
         net.sees([a.time_wait()]);
+    });
+}
+
+#[test]
+fn a_thread_that_names_itself_is_told_by_that_name_beside_the_programs() {
+    scenario(|net| {
+        let _server = net.server();
+        let connect_as = |name: &str| {
+            fs::write("/proc/thread-self/comm", name).expect("name the thread");
+            let mut a = tcp().connect(tests::net::SERVER);
+            a.reset();
+            let lines = net.sees([a.acquired(Connect), a.released(Closed)]);
+            for line in &lines {
+                let process = process(line);
+                assert_eq!((process.name.as_str(), process.pid), (name, std::process::id()));
+                let program = process.exec_name.as_deref().expect("its program's name");
+                let executable = process.executable.as_deref().expect("its executable");
+                let file = executable.rsplit('/').next().expect("a file");
+                assert!(file.starts_with(program), "{program} of {executable}");
+            }
+        };
+        connect_as("puma-worker");
+        connect_as("http-worker-1");
     });
 }
 

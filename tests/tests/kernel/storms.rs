@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tests::child::Traffic;
 use tests::lines::{Body, Conflict, Exhausted, Line};
 use tests::net::{Net, SERVER, ephemeral_range, once_in_namespace, scenario};
@@ -145,11 +146,16 @@ fn who_takes_and_gives_back_ports_in_a_loop_hides_nobody() {
         let inode = inode.to_string();
         let observer = Observer::own(&["--netns", &inode, "--buffer-size", "1MiB"])?;
         let _server = udp().bind(SERVER);
+        // It stands still as long as it takes to fill the buffer, and for each new second.
+        observer.signal(Signal::SIGSTOP);
+        observer.stopped();
         let mut loops: Vec<Traffic> = (0..2).map(|_| Traffic::start(&["flood-udp"])).collect();
+        std::thread::sleep(Duration::from_millis(1_200));
         for _ in 0..calm {
             udp().bind(local(7_000)).close();
             std::thread::sleep(Duration::from_millis(25));
         }
+        observer.signal(Signal::SIGCONT);
         loops.iter_mut().for_each(Traffic::go_on);
         loops.iter_mut().for_each(|one| assert!(one.wait().success()));
         Some(observer.interrupted_within(Duration::from_secs(60)))

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
 
-use super::reading::{Reading, lines};
+use super::reading::{Progress, Reading, lines};
 use crate::{
     cli::ReportArgs,
     config::Output,
@@ -37,7 +37,7 @@ pub(super) fn tell(
         );
     }
     reader.skip_to(at_ns);
-    let mut reading = Reading::begin(reader, lines(output), Nowhere)?;
+    let mut reading = Reading::begin(reader, lines(output), Nowhere, Progress::OnTerminal)?;
     reading.read_to(at_ns)?;
     let Some(run) = reading.run().cloned() else {
         bail!("nothing was recorded at that moment: one run had ended, the next had not begun");

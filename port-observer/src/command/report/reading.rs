@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::{
     config::{Lines, Output},
     forensics::{self, Collector},
-    ledger::{Census, SpaceKey},
+    ledger::Ledger,
     pipeline::{Recorded, Stream},
     recording::{Reader, Run},
     report::{Nowhere, Sink},
@@ -33,33 +33,21 @@ pub(super) fn lines(output: Output) -> Lines {
 
 /// A sink that asks how full spaces are.
 pub(super) trait TakesCensus: Sink {
-    /// Takes a census of a moment, nanoseconds since 1970, of so many spaces and these; returns how long
+    /// Takes a census of a moment, in nanoseconds since 1970 and in the ledger's time; returns how long
     /// after it the next is due.
-    fn take_census(
-        &mut self,
-        at_ns: i64,
-        census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
-    ) -> Duration;
+    fn take_census(&mut self, at_ns: i64, now_ns: u64, ledger: &mut Ledger) -> Duration;
 }
 
 impl TakesCensus for Collector {
-    fn take_census(
-        &mut self,
-        at_ns: i64,
-        census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
-    ) -> Duration {
-        let census = census(forensics::SPACES, &self.followed());
+    fn take_census(&mut self, at_ns: i64, now_ns: u64, ledger: &mut Ledger) -> Duration {
+        let census = ledger.census(now_ns, forensics::SPACES, &self.followed());
         self.add(at_ns, &census);
         self.step()
     }
 }
 
 impl TakesCensus for Nowhere {
-    fn take_census(
-        &mut self,
-        _at_ns: i64,
-        _census: impl FnOnce(usize, &[SpaceKey]) -> Vec<Census>,
-    ) -> Duration {
+    fn take_census(&mut self, _at_ns: i64, _now_ns: u64, _ledger: &mut Ledger) -> Duration {
         Duration::MAX
     }
 }
@@ -68,7 +56,7 @@ impl TakesCensus for Nowhere {
 pub(super) struct Reading<S> {
     source: Recorded,
     stream: Stream<S>,
-    progress: Progress,
+    progress: Shown,
     looks: Option<Looks>,
 }
 
@@ -107,10 +95,10 @@ impl Looks {
 
 impl<S: TakesCensus> Reading<S> {
     /// Reads nothing yet.
-    pub(super) fn begin(reader: Reader, lines: Lines, sink: S) -> Result<Self> {
+    pub(super) fn begin(reader: Reader, lines: Lines, sink: S, progress: Progress) -> Result<Self> {
         let mut stream = Stream::of_recording(&lines, sink)?;
         stream.is_silent();
-        let progress = Progress::of(&reader)?;
+        let progress = Shown::of(&reader, progress)?;
         Ok(Self { source: Recorded::new(reader, lines), stream, progress, looks: None })
     }
 
@@ -156,7 +144,7 @@ impl<S: TakesCensus> Reading<S> {
             }
             let boot_ns = due_ns.wrapping_sub(self.source.offset_ns());
             let now_ns = u64::try_from(boot_ns).unwrap_or(0);
-            let step = sink.take_census(due_ns, |spaces, also| ledger.census(now_ns, spaces, also));
+            let step = sink.take_census(due_ns, now_ns, ledger);
             looks.done(step);
         }
     }
@@ -192,8 +180,17 @@ impl<S: TakesCensus> Reading<S> {
     }
 }
 
+/// Whether it is said how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// For who waits at a terminal.
+    OnTerminal,
+    /// Not at all.
+    Silent,
+}
+
 /// How far it is, for who waits at a terminal.
-struct Progress {
+struct Shown {
     is_shown: bool,
     began_ns: i64,
     ended_ns: i64,
@@ -201,10 +198,10 @@ struct Progress {
     has_told: bool,
 }
 
-impl Progress {
-    fn of(reader: &Reader) -> Result<Self> {
+impl Shown {
+    fn of(reader: &Reader, progress: Progress) -> Result<Self> {
         let (began_ns, ended_ns) = reader.span_ns()?.unwrap_or((0, 0));
-        let is_shown = io::stderr().is_terminal();
+        let is_shown = progress == Progress::OnTerminal && io::stderr().is_terminal();
         let next = Instant::now() + Duration::from_millis(500);
         Ok(Self { is_shown, began_ns, ended_ns, next, has_told: false })
     }

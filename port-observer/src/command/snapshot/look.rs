@@ -119,11 +119,7 @@ fn limits(limits: &Limits, existing: &[Existing], config: &SnapshotConfig) -> Ve
     if !entries.is_empty() {
         missing.push("whose a TIME_WAIT was: only `live`, started before, tells".to_owned());
     }
-    if has_tcp {
-        missing.push(
-            "by which call a port was taken: it is concluded from the socket's state".to_owned(),
-        );
-    }
+    missing.extend(limits.unknown_binds.as_deref().map(words::missing::binds));
     missing
 }
 

@@ -8,14 +8,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use super::{super::live::first_line, Top, signals::Signals};
 use crate::{
     config::TopConfig,
-    pipeline::Stream,
+    pipeline::{BATCH, Stream},
     sandbox::{Sandbox, Task},
     screen::state::{Action, Activity},
     source::{Observer, Source as _},
 };
 
-/// How many events are taken in before anything else is looked at.
-const BATCH: usize = 8192;
 /// A failure is shown this soon after the last frame.
 const URGENT: Duration = Duration::from_millis(250);
 

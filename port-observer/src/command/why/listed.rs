@@ -13,22 +13,23 @@ use crate::{
         poll::{Poll, Scope},
         settings,
     },
-    why::{self, Answer, Question},
+    why::{self, Answer, Call, Question},
     words,
 };
 
-/// Answers. `missing`: what could not be seen already.
+/// Answers. `no_programs`: why the kernel programs, which would tell more, are not used.
 ///
 /// # Errors
 /// When the sockets can't be listed.
 pub(super) fn answer(
     question: Question,
     known: &Known<'_>,
-    mut missing: Vec<String>,
+    no_programs: Option<&str>,
 ) -> Result<Answer> {
     let time_ns = clock::now_boot_ns()?;
     let options = ledger::Options { sticky: is_blocking_sticky(), ..ledger::Options::default() };
     let mut ledger = Ledger::new(options);
+    let mut missing = Vec::new();
     let mut lines = Vec::new();
     let mut long_bytes = 0;
     match settings::read(known.namespace, &mut long_bytes) {
@@ -45,6 +46,12 @@ pub(super) fn answer(
         existing.iter().any(|one| one.task.is_none() && one.state != TcpState::TIME_WAIT);
     let limits = poll.limits();
     let is_tcp = question.protocol == Protocol::Tcp;
+    let is_connect = matches!(question.call, Call::Connect { .. });
+    // An iterator by itself takes less than they do.
+    let knows_binds = limits.unknown_binds.is_none();
+    if let Some(reason) = no_programs.filter(|_| is_connect && !knows_binds) {
+        missing.push(words::missing::binds(reason));
+    }
     missing.extend(limits.unreadable.clone());
     missing.extend(words::missing::sockets(is_tcp, limits.fallback.as_deref(), known.lists_bound));
     if limits.malformed > 0 {
@@ -64,8 +71,8 @@ pub(super) fn answer(
         missing.push(format!("{} sockets: there are more than are counted", ledger.totals().lost));
     }
     let has_fallback = poll.limits().fallback.is_some();
-    let mut facts = known.facts(ledger.holdings(), &question, Vec::new(), false);
-    facts.lists_bound &= !has_fallback;
+    let mut facts = known.facts(ledger.holdings(), &question, Vec::new(), knows_binds);
+    facts.lists_bound = known.lists_bound && !has_fallback;
     missing.append(&mut facts.missing);
     facts.missing = missing;
     Ok(why::answer(question, &facts))

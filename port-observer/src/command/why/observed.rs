@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Known;
+use super::{super::event_loop, Known};
 use crate::{
     config::Lines,
     event::{Endpoint, Via},
-    pipeline::Stream,
+    pipeline::{BATCH, Stream},
     probe::Backend,
     process::Process,
     report::{Body, Report, Sink},
@@ -28,8 +28,6 @@ use crate::{
 const WATCH: Duration = Duration::from_secs(2);
 /// How long the first scan may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many events are taken in before the time is looked at.
-const BATCH: usize = 8192;
 /// Room for events between the kernel and this program.
 const BUFFER_BYTES: u32 = 4 << 20;
 /// So many callers are noted.
@@ -45,11 +43,7 @@ pub(super) fn answer(
     output: Output,
     sandbox: Sandbox,
 ) -> Result<Answer> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start the event loop")?
-        .block_on(observe(question, known, output, sandbox))
+    event_loop()?.block_on(observe(question, known, output, sandbox))
 }
 
 async fn observe(

@@ -88,7 +88,7 @@ prop_compose! {
 }
 
 fn expected_via(via: u8) -> Via {
-    [Via::Connect, Via::Bind, Via::Autobind][usize::from(via) - 1]
+    [Via::Connect, Via::Bind, Via::Autobind, Via::Listen][usize::from(via) - 1]
 }
 
 fn endpoint(family: u8, address: [u8; 16], port: u16) -> Endpoint {
@@ -179,7 +179,7 @@ proptest! {
                 };
                 marked(kind, record.socket.flags)
             }
-            2 => Kind::Exhausted { via, errno, search_ns, task: Some(task), repeated: Repeated::default() },
+            2 => Kind::Exhausted { via, errno, search_ns, own_range: OwnRange::of_bits(record.socket.other), task: Some(task), repeated: Repeated::default() },
             3 => Kind::Conflict { via, errno, task: Some(task), repeated: Repeated::default() },
             15 => {
                 let is_connect = record.socket.via == 1;

@@ -9,33 +9,41 @@ function colorOf(series, number) {
   return series[number].others ? color("others") : color("series").split(" ")[number];
 }
 
-/** Stripes over the colour: TIME_WAIT. */
-function striped(fill) {
-  const size = Math.round(8 * devicePixelRatio);
+/** A fill of tiles of so many pixels, over whose colour `paint` draws. */
+function tiled(fill, pixels, paint) {
+  const size = Math.round(pixels * devicePixelRatio);
   const tile = element("canvas", { width: size, height: size });
   const context = tile.getContext("2d");
   context.fillStyle = fill;
   context.fillRect(0, 0, size, size);
-  context.strokeStyle = color("hatch");
-  context.lineWidth = size / 3;
-  for (const shift of [-size, 0, size]) {
-    context.beginPath();
-    context.moveTo(shift - size / 2, size * 1.5);
-    context.lineTo(shift + size * 1.5, -size / 2);
-    context.stroke();
-  }
+  paint(context, size);
   return context.createPattern(tile, "repeat");
 }
 
+/** Stripes over the colour: TIME_WAIT. */
+function striped(fill) {
+  return tiled(fill, 8, (context, size) => {
+    context.strokeStyle = color("hatch");
+    context.lineWidth = size / 3;
+    for (const shift of [-size, 0, size]) {
+      context.beginPath();
+      context.moveTo(shift - size / 2, size * 1.5);
+      context.lineTo(shift + size * 1.5, -size / 2);
+      context.stroke();
+    }
+  });
+}
+
 /** Where calls were refused: a shade over it, and a mark on top. */
-function drawRefused(plot, timeline, times) {
+function drawRefused(plot, timeline) {
   const { ctx: context, bbox } = plot;
   const right = bbox.left + bbox.width;
   context.save();
   context.fillStyle = color("refused");
   timeline.refused.forEach((count, at) => {
     if (count === 0) return;
-    const ends = [times[at], times[at] + timeline.step_seconds];
+    const began = timeAt(timeline, at);
+    const ends = [began, began + timeline.step_seconds];
     const [from, to] = ends.map((time) => Math.round(plot.valToPos(time, "x", true)));
     const [x, end] = [Math.max(from, bbox.left), Math.min(Math.max(to, from + 2), right)];
     if (x >= end) return;
@@ -48,7 +56,7 @@ function drawRefused(plot, timeline, times) {
 }
 
 /** What uPlot is told to draw. */
-function optionsOf({ timeline, series, layers, times, size }) {
+function optionsOf({ timeline, series, layers, size }) {
   const stepped = uPlot.paths.stepped({ align: 1 });
   const line = { paths: stepped, points: { show: false }, spanGaps: false };
   const axis = {
@@ -87,7 +95,7 @@ function optionsOf({ timeline, series, layers, times, size }) {
       y: false,
     },
     legend: { show: false },
-    hooks: { draw: [(plot) => drawRefused(plot, timeline, times)] },
+    hooks: { draw: [(plot) => drawRefused(plot, timeline)] },
   };
 }
 

@@ -1,8 +1,4 @@
-// From the columns of the report to what is drawn.
-
-/** What the report says, as `report --json` prints it. */
-const report = JSON.parse(document.getElementById("report").textContent);
-const zone = document.documentElement.dataset.zone;
+// From columns of numbers to what is drawn.
 
 /** How a series is called. */
 function nameOf(series) {
@@ -24,6 +20,11 @@ function seriesOf(timeline) {
 function timesOf(timeline) {
   const began = Date.parse(timeline.began) / 1000;
   return timeline.bucket.map((number) => began + number * timeline.step_seconds);
+}
+
+/** When a point begins. */
+function timeAt(timeline, at) {
+  return Date.parse(timeline.began) / 1000 + timeline.bucket[at] * timeline.step_seconds;
 }
 
 /** From when to when any of the pictures goes. */
@@ -78,7 +79,7 @@ const timeFormat = new Intl.DateTimeFormat("en-CA", {
   hourCycle: "h23",
 });
 
-/** A moment as the rest of the report writes it, to the fraction of a second that the step has. */
+/** A moment as the rest of the page writes it, to the fraction of a second that the step has. */
 function timeText(seconds, step) {
   const part = Object.fromEntries(
     timeFormat.formatToParts(new Date(Math.floor(seconds) * 1000)).map(({ type, value }) => [type, value]),

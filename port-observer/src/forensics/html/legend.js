@@ -34,7 +34,6 @@ function buildLegend(timeline, series, toggle) {
     element("tbody", {}, ...rows.map(({ row }) => row)),
     element("tfoot", {}, foot("Used", used), foot("Calls refused", refused)),
   );
-  const times = timesOf(timeline);
   return {
     table,
     /** The colours, and what is hidden. */
@@ -47,7 +46,7 @@ function buildLegend(timeline, series, toggle) {
     /** The numbers of a point. */
     show(at, label) {
       const step = timeline.step_seconds;
-      caption.textContent = `${label}${timeText(times[at], step)} (fullest moment of ${step} s)`;
+      caption.textContent = `${label}${timeText(timeAt(timeline, at), step)} (fullest moment of ${step} s)`;
       rows.forEach(({ values }, number) => {
         values[0].textContent = series[number].in_use[at].toLocaleString("en");
         values[1].textContent = series[number].time_wait[at].toLocaleString("en");

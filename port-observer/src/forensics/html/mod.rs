@@ -34,6 +34,7 @@ const SCRIPT: &str = concat!(
     "*/\n",
     include_str!("../../../vendor/uplot/uPlot.iife.min.js"),
     "\n",
+    include_str!("report.js"),
     include_str!("data.js"),
     include_str!("chart.js"),
     include_str!("legend.js"),
@@ -111,8 +112,8 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
     page.write_into(&mut out)
 }
 
-/// What the page may do: run this script, with this style.
-fn policy() -> String {
+/// What the page may do: run this script, with this style (Content-Security-Policy).
+pub fn policy() -> String {
     let hash = |text: &str| BASE64.encode(Sha256::digest(text));
     format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri \

@@ -9,7 +9,6 @@ const pictures = report.timelines.map((timeline, number) =>
 function buildPicture(timeline, figure) {
   const series = seriesOf(timeline);
   const rows = rowsOf(timeline, span);
-  const times = timesOf(timeline);
   const hidden = new Set();
   const isShown = (number) => !hidden.has(number);
   const title = figure.querySelector("h3").textContent;
@@ -41,7 +40,7 @@ function buildPicture(timeline, figure) {
     const capacity = rows.map(({ at }) => (at === undefined ? null : timeline.capacity[at]));
     const data = [rows.map(({ time }) => time), ...stacked(layers, rows), capacity];
     const size = { width: place.clientWidth, height: HEIGHT };
-    const options = optionsOf({ timeline, series, layers, times, size });
+    const options = optionsOf({ timeline, series, layers, size });
     options.hooks.setCursor = [move];
     options.hooks.setScale = [tellRange];
     plot = new uPlot(options, data, place);

@@ -21,6 +21,7 @@ fn space(port: u16, used: u32) -> Space {
         used,
         headroom: CAPACITY - used,
         growth_per_second: None,
+        own_range: None,
         seconds_to_exhaustion: None,
     }
 }

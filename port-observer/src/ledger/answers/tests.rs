@@ -22,6 +22,7 @@ fn flow(port: u16) -> Flow {
 
 fn refused(time_ns: u64) -> Event {
     let kind = Kind::Exhausted {
+        own_range: None,
         via: Via::Connect,
         errno: 99,
         search_ns: None,

@@ -252,6 +252,27 @@ fn a_udp_socket_of_both_families_is_the_same_once_it_is_connected_over_ipv4() {
     assert_eq!(compare_udp(&mut reconcile, 5, &["127.0.0.1:4000"], &bound), []);
 }
 
+/// Another namespace may have its number soon, in which nothing of it is held.
+#[test]
+fn a_namespace_that_is_gone_took_everything_along() {
+    let reconciled = [&Kind::Release { reason: Reason::Reconciled }];
+    let mut reconcile = Reconcile::default();
+    let entry = flow(Protocol::Tcp, "127.0.0.1:40000", Some("127.0.0.1:80"));
+    let udp = [held(99, "0.0.0.0:4000", Some(1))];
+    let mut elsewhere = round(10, &[], &[]);
+    elsewhere.namespaces = HashSet::from([NETNS + 1]);
+    let mut compare = |gone: &[u32], since_ns| -> [Vec<Event>; 2] {
+        reconcile.gone = gone.iter().copied().collect();
+        let of_tcp = reconcile.told(&elsewhere, [(entry, since_ns)].into_iter(), &[]);
+        [of_tcp, reconcile.told(&elsewhere, std::iter::empty(), &udp)]
+    };
+    assert_eq!(compare(&[], 1), [vec![], vec![]], "it could not be looked into");
+    assert_eq!(compare(&[NETNS], 10)[0], [], "taken after the look");
+    for found in compare(&[NETNS], 1) {
+        assert_eq!(kinds(&found), reconciled);
+    }
+}
+
 #[test]
 fn a_udp_port_that_is_no_longer_listed_is_reconciled() {
     let mut reconcile = Reconcile::default();

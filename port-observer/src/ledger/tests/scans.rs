@@ -314,3 +314,32 @@ fn a_refused_connect_leaves_the_peer_that_it_was_for() {
     let said = book.tell(SOCKET, left, CLOSED);
     assert!(said[0].starts_with("release closed 4000>10.0.0.9:80 curl"), "{said:?}");
 }
+
+#[test]
+fn that_ports_are_left_is_not_said_before_it_is_known_who_holds_them() {
+    let mut book = Book::new();
+    book.apply(spaces::settings(40000, 40001, 1, 0));
+    let headroom = |book: &mut Book| {
+        let kind = Kind::Exhausted {
+            via: Via::Connect,
+            errno: 99,
+            search_ns: None,
+            own_range: None,
+            task: None,
+            repeated: crate::event::Repeated::default(),
+        };
+        let mut out = Vec::new();
+        let event = SocketEvent { time_ns: LATER, socket: OTHER, flow: to_web(0), kind };
+        book.ledger.apply(LATER, Event::Socket(event), None, &mut out);
+        let Body::Exhausted { story, .. } = &out[0].body else { panic!("{out:?}") };
+        story.as_ref().map(|story| story.space.headroom)
+    };
+    book.scan_begins();
+    assert_eq!(headroom(&mut book), None);
+    book.finds(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    assert_eq!(headroom(&mut book), None);
+    book.finds(SocketId(33), to_web(40001), TcpState::ESTABLISHED);
+    assert_eq!(headroom(&mut book), Some(0), "nothing that comes makes it more");
+    book.scan_ends();
+    assert_eq!(headroom(&mut book), Some(0));
+}

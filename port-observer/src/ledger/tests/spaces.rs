@@ -322,6 +322,7 @@ fn an_exhausted_call_has_the_whole_story() {
     }
     let mut out = Vec::new();
     let kind = Kind::Exhausted {
+        own_range: None,
         via: Via::Connect,
         errno: 99,
         search_ns: None,

@@ -173,6 +173,19 @@ pub(super) const PROBE: &[Call] = calls![
     SYS_unshare { &[Is(0, bits(libc::CLONE_NEWNS))] },
 ];
 
+/// Taking connections on sockets that are listened on already, and telling the service manager: of new
+/// sockets, only those of Unix connect.
+pub(super) const SERVE: &[Call] = calls![SYS_accept4, SYS_connect];
+
+/// Connecting to a server, and finding out its address.
+pub(super) const ASK: &[Call] = calls![
+    SYS_connect,
+    SYS_socket {
+        &[Is(0, bits(libc::AF_INET))], &[Is(0, bits(libc::AF_INET6))], &[Is(0, bits(libc::AF_UNIX))],
+        &[Is(0, bits(libc::AF_NETLINK))]
+    },
+];
+
 /// Waiting for the command that is run, and passing signals on to it.
 pub(super) const COMMAND: &[Call] = calls![
     SYS_kill { &[IsCommand(0)] },

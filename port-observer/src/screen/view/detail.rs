@@ -25,7 +25,7 @@ use crate::{
     report::{Holder, Holding, Story, used_percent},
     screen::state::{Detail, FailedCall, Picture, ProcessRow, Room, SpaceRow, State, bindings},
     words::{
-        causes::{Call, advice, because, counted, counts},
+        causes::{advice_on, because, counted, counts},
         errno::error,
         escape::escape,
         figures::{ends, holder_name, holder_names, percent, rate},
@@ -221,7 +221,7 @@ fn space(row: &SpaceRow, story: Option<&Story>, picture: &Picture, look: &Look) 
     lines.extend(story.map_or_else(Vec::new, |story| told(story, look)));
     if let Some(cause) = story.and_then(|story| story.cause.as_ref()) {
         lines.push(title("What helps", look));
-        lines.push(plain(2, advice(cause, Call::of(space)).to_owned()));
+        lines.push(plain(2, advice_on(cause, space).into_owned()));
     }
     lines
 }

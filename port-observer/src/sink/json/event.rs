@@ -10,7 +10,11 @@ use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
 use super::types::{Frequent, Place};
 use crate::report::Body;
-use crate::words::{conflicts, errno::ErrorName, refusals};
+use crate::words::{
+    conflicts::{self, Refused},
+    errno::ErrorName,
+    refusals,
+};
 
 /// An event of a line. Of two types, since a type is written the slower the more it can be.
 pub(super) enum Event<'a> {
@@ -73,8 +77,10 @@ impl<'a> Event<'a> {
                     place: Place::new(port, process),
                     // Somebody has the port, so that none is nobody known.
                     holders: (!held_by.is_empty()).then(|| Holders::new(held_by, holders)),
-                    remedy: port.local.map_or_else(Vec::new, |local| {
-                        conflicts::remedies(held_by, via, local, port.protocol)
+                    remedy: port.local.map_or_else(Vec::new, |_| {
+                        let caller = port.caller.as_ref().map(|caller| &*caller.process);
+                        let call = Refused { via, protocol: port.protocol, caller };
+                        conflicts::remedies(held_by, call)
                     }),
                     repeated: NonZero::new(repeated),
                 })

@@ -10,15 +10,13 @@ mod types;
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 use self::event::Event;
 use self::processes::{Objects, Processes};
 use self::types::Line;
 pub use self::{space::Space, types::Endpoint};
 use super::clock::UtcClock;
 use crate::report::{Body, Report, Sink};
-use crate::words::escape::SafeJson;
+use crate::words::escape::write_json;
 
 /// Bytes from which on they are written without waiting for a flush.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -60,10 +58,36 @@ impl<W: Write> Json<W> {
         self.processes.of_holders(space::processes(holders))
     }
 
+    /// Leaves command lines out from now on: they may have what not everybody is to read.
+    #[must_use]
+    pub fn without_command_lines(mut self) -> Self {
+        self.processes.leave_out_command_lines();
+        self
+    }
+
+    /// The next line has this number.
+    pub fn number_from(&mut self, number: u64) {
+        self.seq = number.saturating_sub(1);
+    }
+
     fn write(&mut self) -> io::Result<()> {
         let result = self.out.write_all(&self.held_back);
         self.held_back.clear();
         result
+    }
+}
+
+impl Json<Vec<u8>> {
+    /// The line of a report, without its end.
+    ///
+    /// # Errors
+    /// A value that JSON can't have; there is none.
+    pub fn line(&mut self, report: &Report) -> io::Result<Vec<u8>> {
+        self.report(report)?;
+        self.write()?;
+        let mut line = std::mem::take(&mut self.out);
+        line.truncate(line.len().saturating_sub(1));
+        Ok(line)
     }
 }
 
@@ -90,7 +114,9 @@ impl<W: Write + Send> Sink for Json<W> {
             Event::Frequent(event) => {
                 serde_json::to_writer(&mut self.held_back, &Line::new(self.seq, time, event))?;
             }
-            Event::Rare(event) => to_json(&Line::new(self.seq, time, event), &mut self.held_back)?,
+            Event::Rare(event) => {
+                write_json(&Line::new(self.seq, time, event), &mut self.held_back)?
+            }
         }
         self.held_back.push(b'\n');
         if self.held_back.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }
@@ -100,9 +126,4 @@ impl<W: Write + Send> Sink for Json<W> {
         self.write()?;
         self.out.flush()
     }
-}
-
-/// JSON that does nothing to a terminal, whatever text is in it.
-fn to_json(value: &impl Serialize, out: impl Write) -> serde_json::Result<()> {
-    value.serialize(&mut serde_json::Serializer::with_formatter(out, SafeJson))
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{to_json, types};
+use super::types;
 use crate::cache::Cache;
 use crate::process::Process;
 use crate::sink::clock::UtcClock;
+use crate::words::escape::write_json;
 
 /// How many bytes of them are kept: one has up to 6 for each byte of its command line.
 const KEPT_BYTES: usize = 8 << 20;
@@ -21,6 +22,7 @@ pub(super) type Objects = Vec<Option<Arc<RawValue>>>;
 pub(super) struct Processes {
     clock: UtcClock,
     offset_is_set: bool,
+    has_no_command_lines: bool,
     /// By the process's address and the thread, 0: none. Holding the process keeps its address its
     /// own.
     made: Cache<(usize, u32), (Arc<Process>, Arc<RawValue>)>,
@@ -29,7 +31,7 @@ pub(super) struct Processes {
 impl Default for Processes {
     fn default() -> Self {
         let made = Cache::new(KEPT_BYTES);
-        Self { clock: UtcClock::default(), offset_is_set: false, made }
+        Self { clock: UtcClock::default(), offset_is_set: false, has_no_command_lines: false, made }
     }
 }
 
@@ -44,6 +46,12 @@ impl Processes {
         }
     }
 
+    /// From now on objects have no command line.
+    pub(super) fn leave_out_command_lines(&mut self) {
+        self.has_no_command_lines = true;
+        self.made.clear();
+    }
+
     /// Processes of another boot begin: their first offset.
     pub(super) fn begin(&mut self, offset_ns: i64) {
         self.offset_is_set = false;
@@ -56,7 +64,7 @@ impl Processes {
         if let Some((_, object)) = self.made.get(&key) {
             return Ok(Arc::clone(object));
         }
-        let object = object(process, tid, &mut self.clock)?;
+        let object = self.object(process, tid)?;
         let bytes = process.bytes() + object.get().len();
         self.made.insert(key, (Arc::clone(process), Arc::clone(&object)), bytes);
         Ok(object)
@@ -69,14 +77,16 @@ impl Processes {
     ) -> io::Result<Objects> {
         processes.map(|process| process.map(|p| self.get(p, 0)).transpose()).collect()
     }
-}
 
-fn object(process: &Process, tid: u32, clock: &mut UtcClock) -> io::Result<Arc<RawValue>> {
-    let mut bytes = Vec::with_capacity(512);
-    let tid = (tid != 0).then_some(tid);
-    to_json(&types::Process::new(process, tid, clock), &mut bytes)?;
-    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
-    Ok(RawValue::from_string(text)?.into())
+    fn object(&mut self, process: &Process, tid: u32) -> io::Result<Arc<RawValue>> {
+        let mut bytes = Vec::with_capacity(512);
+        let tid = (tid != 0).then_some(tid);
+        let object = types::Process::new(process, tid, &mut self.clock);
+        let object = if self.has_no_command_lines { object.without_command_line() } else { object };
+        write_json(&object, &mut bytes)?;
+        let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+        Ok(RawValue::from_string(text)?.into())
+    }
 }
 
 #[cfg(test)]

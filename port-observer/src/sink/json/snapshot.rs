@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::processes::{Objects, Processes};
 use super::summary::Summary;
-use super::to_json;
 use super::types::{Place, SCHEMA};
 use crate::report::{self, Sources};
 use crate::sink::clock::UtcClock;
+use crate::words::escape::write_json;
 
 #[derive(Serialize)]
 struct Snapshot<'a> {
@@ -39,8 +39,30 @@ struct Holding<'a> {
 ///
 /// # Errors
 /// Writing failed; `BrokenPipe` says that the reader has left.
-pub fn write(mut out: impl Write, snapshot: &report::Snapshot, offset_ns: i64) -> io::Result<()> {
+pub fn write(out: impl Write, snapshot: &report::Snapshot, offset_ns: i64) -> io::Result<()> {
+    write_as(Processes::default(), out, snapshot, offset_ns)
+}
+
+/// The same without command lines.
+///
+/// # Errors
+/// As for [`write()`].
+pub fn write_reduced(
+    out: impl Write,
+    snapshot: &report::Snapshot,
+    offset_ns: i64,
+) -> io::Result<()> {
     let mut processes = Processes::default();
+    processes.leave_out_command_lines();
+    write_as(processes, out, snapshot, offset_ns)
+}
+
+fn write_as(
+    mut processes: Processes,
+    mut out: impl Write,
+    snapshot: &report::Snapshot,
+    offset_ns: i64,
+) -> io::Result<()> {
     processes.set_offset(offset_ns);
     let mut clock = UtcClock::default();
     clock.set_offset(offset_ns);
@@ -59,7 +81,7 @@ pub fn write(mut out: impl Write, snapshot: &report::Snapshot, offset_ns: i64) -
         summary: Summary::new(&snapshot.summary, &largest),
         holdings: snapshot.holdings.as_ref().map(|all| all_of(all, &owners)),
     };
-    to_json(&object, &mut out)?;
+    write_json(&object, &mut out)?;
     out.write_all(b"\n")
 }
 

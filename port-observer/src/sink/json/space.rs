@@ -7,7 +7,9 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::processes::Objects;
+use super::summary::Range;
 use super::types::Endpoint;
+use crate::ports::PortRange;
 use crate::process::Process;
 use crate::report::{self, SpaceKind};
 
@@ -33,6 +35,8 @@ struct SpaceFields {
     destination: Option<Endpoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_range: Option<Range>,
     capacity: u32,
     used: u32,
     headroom: u32,
@@ -60,6 +64,7 @@ impl Serialize for Space<'_> {
             source,
             destination,
             address,
+            own_range: space.own_range.map(|PortRange { min, max }| Range { min, max }),
             capacity: space.capacity,
             used: space.used,
             headroom: space.headroom,

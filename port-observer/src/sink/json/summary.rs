@@ -44,9 +44,9 @@ struct Namespace<'a> {
 }
 
 #[derive(Serialize)]
-struct Range {
-    min: u16,
-    max: u16,
+pub(super) struct Range {
+    pub(super) min: u16,
+    pub(super) max: u16,
 }
 
 #[derive(Serialize)]
@@ -56,6 +56,8 @@ struct NamespaceTcp {
     time_wait: u32,
     listening: u32,
     bound: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    bind_held_ports: u32,
 }
 
 #[derive(Serialize)]
@@ -85,6 +87,8 @@ struct ProcessTcp {
     listening: u32,
     bound: u32,
     other: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    bind_held_ports: u32,
 }
 
 #[derive(Serialize)]
@@ -135,6 +139,7 @@ impl NamespaceTcp {
             time_wait: tcp.counts.time_wait,
             listening: tcp.counts.listening,
             bound: tcp.counts.bound,
+            bind_held_ports: tcp.bind_held,
         }
     }
 }
@@ -155,6 +160,7 @@ impl<'a> Process<'a> {
                 bound: tcp.counts.bound,
                 // All that is neither; some of it stands apart too.
                 other: tcp.counts.connections() - tcp.counts.established,
+                bind_held_ports: tcp.bind_held,
             },
             udp: ProcessUdp { ports: of.udp_ports },
         }

@@ -87,6 +87,8 @@ pub(super) struct Process<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    exec_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     command_line: &'a [String],
@@ -150,6 +152,7 @@ impl<'a> Process<'a> {
             pid: process.pid,
             tid,
             name: &process.name,
+            exec_name: process.exec_name.as_deref(),
             executable: process.executable.as_deref(),
             command_line: &process.command_line,
             uid: process.uid,
@@ -162,5 +165,11 @@ impl<'a> Process<'a> {
             }),
             truncated: process.cut.fields().collect(),
         }
+    }
+
+    /// The same without what it was called with.
+    pub(super) fn without_command_line(self) -> Self {
+        let truncated = self.truncated.into_iter().filter(|field| *field != "command_line");
+        Self { command_line: &[], truncated: truncated.collect(), ..self }
     }
 }

@@ -169,6 +169,10 @@ impl<W: Write> Table<W> {
         if change.is_empty() || !self.told.is_port_due(key, report.time_ns) {
             return Ok(());
         }
+        // A program that tries many ports is told once what to change.
+        if !self.told.is_change_due(change.join("\n"), report.time_ns) {
+            return Ok(());
+        }
         self.below(change)
     }
 
@@ -219,9 +223,11 @@ impl<W: Write> Table<W> {
         let name = process.map(|process| escape(&process.name)).filter(|name| !name.is_empty());
         let name = name.unwrap_or("-".into());
         let container = process.and_then(|process| process.container.as_ref());
-        let container = container.map_or("".into(), |container| {
-            escape(container.name.as_deref().unwrap_or_else(|| figures::short(&container.id)))
-        });
+        let container =
+            container.map_or("".into(), |container| escape(figures::container_name(container)));
+        if let Some(exec_name) = process.and_then(|process| process.exec_name.as_deref()) {
+            detail.push_str(&format!(", program {}", escape(exec_name)));
+        }
         if self.is_elsewhere(of.netns) {
             detail.push_str(&format!(", netns {}", self.names.of(of.netns)));
         }

@@ -78,11 +78,12 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> 
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
         ("OTHER", NUMBER),
+        ("BIND_HELD", RARE),
         ("NAMESPACE", TEXT),
     ];
     let row = |of: &NamespaceUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
+        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other, held] =
             rest;
         let capacity = of.ports.as_ref().map(|ports| ports.capacity().to_string());
         let mut name = of.netns.to_string();
@@ -104,6 +105,7 @@ fn namespaces_block(namespaces: &[NamespaceUse], view: View<'_>) -> Vec<String> 
             listening,
             bound,
             other,
+            held,
             name,
         ]
     };
@@ -160,12 +162,13 @@ fn processes_block(processes: &[ProcessUse], view: View<'_>) -> Vec<String> {
         ("LISTEN", NUMBER),
         ("BOUND", NUMBER),
         ("OTHER", NUMBER),
+        ("BIND_HELD", RARE),
         ("PID", NUMBER),
         ("PROCESS", TEXT),
     ];
     let row = |of: &ProcessUse| {
         let [tcp, rest @ ..] = tcp_cells(&of.tcp);
-        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other] =
+        let [established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other, held] =
             rest;
         let (pid, name) = holder(of.process.as_deref());
         let udp = of.udp_ports.to_string();
@@ -180,6 +183,7 @@ fn processes_block(processes: &[ProcessUse], view: View<'_>) -> Vec<String> {
             listening,
             bound,
             other,
+            held,
             pid,
             name,
         ]
@@ -206,12 +210,23 @@ fn failures_block(failures: &[Failure], view: View<'_>) -> Vec<String> {
     lines
 }
 
-fn tcp_cells(tcp: &TcpUse) -> [String; 9] {
+fn tcp_cells(tcp: &TcpUse) -> [String; 10] {
     let Counts { established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other } =
         tcp.counts;
-    let ports = tcp.ports;
-    [ports, established, syn_sent, close_wait, fin_wait, time_wait, listening, bound, other]
-        .map(|count| count.to_string())
+    let TcpUse { ports, bind_held, .. } = *tcp;
+    [
+        ports,
+        established,
+        syn_sent,
+        close_wait,
+        fin_wait,
+        time_wait,
+        listening,
+        bound,
+        other,
+        bind_held,
+    ]
+    .map(|count| count.to_string())
 }
 
 fn unknown() -> String {

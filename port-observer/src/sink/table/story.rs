@@ -5,9 +5,10 @@ use std::{hash::Hash, time::Duration};
 use foldhash::HashMap;
 
 use crate::event::{Endpoint, Protocol};
+use crate::ports::PortRange;
 use crate::report::{Body, Space, SpaceKind, Story};
-use crate::words::causes::{Call, advice, counts, evidence};
-use crate::words::conflicts;
+use crate::words::causes::{advice_on, counts, evidence};
+use crate::words::conflicts::{self, Refused};
 use crate::words::figures::{ends, holder_names, outlook};
 use crate::words::refusals;
 
@@ -22,10 +23,15 @@ const REMEMBERED: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// In nanoseconds since boot. Cleared when too many spaces are in it.
-    last: HashMap<(u32, Protocol, SpaceKind), u64>,
+    last: HashMap<SpaceOf, u64>,
     /// The same of ports and destinations that calls were refused.
     ports: HashMap<PortKey, u64>,
+    /// The same of what to change.
+    changes: HashMap<String, u64>,
 }
+
+/// Which space, and the socket's own range of it.
+type SpaceOf = (u32, Protocol, SpaceKind, Option<PortRange>);
 
 /// A port that a call was refused, and where it was to connect to.
 type PortKey = (u32, Protocol, Option<Endpoint>, Option<Endpoint>);
@@ -33,12 +39,17 @@ type PortKey = (u32, Protocol, Option<Endpoint>, Option<Endpoint>);
 impl Told {
     /// Whether the story is to be told now, which is remembered.
     pub(super) fn is_due(&mut self, space: &Space, time_ns: u64) -> bool {
-        is_due(&mut self.last, (space.netns, space.protocol, space.kind), time_ns)
+        is_due(&mut self.last, (space.netns, space.protocol, space.kind, space.own_range), time_ns)
     }
 
     /// The same of what to change where a port is taken.
     pub(super) fn is_port_due(&mut self, key: PortKey, time_ns: u64) -> bool {
         is_due(&mut self.ports, key, time_ns)
+    }
+
+    /// The same of what to change, in these words, whichever port is taken.
+    pub(super) fn is_change_due(&mut self, change: String, time_ns: u64) -> bool {
+        is_due(&mut self.changes, change, time_ns)
     }
 }
 
@@ -57,9 +68,11 @@ fn is_due<K: Eq + Hash>(last: &mut HashMap<K, u64>, key: K, time_ns: u64) -> boo
 /// What to change where a certain port is taken or an address is not there, a line each.
 pub(super) fn change(body: &Body) -> Vec<String> {
     let remedies = match body {
-        Body::Conflict { port, via, holders, .. } => port.local.map_or_else(Vec::new, |local| {
-            conflicts::remedies(holders, *via, local, port.protocol)
-        }),
+        Body::Conflict { port, via, holders, .. } => {
+            let caller = port.caller.as_ref().map(|caller| &*caller.process);
+            let call = Refused { via: *via, protocol: port.protocol, caller };
+            if port.local.is_some() { conflicts::remedies(holders, call) } else { Vec::new() }
+        }
         Body::Refused { port, refusal, .. } => {
             refusals::remedies(*refusal, port.local, port.remote)
         }
@@ -76,7 +89,7 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         vec![format!("{headroom} of {capacity} ports left for {}{}", ends(space), outlook(space))];
     if let Some(cause) = cause {
         lines.push(format!("cause: {}", evidence(cause)));
-        lines.push(format!("change: {}", advice(cause, Call::of(space))));
+        lines.push(format!("change: {}", advice_on(cause, space)));
     }
     lines.extend(
         holders
@@ -103,6 +116,7 @@ mod tests {
             used: 1,
             headroom: 0,
             growth_per_second: None,
+            own_range: None,
             seconds_to_exhaustion: None,
         }
     }

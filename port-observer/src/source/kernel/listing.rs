@@ -91,8 +91,10 @@ pub(super) fn on_port(
     let mut found = Vec::new();
     let add = |socket: DiagSocket| {
         if socket.holds_a_port() && found.len() < MOST_ON_A_PORT {
-            let state = if socket.time_wait { TcpState::TIME_WAIT } else { socket.state };
-            found.push(OnPort { flow: socket.flow, state, inode: socket.inode });
+            // An orphan that waits for its peer in a TIME_WAIT entry is listed in FIN_WAIT2, and is shown
+            // so (`inet_twsk_diag_fill`, net/ipv4/inet_diag.c).
+            let DiagSocket { flow, state, inode, .. } = socket;
+            found.push(OnPort { flow, state, inode });
         }
     };
     namespace.run(|| for_each(&request, add).map(drop))?;

@@ -5,6 +5,7 @@ mod intake;
 mod listing;
 mod ring;
 mod scan;
+mod scans;
 
 use std::{
     collections::HashSet,
@@ -15,7 +16,12 @@ use anyhow::Result;
 use aya_log::EbpfLogger;
 
 pub use self::ring::Ring;
-use self::{intake::Intake, listing::Lists, scan::Scan};
+use self::{
+    intake::Intake,
+    listing::Lists,
+    scan::Scan,
+    scans::{For, Scans},
+};
 use super::{
     Source,
     observer::{Looks, ROUND, ROUND_COST},
@@ -37,10 +43,11 @@ const LOSSES: Duration = Duration::from_millis(250);
 const QUIET_LOSSES: Duration = Duration::from_secs(5);
 /// How long a scan goes on before anything else has its turn.
 const SLICE: Duration = Duration::from_millis(20);
-/// How long after a scan another may begin: after a loss all is to be right again within a second.
-const PAUSE: Duration = Duration::from_millis(250);
-/// Where scans take long, those after a loss may take one part in so many of the time.
-const LOSS_COST: u32 = 4;
+/// Where everything else takes longer, a scan has one part in so many of the time: it is to come to an end
+/// also where more happens than can be taken in.
+const SLICE_COST: u32 = 8;
+/// But no longer than this at once: what happens meanwhile has to fit into the ring buffer.
+const LONGEST_SLICE: Duration = Duration::from_millis(200);
 /// Listing for an answer may take one part in so many of the time.
 const ANSWER_COST: u32 = 4;
 /// And of so much time ahead: calls are often refused at the same time in several places.
@@ -71,46 +78,6 @@ pub struct Kernel {
     attached: Attached,
 }
 
-/// When to look at what is there.
-struct Scans {
-    current: Option<Scan>,
-    /// What the next one is needed for, and from this moment on at the earliest.
-    wanted: Option<For>,
-    next: Instant,
-    /// When the last one ended.
-    ended: Option<Instant>,
-    /// One has shown what was there.
-    has_shown: bool,
-    /// What the current one has taken so far, or the last one took.
-    spent: Duration,
-}
-
-/// What a scan is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum For {
-    /// The first account, or ports that nobody has told of.
-    Completeness,
-    /// An account that is wrong until then.
-    Loss,
-}
-
-impl Scans {
-    fn want(&mut self, what: For) {
-        self.wanted = self.wanted.max(Some(what));
-    }
-
-    /// It is time for the next one.
-    fn is_due(&self, now: Instant) -> bool {
-        let cost = match self.wanted {
-            None => return false,
-            Some(For::Completeness) => ROUND_COST,
-            Some(For::Loss) => LOSS_COST,
-        };
-        let pause = PAUSE.max(self.spent * cost);
-        now >= self.next && self.ended.is_none_or(|ended| now >= ended + pause)
-    }
-}
-
 impl Kernel {
     pub(super) fn new(
         ring: Ring,
@@ -121,15 +88,12 @@ impl Kernel {
     ) -> Self {
         let now = Instant::now();
         let settings = Settings::new(looks.netns.clone(), looks.scope() == Scope::Own);
-        let spent = Duration::ZERO;
-        let scans =
-            Scans { current: None, wanted: None, next: now, ended: None, has_shown: false, spent };
         // Where no program tells the end of TIME_WAIT, its entries have no identity either.
         let names_time_waits = attached.backend != Backend::Tracepoint;
         let intake = Intake::new(ring, settings, observed, names_time_waits);
         Self {
             intake,
-            scans,
+            scans: Scans::none_yet(),
             looks,
             has_begun: false,
             time_waits: 0,
@@ -197,19 +161,26 @@ impl Kernel {
 
     /// Goes on with the scan that is under way, or begins one if it is time.
     fn scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
-        let (began, cost) = (Instant::now(), Cost::begin());
+        let cost = Cost::begin();
+        let mut slice = (self.scans.left.elapsed() / SLICE_COST).clamp(SLICE, LONGEST_SLICE);
         if self.scans.current.is_none() {
-            if !self.scans.is_due(began) {
+            if !self.scans.is_due(Instant::now()) {
                 return Ok(());
             }
             self.scans.wanted = None;
             self.scans.spent = Duration::ZERO;
             self.begin_scan(out)?;
+            slice = SLICE;
         }
-        while self.scans.current.is_some() && began.elapsed() < SLICE {
+        let reading = Cost::begin();
+        while self.scans.current.is_some() && reading.so_far() < slice {
             self.scan_on(out);
         }
+        if self.scans.current.is_some() {
+            self.hand_over_found(out);
+        }
         self.scans.spent += cost.so_far();
+        self.scans.left = Instant::now();
         if self.scans.current.is_none() {
             self.scans.ended = Some(Instant::now());
         }
@@ -217,7 +188,7 @@ impl Kernel {
     }
 
     fn begin_scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
-        self.intake.pass(usize::MAX, out);
+        self.intake.catch_up(out);
         out.push(Event::ScanBegins);
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
@@ -228,7 +199,7 @@ impl Kernel {
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
             self.intake.observed.add(entries.map(|one| one.flow.local.port));
-            self.intake.hand_over(existing, out);
+            self.scans.found = existing;
             self.end_scan(&looked, out);
             return Ok(());
         };
@@ -254,7 +225,7 @@ impl Kernel {
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return };
         match log_failure(scan.chunk(&mut iterators)) {
             None => self.give_up(out),
-            Some(Some(existing)) => self.intake.hand_over(existing, out),
+            Some(Some(mut existing)) => self.scans.found.append(&mut existing),
             Some(None) => {
                 let looked = scan.looked().clone();
                 self.scans.current = None;
@@ -263,8 +234,13 @@ impl Kernel {
         }
     }
 
+    fn hand_over_found(&mut self, out: &mut Vec<Event>) {
+        let found = std::mem::take(&mut self.scans.found);
+        self.intake.hand_over(found, out);
+    }
+
     fn end_scan(&mut self, looked: &HashSet<u32>, out: &mut Vec<Event>) {
-        self.intake.pass(usize::MAX, out);
+        self.hand_over_found(out);
         self.scans.has_shown |= !looked.is_empty();
         let skipped = self.intake.settings.unseen(looked);
         out.push(Event::ScanEnded { skipped });
@@ -304,7 +280,7 @@ impl Kernel {
         let time_ns = clock::now_boot_ns()?;
         let listing = listing::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
         // What the programs told before the look comes first: else it would be found twice.
-        self.intake.pass(usize::MAX, out);
+        self.intake.catch_up(out);
         out.push(Event::Listing(Box::new(listing)));
         self.next_round = began + ROUND.max(cost.so_far() * ROUND_COST);
         Ok(())

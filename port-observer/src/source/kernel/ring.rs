@@ -1,11 +1,11 @@
 //! Events from the kernel programs, through the ring buffer.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
 };
 use port_observer_ebpf::{Kind, PerKind};
 use tokio::io::unix::AsyncFd;
@@ -21,6 +21,9 @@ use crate::{
 /// Under load the consumer comes by itself this often, and no event wakes it.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The least that an event takes in the buffer: its header, and what each begins with.
+const LEAST: usize = 16;
+
 /// The reading end of the ring buffer.
 pub struct Ring {
     events: AsyncFd<RingBuf<MapData>>,
@@ -34,6 +37,7 @@ pub struct Ring {
     told_misses: PerKind,
     undecoded: u64,
     busy: bool,
+    most: usize,
 }
 
 impl Ring {
@@ -47,9 +51,15 @@ impl Ring {
         let mut take = |name| {
             ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))
         };
+        let events = take("EVENTS")?;
+        let Map::RingBuf(map) = &events else {
+            bail!("the eBPF object's map EVENTS is no ring buffer")
+        };
+        let size = map.info().context("can't ask for the size of the ring buffer")?.max_entries();
         Ok(Self {
+            most: usize::try_from(size)? / LEAST,
             // SAFETY: the ring buffer owns its descriptor and keeps it open and the same.
-            events: unsafe { AsyncFd::register(RingBuf::try_from(take("EVENTS")?)?) }
+            events: unsafe { AsyncFd::register(RingBuf::try_from(events)?) }
                 .context("can't wait for the ring buffer")?,
             sleeping: Array::try_from(take("SLEEPING")?)?,
             lost: PerCpuArray::try_from(take("LOST")?)?,
@@ -63,15 +73,23 @@ impl Ring {
         })
     }
 
-    /// Hands over what is in the buffer, at most `limit` events; returns how many there were.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Event)) -> usize {
+    /// How many events were in the buffer at most, whenever that was.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Hands over what is in the buffer, at most `limit` events, and none after the one that is answered
+    /// with `Break`; returns how many there were.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Event) -> ControlFlow<()>) -> usize {
         let ring = self.events.get_mut();
         let mut count = 0;
+        let mut goes_on = ControlFlow::Continue(());
         while count < limit
+            && goes_on.is_continue()
             && let Some(item) = ring.next()
         {
             match decode(&item) {
-                Ok(event) => each(event),
+                Ok(event) => goes_on = each(event),
                 Err(error) => {
                     self.undecoded += 1;
                     log::debug!("not decoded: {error}");

@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use nix::unistd::geteuid;
 
 use crate::event::{
@@ -16,6 +16,7 @@ use crate::event::{
 use crate::kernel::clock::now_boot_ns;
 use crate::kernel::diag::{self, Origin, Request};
 use crate::kernel::netns::{self, Namespace};
+use crate::probe::{BindHeld, OnHeldPort};
 use crate::process::ProcFs;
 
 use super::owners::{self, Way};
@@ -57,6 +58,8 @@ pub struct Limits {
     pub hidden_processes: usize,
     /// How the processes were found, if any was looked for.
     pub way: Option<Way>,
+    /// Why it is not known which ports of connections bind() took; `None`: it is.
+    pub unknown_binds: Option<String>,
 }
 
 /// Compares rounds.
@@ -65,7 +68,7 @@ pub struct Poll {
     scope: Scope,
     request: Request,
     proc_fs: ProcFs,
-    /// Whether a BPF iterator may find the processes.
+    /// Whether BPF iterators may be loaded.
     may_iterate: bool,
     /// The round before; `None` until the first.
     previous: Option<Snapshot>,
@@ -89,7 +92,7 @@ impl Poll {
         }
     }
 
-    /// Lets a BPF iterator find the processes, where it may be loaded and is worth it.
+    /// Lets BPF iterators find the processes, where that is worth it, and what bind() took.
     pub fn with_iterator(self) -> Self {
         Self { may_iterate: true, ..self }
     }
@@ -101,12 +104,19 @@ impl Poll {
     pub fn baseline(&mut self) -> anyhow::Result<Vec<Existing>> {
         let snapshot = self.look(&Snapshot::default())?;
         let owners = self.owners(snapshot.sockets.values().map(|held| held.socket.inode))?;
+        // After the list, which gives every socket its cookie.
+        let bind_held = self.bind_held(&snapshot);
         let mut existing: Vec<Existing> = snapshot
             .sockets
             .iter()
             .map(|(&id, held)| {
                 let task = owners.get(&held.socket.inode).cloned();
-                existing(id, held, snapshot.time_ns, task)
+                let mut one = existing(id, held, snapshot.time_ns, task);
+                if let Some(chosen_by_connect) = bind_held.get(&held.socket.cookie) {
+                    one.blocked = Some(true);
+                    one.sharing.connect_bind = *chosen_by_connect;
+                }
+                one
             })
             .collect();
         existing.sort_by_key(|one| (one.state != TcpState::LISTEN, one.socket));
@@ -212,6 +222,49 @@ impl Poll {
         limits.hidden_processes = self.limits.hidden_processes;
         self.limits = limits;
         Ok(Snapshot::new(round, time_ns, previous))
+    }
+
+    /// What is on ports that connect() passes over, by socket cookie, and whether connect() chose the port.
+    fn bind_held(&mut self, snapshot: &Snapshot) -> HashMap<u64, bool> {
+        let is_connection = |held: &Held| {
+            held.socket.flow.protocol == Protocol::Tcp && held.socket.flow.remote.is_some()
+        };
+        if !self.request.protocols.contains(&Protocol::Tcp)
+            || !snapshot.sockets.values().any(is_connection)
+        {
+            return HashMap::new();
+        }
+        let mut found = HashMap::new();
+        let done = match &self.limits.fallback {
+            Some(_) => Err(anyhow!("/proc/net shows no socket cookies")),
+            None if !self.may_iterate => Err(anyhow!("it was not looked for")),
+            None => self.add_bind_held(snapshot, &mut found),
+        };
+        self.limits.unknown_binds = done.err().map(|error| format!("{error:#}"));
+        // Those that nobody has listed.
+        found.remove(&0);
+        found
+    }
+
+    fn add_bind_held(
+        &self,
+        snapshot: &Snapshot,
+        found: &mut HashMap<u64, bool>,
+    ) -> anyhow::Result<()> {
+        let iterator = BindHeld::load()?;
+        let mut add = |one: OnHeldPort| {
+            found.insert(one.cookie, one.connect_bind);
+        };
+        let mut done = Ok(());
+        for namespace in self.namespaces()? {
+            let inode = namespace.inode;
+            if snapshot.looked.contains(&inode)
+                && let Err(error) = namespace.run(|| iterator.for_each_here(&mut add))
+            {
+                done = Err(error.context(format!("in the network namespace {inode}")));
+            }
+        }
+        done
     }
 
     /// The processes that have these sockets open: one walk, and only if there is any to look for.

@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tests::lines::{Body, Exhausted, Line};
 use tests::net::{Net, SERVER, Server, ephemeral_range, in_namespace, scenario, sysctl};
 use tests::observer::Observer;
-use tests::socket::{ANY, Held, local, tcp};
+use tests::socket::{ANY, Held, local, tcp, udp};
 
 use super::fill::{exhausted, fill};
 
@@ -75,6 +76,47 @@ fn ports_held_by_bind_are_bind_held() {
         let line = assert_cause(net, "bind_held");
         let evidence = line.cause.expect("the cause").evidence;
         assert_eq!((evidence.bound, evidence.established), (80, 20));
+    });
+}
+
+#[test]
+fn ports_that_bind_takes_before_connect_are_bind_held_whatever_the_range() {
+    scenario(|net| {
+        ephemeral_range(40_000, 40_019);
+        let _servers = [80, 81, 82, 83].map(|port| tcp().bind(local(port)).listen());
+        let connect = |number: u16, socket: Held| {
+            let mut socket = socket;
+            socket.try_bind(local(0))?;
+            socket.try_connect(local(80 + number % 4))?;
+            Ok::<_, Errno>(socket)
+        };
+        let mut held: Vec<Held> = (0..20).map(|n| connect(n, tcp()).expect("a port")).collect();
+        net.forget();
+        assert_eq!(connect(20, tcp()).err(), Some(Errno::EADDRINUSE));
+        let line = assert_cause(net, "bind_held");
+        let evidence = line.cause.expect("the cause").evidence;
+        assert_eq!((evidence.bound, evidence.established), (20, 0));
+        assert_eq!(line.holders.expect("holders")[0].established, 20);
+        // As the table's remedy has it.
+        held.iter_mut().for_each(Held::reset);
+        let many = (0..60).filter_map(|n| connect(n, tcp().bind_address_no_port()).ok());
+        let many: Vec<Held> = many.collect();
+        assert_eq!(many.len(), 60);
+        net.forget();
+    });
+}
+
+#[test]
+fn connected_udp_sockets_have_a_port_each_and_are_no_small_range() {
+    scenario(|net| {
+        ephemeral_range(40_000, 40_009);
+        let _held: Vec<Held> = (53..63).map(|port| udp().connect(local(port))).collect();
+        // Where automatic binds are found by looking.
+        thread::sleep(Duration::from_millis(1100));
+        net.forget();
+        assert_eq!(udp().try_bind(local(0)), Err(Errno::EADDRINUSE));
+        let line = assert_cause(net, "concurrency");
+        assert_eq!(line.holders.expect("holders")[0].total, 10);
     });
 }
 
@@ -169,5 +211,54 @@ fn what_does_not_fit_into_the_ledger_is_told_and_counted() {
         };
         assert_eq!((stop.acquired, stop.lost), (u64::from(PORTS), lost), "{stop:?}");
         Some(())
+    });
+}
+
+#[test]
+fn a_range_of_a_sockets_own_is_the_space_that_was_full() {
+    if tcp().own_range(40_000, 40_009).is_none() {
+        println!("skipped: this kernel has no IP_LOCAL_PORT_RANGE");
+        return;
+    }
+    scenario(|net| {
+        ephemeral_range(40_000, 40_099);
+        let _server = net.server();
+        let own = |socket: Held, low, high| socket.own_range(low, high).expect("the option");
+        let mut held: Vec<Held> =
+            (0..20).map(|_| own(tcp(), 40_010, 40_029).connect(SERVER)).collect();
+        let mut last = own(tcp(), 40_010, 40_029);
+        let last = last.try_connect(SERVER);
+        assert_eq!(last.err(), Some(nix::errno::Errno::EADDRNOTAVAIL), "the kernel says so");
+        held.extend((0..10).map(|_| own(udp(), 0, 40_009).bind(local(0))));
+        assert!(own(udp(), 0, 40_009).try_bind(local(0)).is_err(), "the kernel says so");
+        // What the namespace has left is another story.
+        let rest = fill();
+        assert_eq!(rest.len(), 80);
+        let told = |line: &Exhausted| {
+            let space = line.space.clone().expect("the space");
+            let own = space.own_range.map(|range| (range.min, range.max));
+            let kind = line.cause.clone().map(|cause| cause.kind);
+            (line.protocol.clone(), own, space.used, space.headroom, space.capacity, kind)
+        };
+        let lines = net.mark();
+        let told: Vec<_> = lines
+            .iter()
+            .filter_map(|line| match &line.body {
+                Body::Exhausted(line) => Some(told(line)),
+                _ => None,
+            })
+            .collect();
+        let small = Some("small_range".to_owned());
+        let of =
+            |protocol: &str, own, ports, kind| (protocol.to_owned(), own, ports, 0, ports, kind);
+        let in_use = Some("concurrency".to_owned());
+        assert_eq!(
+            told,
+            [
+                of("tcp", Some((40_010, 40_029)), 20, small.clone()),
+                of("udp", Some((40_000, 40_009)), 10, in_use),
+                of("tcp", None, 100, small),
+            ],
+        );
     });
 }

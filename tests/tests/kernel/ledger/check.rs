@@ -27,12 +27,13 @@ pub struct Check {
     critical_threshold: f64,
     top_consumers: Vec<Consumer>,
     pub top_processes: Vec<Process>,
-    busiest_destination: Option<Busiest>,
+    pub busiest_destination: Option<Busiest>,
     pub connections: usize,
     pub states: BTreeMap<String, usize>,
     protocol: String,
     namespace: String,
     reserved_ports: u32,
+    pub bind_held_ports: Option<u32>,
     pub missing: Vec<String>,
     pub sources: Sources,
     pub message: String,
@@ -69,14 +70,14 @@ pub struct Process {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Busiest {
     source: String,
-    destination: SocketAddr,
-    used: u32,
+    pub destination: SocketAddr,
+    pub used: u32,
     capacity: u32,
     used_percent: u32,
 }
 
 /// Exit code and standard output of a check from within this thread's network namespace.
-fn run(arguments: &[&str]) -> (i32, String) {
+pub fn run(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(system::program().expect("the program"));
     command.arg("check").args(arguments);
     answer(command)
@@ -91,7 +92,8 @@ pub fn answer(mut command: Command) -> (i32, String) {
     (code, String::from_utf8(output.stdout).expect("text"))
 }
 
-fn check(arguments: &[&str]) -> (i32, Check) {
+/// The same with `--json`.
+pub fn check(arguments: &[&str]) -> (i32, Check) {
     let (code, text) = run(&[&["--json"], arguments].concat());
     let check = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     (code, check)

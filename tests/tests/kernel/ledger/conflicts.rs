@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tests::child::Traffic;
 use tests::lines::{Body, Conflict, Holder};
-use tests::net::{Net, SERVER, ephemeral_range, scenario, sysctl};
+use tests::net::{FIN_WAIT2, Net, SERVER, TIME_WAIT, ephemeral_range, scenario, sysctl, tcp_state};
+use tests::observer::until;
 use tests::socket::{Held, local, tcp, udp};
 
 use super::fill::only;
@@ -80,6 +81,55 @@ fn time_wait_of_the_servers_side_keeps_its_port() {
         let line = conflict(net);
         assert_eq!(holder(&line, "time_wait_server").time_wait, 1, "{line:?}");
         assert!(first_remedy(&line).contains("SO_REUSEADDR"), "{line:?}");
+    });
+}
+
+#[test]
+fn time_wait_of_a_client_that_reconnects_from_a_fixed_port_keeps_it_unless_both_have_so_reuseaddr()
+{
+    scenario(|net| {
+        let server = net.server();
+        let connect_and_close = || {
+            let mut client = tcp().reuse_address().bind(local(4_000)).connect(SERVER);
+            let mut child = server.accept();
+            client.close();
+            child.read_to_the_end();
+            child.close();
+            let is_there = || tcp_state(client.local, SERVER) == Some(TIME_WAIT);
+            until("closed by both", is_there);
+        };
+        connect_and_close();
+        net.forget();
+        assert_eq!(tcp().try_bind(local(4_000)), Err(Errno::EADDRINUSE));
+        let line = conflict(net);
+        let holder = holder(&line, "time_wait_client");
+        assert_eq!((holder.time_wait, pid(holder)), (1, Some(std::process::id())), "{line:?}");
+        // connect() did not choose this port: no range and no reserved port would have helped.
+        let remedies = line.remedy.as_deref().unwrap_or_default();
+        assert!(remedies[0].contains("SO_REUSEADDR"), "{line:?}");
+        assert!(!remedies.iter().any(|one| one.contains("reserved")), "{line:?}");
+        connect_and_close();
+        net.forget();
+    });
+}
+
+#[test]
+fn an_orphan_of_the_servers_side_is_told_in_its_state_until_the_peer_closes() {
+    scenario(|net| {
+        let server = net.server().0;
+        let (mut client, mut child) = accepted(server);
+        child.close();
+        let is_there = || tcp_state(SERVER, client.local) == Some(FIN_WAIT2);
+        until("acknowledged", is_there);
+        assert_eq!(tcp().try_bind(SERVER), Err(Errno::EADDRINUSE));
+        let line = conflict(net);
+        let holder = holder(&line, "accepted");
+        assert_eq!((holder.fin_wait, holder.time_wait), (Some(1), 0), "{line:?}");
+        assert!(first_remedy(&line).contains("SO_REUSEADDR"), "{line:?}");
+        assert!(first_remedy(&line).contains("tcp_fin_timeout"), "{line:?}");
+        client.read_to_the_end();
+        client.close();
+        net.forget();
     });
 }
 

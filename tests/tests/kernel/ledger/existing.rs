@@ -256,11 +256,23 @@ fn comes_and_goes(inode: u32) -> Option<usize> {
         };
         let serving = scope.spawn(serve);
         let observer = Observer::own(&["--netns", &inode.to_string()]);
+        // On a busy machine it takes a while until it knows what was there.
+        let is_listener = |line: &Line| {
+            let Body::Existing(existing) = &line.body else { return false };
+            existing.local.socket_addr() == at && existing.state == "LISTEN"
+        };
+        let mut seen = 0;
+        let mut is_known = |lines: &[Line]| {
+            let new = &lines[std::mem::replace(&mut seen, lines.len())..];
+            new.iter().any(is_listener).then_some(())
+        };
+        let known = observer.as_ref().map(|observer| observer.wait_lines(0, &mut is_known));
         thread::sleep(Duration::from_millis(500));
         processes.iter_mut().for_each(Traffic::go_on);
         processes.iter_mut().for_each(|process| assert!(process.wait().success()));
         is_over.store(true, Ordering::Relaxed);
         serving.join().expect("serve");
+        known.transpose().expect("the listener is told");
         until("all connections are gone", || tcp_connections() == 0);
         observer.map(Observer::interrupted)
     })?;

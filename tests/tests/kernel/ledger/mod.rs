@@ -3,7 +3,7 @@
 
 mod attribution;
 mod cause;
-mod check;
+pub mod check;
 mod check_failures;
 mod conflicts;
 mod existing;

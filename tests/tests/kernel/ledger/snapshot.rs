@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde::Deserialize;
 use tests::lines::{Endpoint, Namespace, Process, ProcessUse, Space};
-use tests::net::{FIN_WAIT2, SERVER, ephemeral_range, in_namespace, tcp_state, tcp_states};
+use tests::net::{FIN_WAIT2, SERVER, ephemeral_range, in_namespace, sysctl, tcp_state, tcp_states};
 use tests::observer::until;
 use tests::socket::{Held, local, local6, mapped, tcp, tcp6, udp, udp6};
 use tests::system;
 
-use super::check::leave_in_time_wait;
+use super::check::{self, Check, leave_in_time_wait};
 use super::fill::fill;
 
 #[derive(Debug, Deserialize)]
@@ -230,5 +231,60 @@ fn who_has_a_port_is_told_in_every_namespace_with_time_wait() {
         assert!(text.contains("Who holds port 80") && text.contains("LISTEN"), "{text}");
         let text = String::from_utf8(program(&["--port", "3"]).stdout).expect("text");
         assert!(text.contains("Nobody is seen to hold port 3"), "{text}");
+    });
+}
+
+/// What `check` says of this thread's namespace, with its exit code. `nobody`: without privileges.
+fn checked(arguments: &[&str], nobody: bool) -> (i32, Check) {
+    let mut command = Command::new(system::program().expect("the program"));
+    command.args(["check", "--json"]).args(arguments);
+    if nobody {
+        command.uid(65_534).gid(65_534);
+    }
+    let (code, text) = check::answer(command);
+    (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+#[test]
+fn what_bind_holds_of_connections_is_left_to_no_destination() {
+    in_namespace(|inode| {
+        ephemeral_range(40_000, 40_019);
+        sysctl("ipv4/tcp_tw_reuse", "0");
+        let (server, other) = (tcp().bind(SERVER).listen(), tcp().bind(local(81)).listen());
+        let _bound: Vec<Held> =
+            (0..12).map(|_| tcp().bind(local(0)).connect(other.local)).collect();
+        let netns = inode.to_string();
+        let left = |seen: &Snapshot, to: SocketAddr| {
+            let is_it =
+                |space: &&Space| space.destination.as_ref().map(Endpoint::socket_addr) == Some(to);
+            seen.spaces.iter().find(is_it).map(|space| space.headroom)
+        };
+        let seen = snapshot(&["--netns", &netns]);
+        assert_eq!(left(&seen, other.local), Some(8), "{seen:?}");
+        leave_in_time_wait(&server, 8);
+
+        let seen = snapshot(&["--netns", &netns]);
+        assert_eq!(left(&seen, SERVER), Some(0), "{seen:?}");
+        assert_eq!(fill().len(), 0, "the kernel says so too");
+        let me = seen.processes.iter().find(|one| one.tcp.bind_held_ports == Some(12));
+        let me = me.expect("who called bind()");
+        assert_eq!((me.tcp.established, me.tcp.bound), (12, 0), "{me:?}");
+        let here = seen.namespaces.iter().find(|one| one.netns == inode).expect("this one");
+        assert_eq!((here.tcp.bind_held_ports, here.tcp.bound), (Some(12), 0));
+
+        for arguments in [&[][..], &["--per-destination"]] {
+            let (code, seen) = checked(arguments, false);
+            let busiest = seen.busiest_destination.expect("the server");
+            assert_eq!((code, seen.bind_held_ports), (2, Some(12)), "{}", seen.message);
+            assert_eq!((busiest.destination, busiest.used), (SERVER, 20));
+            assert!(seen.message.contains(", 12 taken by bind()"), "{}", seen.message);
+            let end = "set IP_BIND_ADDRESS_NO_PORT before bind(), or leave bind() out: connect() then \
+                       chooses a port that other destinations can share";
+            assert!(seen.message.ends_with(end), "{}", seen.message);
+        }
+        // Without privileges it is said that this is not known.
+        let (_, seen) = checked(&["--per-destination"], true);
+        assert_eq!(seen.bind_held_ports, None);
+        assert!(seen.missing.iter().any(|one| one.contains("bind() took")), "{:?}", seen.missing);
     });
 }

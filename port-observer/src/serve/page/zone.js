@@ -1,0 +1,4 @@
+// Times are those of whoever looks.
+
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
