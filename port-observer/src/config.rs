@@ -1,6 +1,7 @@
 //! The command line, resolved: what the commands work with. Nothing from here on knows clap.
 
 mod check;
+mod pools;
 mod record;
 mod replay;
 mod serve;
@@ -9,6 +10,7 @@ mod top;
 mod why;
 
 pub use check::CheckConfig;
+pub use pools::{PoolsCheckConfig, PoolsShowConfig};
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;
 pub use snapshot::SnapshotConfig;

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod notice;
 pub mod own_file;
 pub mod pipeline;
+pub mod pools;
 pub mod ports;
 pub mod probe;
 pub mod process;

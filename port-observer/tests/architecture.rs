@@ -46,6 +46,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("serve", "check event filter kernel metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),
+    ("pools", "event ports words"),
     // From the command line to the commands, which alone know all of the above.
     ("cli", "ask check child event filter ports probe recording report screen serve why"),
     (
@@ -55,7 +56,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (
         "command",
-        "ask check child cli config doctor event filter forensics kernel ledger metrics notice pipeline \
+        "ask check child cli config doctor event filter forensics kernel ledger metrics notice pipeline pools \
          ports probe process queued_writer recording report sandbox screen serve sink source why words",
     ),
     ("main", "cli command config logging notice"),

@@ -1,6 +1,7 @@
 //! The command line as it is typed. `config` makes of it what the commands work with.
 
 mod check;
+mod pools;
 mod record;
 mod replay;
 mod report;
@@ -12,6 +13,7 @@ mod values;
 mod why;
 
 pub use check::{CheckArgs, Refused, unknown};
+pub use pools::{PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsShowArgs};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
@@ -86,6 +88,8 @@ pub enum Command {
     Why(Box<WhyArgs>),
     /// Check once how much of the ephemeral ports is used, for monitoring systems
     Check(CheckArgs),
+    /// Check port ranges that applications declare, or show who has their ports
+    Pools(PoolsArgs),
     /// Record events into a file, for later
     Record(Box<RecordArgs>),
     /// Print a recording as the lines that `live` would have printed
@@ -128,6 +132,7 @@ impl Cli {
             Command::Why(args) => args.check().map_err(|message| usage_error("why", message))?,
             Command::Top(_)
             | Command::Snapshot(_)
+            | Command::Pools(_)
             | Command::Report(_)
             | Command::Serve(_)
             | Command::Doctor(_) => {}

@@ -99,6 +99,18 @@ fn the_help_of_check_shows_its_options_and_examples() {
 }
 
 #[test]
+fn the_help_of_pools_shows_what_is_read_and_the_exit_codes() {
+    let mut command = Cli::command();
+    command.build();
+    let pools = command.find_subcommand_mut("pools").unwrap();
+    let help =
+        |command: &clap::Command| command.clone().term_width(100).render_long_help().to_string();
+    insta::assert_snapshot!("help_pools", help(pools));
+    insta::assert_snapshot!("help_pools_check", help(pools.find_subcommand_mut("check").unwrap()));
+    insta::assert_snapshot!("help_pools_show", help(pools.find_subcommand_mut("show").unwrap()));
+}
+
+#[test]
 fn a_snapshot_of_no_port_or_of_nothing_is_wrong_usage() {
     for arguments in ["--port 0", "--port 5-4", "--top 0", "--netns", "--protocol sctp", "now"] {
         let words = ["port-observer", "snapshot"].into_iter().chain(arguments.split(' '));

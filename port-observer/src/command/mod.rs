@@ -6,6 +6,7 @@ mod end_signals;
 pub mod live;
 mod one_look;
 mod output;
+pub mod pools;
 pub mod replay;
 pub mod report;
 pub mod serve;
@@ -21,9 +22,10 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
 use crate::check::Status;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, PoolsCommand};
 use crate::config::{
-    CheckConfig, DoctorConfig, LiveConfig, ServeConfig, SnapshotConfig, WhyConfig,
+    CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsShowConfig, ServeConfig,
+    SnapshotConfig, WhyConfig,
 };
 use crate::sandbox::Sandbox;
 use crate::source::settings;
@@ -47,6 +49,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return why::run(&WhyConfig::resolve(*args, cli.color, &settings::resolve)?, sandbox);
         }
         Command::Check(args) => return check::run(&CheckConfig::resolve(args), sandbox),
+        Command::Pools(args) => match args.command {
+            PoolsCommand::Check(args) => {
+                return pools::check(&PoolsCheckConfig::resolve(args), sandbox);
+            }
+            PoolsCommand::Show(args) => pools::show(&PoolsShowConfig::resolve(args), sandbox),
+        },
         Command::Record(args) => {
             return live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox);
         }

@@ -1,0 +1,79 @@
+//! `pools`: port ranges that applications declare.
+
+mod environments;
+mod files;
+mod kernel;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::output;
+use crate::{
+    config::{Format, PoolsCheckConfig, PoolsShowConfig},
+    event::Existing,
+    pools::{Outside, Pool, Severity, State, Verdict, json, text},
+    sandbox::{Sandbox, Task},
+};
+
+/// Checks once, and tells. The exit code says whether all is well.
+///
+/// # Errors
+/// When nothing is there to check, or the answer can't be written.
+pub fn check(config: &PoolsCheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
+    let verdict = read(&config.files)?;
+    let namespaces = verdict.pools.iter().any(|pool| pool.netns.is_some());
+    sandbox.enter(&Task::List { namespaces, keeps: false });
+    let facts = kernel::look(&verdict.pools, |pool| pool.netns.as_deref(), |_| false).facts;
+    let mut verdict = verdict.with_kernel(&facts);
+    if verdict.has_variables() {
+        verdict = verdict.with_running(&environments::read());
+    }
+    output::answer(&match config.format {
+        Format::Json => json::render(&verdict).context("can't write JSON")?,
+        Format::Table => text::render(&verdict),
+    })?;
+    let has_errors = verdict.problems.count(Severity::Error) > 0;
+    let has_warnings = verdict.problems.count(Severity::Warning) > 0;
+    let fails = has_errors || (config.is_strict && has_warnings);
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Shows once what is held of pools.
+///
+/// # Errors
+/// When no pool is declared, or the answer can't be written.
+pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
+    let verdict = read(&config.files)?;
+    let errors = verdict.problems.count(Severity::Error);
+    if verdict.pools.is_empty() {
+        bail!(
+            "no pool is declared there: `port-observer pools check` says what is wrong, or how it is done"
+        );
+    }
+    if errors > 0 {
+        log::warn!(
+            "errors in what declares them: {errors}; `port-observer pools check` tells them"
+        );
+    }
+    let elsewhere = |pool: &Pool| pool.netns.is_some() || pool.container.is_some();
+    let namespaces = verdict.pools.iter().any(elsewhere);
+    sandbox.enter(&Task::List { namespaces, keeps: false });
+    // What an owner took elsewhere it has bound there.
+    let is_bound = |one: &Existing| one.flow.remote.is_none();
+    let looks = kernel::look(&verdict.pools, kernel::with_containers(), is_bound);
+    let state = |(pool, at): (_, &usize)| State::of(pool, &verdict.pools, &looks.facts[*at]);
+    let states: Vec<State<'_>> = verdict.pools.iter().zip(&looks.of_pools).map(state).collect();
+    output::answer(&match config.format {
+        Format::Json => json::render_states(&states).context("can't write JSON")?,
+        Format::Table => text::render_states(&states),
+    })
+}
+
+/// What the files say, by themselves.
+fn read(named: &[PathBuf]) -> Result<Verdict> {
+    let files = files::read(named)?;
+    let shell = |name: &str| std::env::var(name).ok();
+    let outside = Outside { shell: &shell, read: &files::text };
+    Ok(Verdict::of_files(&files, &outside))
+}

@@ -1,0 +1,146 @@
+//! The files that declare and map ranges: which there are, and what is in them.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    kernel::rights::as_caller,
+    pools::{self, Kind},
+};
+
+/// How much is read of a file.
+const MOST_BYTES: u64 = 1 << 20;
+/// How many files are read.
+const MOST_FILES: usize = 100;
+
+/// What is looked for in a directory. Of the files of Compose the first counts, with its override, as for
+/// Compose itself.
+const POOLS: &str = "pools.toml";
+const COMPOSE: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+const VARIABLES: &str = ".env";
+
+/// Reads these files; without any, what lies in the current directory.
+///
+/// # Errors
+/// When there are none, or too many.
+pub fn read(named: &[PathBuf]) -> Result<Vec<pools::File>> {
+    let found = if named.is_empty() { found(Path::new("")) } else { with_variables(named) };
+    if found.is_empty() {
+        bail!(
+            "there is nothing to check: no {POOLS}, {} or {VARIABLES} lies in the current directory; name \
+             the files, or see `port-observer pools check --help` for what is in them",
+            COMPOSE.join(", ")
+        );
+    }
+    if found.len() > MOST_FILES {
+        bail!("{} files: {MOST_FILES} at most are checked together", found.len());
+    }
+    Ok(found.iter().map(|path| of_path(path)).collect())
+}
+
+/// These, and where there are some of Compose and none of variables, that which Compose reads beside the
+/// first.
+fn with_variables(named: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = named.to_vec();
+    let is_of = |kind: Kind| move |path: &&PathBuf| Kind::of(&path.display().to_string()) == kind;
+    let compose = named.iter().find(is_of(Kind::Compose));
+    if let Some(compose) = compose.filter(|_| named.iter().find(is_of(Kind::Env)).is_none()) {
+        let beside = compose.with_file_name(VARIABLES);
+        if as_caller(|| beside.symlink_metadata().is_ok()) {
+            found.push(beside);
+        }
+    }
+    found
+}
+
+/// What lies in a directory.
+fn found(directory: &Path) -> Vec<PathBuf> {
+    let is_there = |name: &str| as_caller(|| directory.join(name).symlink_metadata().is_ok());
+    let mut names = vec![POOLS.to_owned()];
+    if let Some(first) = COMPOSE.into_iter().find(|name| is_there(name)) {
+        names.push(first.to_owned());
+        let (stem, _) = first.rsplit_once('.').unwrap_or((first, ""));
+        names.extend(["yaml", "yml"].map(|end| format!("{stem}.override.{end}")));
+    }
+    names.push(VARIABLES.to_owned());
+    names.retain(|name| is_there(name));
+    names.into_iter().map(|name| directory.join(name)).collect()
+}
+
+/// Reads one file.
+pub fn of_path(path: &Path) -> pools::File {
+    let name = path.display().to_string();
+    let kind = Kind::of(&name);
+    let text = text(path).map_err(|error| error.to_string());
+    pools::File { name: name.into(), kind, text }
+}
+
+/// What is in a file, with the rights of who names it.
+pub fn text(path: &Path) -> io::Result<String> {
+    as_caller(|| whole(path))
+}
+
+fn whole(path: &Path) -> io::Result<String> {
+    // A pipe would wait for its other end.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file: File = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other(format!("it is larger than {} KiB", MOST_BYTES >> 10)));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text in UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_in_a_directory_is_found_as_compose_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = || -> Vec<String> {
+            let found = found(directory.path());
+            found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into()).collect()
+        };
+        assert_eq!(names(), [""; 0]);
+        for name in ["docker-compose.yml", "docker-compose.override.yml", ".env", "other.env"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(names(), ["docker-compose.yml", "docker-compose.override.yml", ".env"]);
+        fs::write(directory.path().join("compose.yaml"), "").unwrap();
+        fs::write(directory.path().join("pools.toml"), "").unwrap();
+        assert_eq!(names(), ["pools.toml", "compose.yaml", ".env"]);
+    }
+
+    #[test]
+    fn what_is_no_text_of_a_file_is_refused_with_the_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".env");
+        let reason = |path: &Path| of_path(path).text.unwrap_err();
+        assert!(reason(&path).contains("No such file"));
+        assert!(reason(directory.path()).contains("regular file"));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(reason(&path).contains("regular file"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"A=\xff").unwrap();
+        assert!(reason(&path).contains("UTF-8"));
+        fs::write(&path, vec![b'#'; (MOST_BYTES + 1) as usize]).unwrap();
+        assert!(reason(&path).contains("larger"));
+        fs::write(&path, "A=1").unwrap();
+        assert_eq!(of_path(&path).text.unwrap(), "A=1");
+    }
+}

@@ -1,0 +1,14 @@
+//! `pools check`, as it is called in a directory.
+
+#[cfg(test)]
+mod compose;
+#[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod kernel;
+#[cfg(test)]
+mod seeds;
+#[cfg(test)]
+mod show;
+#[cfg(test)]
+mod vpn;
