@@ -47,8 +47,9 @@ pub struct Args {
     /// Start a shell instead of the tests (Ctrl-A X ends the machine)
     #[arg(long)]
     shell: bool,
-    /// How long the job may take in one machine, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    /// How long the job may take in one machine, in seconds: on a busy host emulation takes four times as
+    /// long as on a calm one
+    #[arg(long, value_name = "SECONDS", default_value_t = 2400)]
     timeout: u64,
 }
 
