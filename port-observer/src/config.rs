@@ -10,7 +10,10 @@ mod top;
 mod why;
 
 pub use check::CheckConfig;
-pub use pools::{PoolsCheckConfig, PoolsShowConfig};
+pub use pools::{
+    PoolOrGroup, PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig,
+    PoolsRenewConfig, PoolsShowConfig,
+};
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;
 pub use snapshot::SnapshotConfig;

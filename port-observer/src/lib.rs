@@ -17,6 +17,7 @@ pub mod event;
 pub mod filter;
 pub mod forensics;
 pub mod kernel;
+pub mod leases;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;

@@ -47,8 +47,9 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),
     ("pools", "event ports words"),
+    ("leases", "kernel own_file pools words"),
     // From the command line to the commands, which alone know all of the above.
-    ("cli", "ask check child event filter ports probe recording report screen serve why"),
+    ("cli", "ask check child event filter leases ports probe recording report screen serve why"),
     (
         "config",
         "ask check child cli event filter kernel ledger probe recording report screen serve sink source why",
@@ -56,8 +57,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (
         "command",
-        "ask check child cli config doctor event filter forensics kernel ledger metrics notice pipeline pools \
-         ports probe process queued_writer recording report sandbox screen serve sink source why words",
+        "ask check child cli config doctor event filter forensics kernel leases ledger metrics notice pipeline \
+         pools ports probe process queued_writer recording report sandbox screen serve sink source why words",
     ),
     ("main", "cli command config logging notice"),
 ];

@@ -13,7 +13,10 @@ mod values;
 mod why;
 
 pub use check::{CheckArgs, Refused, unknown};
-pub use pools::{PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsShowArgs};
+pub use pools::{
+    PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsLeaseArgs, PoolsLeasesArgs, PoolsReleaseArgs,
+    PoolsRenewArgs, PoolsShowArgs, StateArg,
+};
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;

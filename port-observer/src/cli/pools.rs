@@ -1,8 +1,10 @@
 //! Arguments of `pools`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+
+use super::values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +46,14 @@ pub enum PoolsCommand {
     Check(PoolsCheckArgs),
     /// Show what is held of declared ranges now, by whom, and what their owners took elsewhere
     Show(PoolsShowArgs),
+    /// Lease ports of a pool that are free, to an owner
+    Lease(PoolsLeaseArgs),
+    /// Let a lease live on
+    Renew(PoolsRenewArgs),
+    /// Give the ports of leases back to the pools that they came from
+    Release(PoolsReleaseArgs),
+    /// Show the leases, who holds their ports, and what is held without one
+    Leases(PoolsLeasesArgs),
 }
 
 /// The files in which pools are.
@@ -75,7 +85,108 @@ pub struct PoolsShowArgs {
     /// Which.
     #[command(flatten)]
     pub of: PoolFilesArg,
+    /// Where leases are.
+    #[command(flatten)]
+    pub leases: StateArg,
     /// Print a JSON array with an object for each pool
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where leases are kept.
+#[derive(Args, Debug)]
+pub struct StateArg {
+    /// The directory with the leases [default: $STATE_DIRECTORY, /var/lib/port-observer for root,
+    /// $XDG_STATE_HOME/port-observer or ~/.local/state/port-observer for others]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+const LEASE_EXAMPLES: &str = "\
+Examples:
+  A port of a pool, until it is given back:
+      port-observer pools lease gluetun --owner acestream-1
+  A port of the VPN containers in turns, for an hour; another try with this key gets the same one:
+      port-observer pools lease --group vpn --owner acestream-1 --ttl 1h --key acestream-1
+  Its number alone, for a script:
+      port-observer pools lease media --owner \"$CALL\" --json | jq '.ports[0]'
+
+A lease marks ports and binds nothing. Only ports that nobody holds now and that nobody has leased
+are given, the lowest first; of pairs, whole pairs. A pool with `container` or `process` gives ports
+while that runs. Without enough ports: exit code 1, \"No ports available in range MIN-MAX\", and why.";
+
+/// Arguments of `pools lease`.
+#[derive(Args, Debug)]
+#[command(after_help = LEASE_EXAMPLES)]
+pub struct PoolsLeaseArgs {
+    /// The pool
+    #[arg(value_name = "NAME", required_unless_present = "group", conflicts_with = "group")]
+    pub name: Option<String>,
+    /// The pools of this group in turns, those that can give none left out (those of GLUETUN_… variables
+    /// are in the group vpn)
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Whose the ports are to be: any name
+    #[arg(long, value_name = "NAME", value_parser = values::short_name)]
+    pub owner: String,
+    /// How many units; each takes the pool's ports_per_unit
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub units: u32,
+    /// For how long (90s, 5m, 1h) [default: until it is given back]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub ttl: Option<Duration>,
+    /// The same key gets the same lease for as long as that lives
+    #[arg(long, value_name = "KEY", value_parser = values::short_name)]
+    pub key: Option<String>,
+    /// What declares the pools, as for `pools check`
+    #[arg(long = "pools", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub of: StateArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `pools renew`.
+#[derive(Args, Debug)]
+pub struct PoolsRenewArgs {
+    /// The lease's number
+    #[arg(value_name = "ID")]
+    pub id: i64,
+    /// For how long from now on [default: as long as it was leased for]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub ttl: Option<Duration>,
+    /// Where.
+    #[command(flatten)]
+    pub of: StateArg,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `pools release`.
+#[derive(Args, Debug)]
+pub struct PoolsReleaseArgs {
+    /// The leases' numbers; all are given back, or none
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<i64>,
+    /// Where.
+    #[command(flatten)]
+    pub of: StateArg,
+}
+
+/// Arguments of `pools leases`.
+#[derive(Args, Debug)]
+pub struct PoolsLeasesArgs {
+    /// What declares the pools, as for `pools check`
+    #[arg(long = "pools", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub of: StateArg,
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::event::Protocol;
+use crate::leases::MOST_BYTES;
 use crate::probe::Backend;
 use crate::report::EventType;
 use crate::screen::state::View;
@@ -71,6 +72,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(wrong()),
+    }
+}
+
+/// What somebody or something is called: short, and not empty.
+pub(super) fn short_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("it is empty".to_owned()),
+        1..=MOST_BYTES => Ok(text.to_owned()),
+        _ => Err(format!("it is longer than {MOST_BYTES} bytes")),
     }
 }
 

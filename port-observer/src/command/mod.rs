@@ -24,8 +24,8 @@ use tokio::runtime::Runtime;
 use crate::check::Status;
 use crate::cli::{Cli, Command, PoolsCommand};
 use crate::config::{
-    CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsShowConfig, ServeConfig,
-    SnapshotConfig, WhyConfig,
+    CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig,
+    PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig, ServeConfig, SnapshotConfig, WhyConfig,
 };
 use crate::sandbox::Sandbox;
 use crate::source::settings;
@@ -54,6 +54,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return pools::check(&PoolsCheckConfig::resolve(args), sandbox);
             }
             PoolsCommand::Show(args) => pools::show(&PoolsShowConfig::resolve(args), sandbox),
+            PoolsCommand::Lease(args) => pools::lease(&PoolsLeaseConfig::resolve(args)?, sandbox),
+            PoolsCommand::Renew(args) => pools::renew(&PoolsRenewConfig::resolve(args)?, sandbox),
+            PoolsCommand::Release(args) => {
+                pools::release(&PoolsReleaseConfig::resolve(args)?, sandbox)
+            }
+            PoolsCommand::Leases(args) => {
+                pools::leases(&PoolsLeasesConfig::resolve(args)?, sandbox)
+            }
         },
         Command::Record(args) => {
             return live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox);

@@ -3,15 +3,18 @@
 mod environments;
 mod files;
 mod kernel;
+mod leases;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+pub use self::leases::{lease, leases, release, renew};
 use super::output;
 use crate::{
     config::{Format, PoolsCheckConfig, PoolsShowConfig},
     event::Existing,
+    leases::{Store, of_pool},
     pools::{Outside, Pool, Severity, State, Verdict, json, text},
     sandbox::{Sandbox, Task},
 };
@@ -58,11 +61,23 @@ pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
     }
     let elsewhere = |pool: &Pool| pool.netns.is_some() || pool.container.is_some();
     let namespaces = verdict.pools.iter().any(elsewhere);
-    sandbox.enter(&Task::List { namespaces, keeps: false });
+    // SQLite opens its files for writing, whoever only reads.
+    sandbox.enter(&Task::List { namespaces, keeps: true });
     // What an owner took elsewhere it has bound there.
     let is_bound = |one: &Existing| one.flow.remote.is_none();
     let looks = kernel::look(&verdict.pools, kernel::with_containers(), is_bound);
-    let state = |(pool, at): (_, &usize)| State::of(pool, &verdict.pools, &looks.facts[*at]);
+    let leased = match config.state.as_deref().map(Store::open_existing) {
+        None | Some(Ok(None)) => None,
+        Some(Ok(Some(store))) => store.live().map_err(|error| log::warn!("{error:#}")).ok(),
+        Some(Err(error)) => {
+            log::warn!("leases are not shown: {error:#}");
+            None
+        }
+    };
+    let state = |(pool, at): (_, &usize)| State {
+        leased: leased.as_ref().map(|all| of_pool(all, pool)),
+        ..State::of(pool, &verdict.pools, &looks.facts[*at])
+    };
     let states: Vec<State<'_>> = verdict.pools.iter().zip(&looks.of_pools).map(state).collect();
     output::answer(&match config.format {
         Format::Json => json::render_states(&states).context("can't write JSON")?,

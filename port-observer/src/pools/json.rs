@@ -142,6 +142,9 @@ struct Now<'a> {
     /// How many a unit can still take.
     #[serde(skip_serializing_if = "Option::is_none")]
     free: Option<u32>,
+    /// How many are leased, where there is a file of leases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leased: Option<u32>,
     holders: Vec<Part<'a>>,
     outside: Vec<Elsewhere<'a>>,
     /// What could not be seen, a sentence each.
@@ -169,8 +172,9 @@ impl<'a> Process<'a> {
     }
 }
 
+/// What one process has of a pool.
 #[derive(Serialize)]
-struct Part<'a> {
+pub struct Part<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process<'a>>,
     protocol: &'static str,
@@ -198,14 +202,15 @@ fn ranges(ports: &PortSet) -> Vec<Range> {
 }
 
 impl<'a> Part<'a> {
-    fn of(share: &'a Share<'_>, pool: &Pool) -> Self {
+    /// That of a share, of this pool.
+    pub fn of(share: &'a Share<'_>, pool: Option<&Pool>) -> Self {
         Self {
             process: share.holder.map(Process::of),
             protocol: share.protocol.name(),
             how: share.how,
             ports: share.ports.count(),
             ranges: ranges(&share.ports),
-            stranger: share.is_stranger(pool),
+            stranger: pool.and_then(|pool| share.is_stranger(pool)),
         }
     }
 }
@@ -229,7 +234,8 @@ impl<'a> Now<'a> {
             declared: Declared::of(state.pool),
             used: state.used.as_ref().ok().map(PortSet::count),
             free: state.free(),
-            holders: state.holders.iter().map(|share| Part::of(share, state.pool)).collect(),
+            leased: state.leased.as_ref().map(PortSet::count),
+            holders: state.holders.iter().map(|share| Part::of(share, Some(state.pool))).collect(),
             outside: state.outside.iter().map(Elsewhere::of).collect(),
             missing: reason.into_iter().chain(state.missing.iter().map(String::as_str)).collect(),
         }

@@ -30,10 +30,11 @@ use self::{
 };
 pub use self::{
     kernel::{Facts, Held, Holder},
-    pool::{Parity, Pool, Protocols},
+    pool::{Parity, Pool, Protocols, Scope},
+    ports::PortSet,
     problem::{Code, Place, Problem, Problems, Severity},
     stale::Running,
-    state::State,
+    state::{Share, State},
     telephony::Server,
     variables::is_read,
 };

@@ -15,6 +15,16 @@ fn inclusive(range: PortRange) -> RangeInclusive<u16> {
 }
 
 impl PortSet {
+    /// Reads what its `Display` wrote; `None`: it is something else.
+    pub fn read(text: &str) -> Option<Self> {
+        let range = |text: &str| {
+            let (min, max) = text.split_once('-').unwrap_or((text, text));
+            let range = PortRange { min: min.parse().ok()?, max: max.parse().ok()? };
+            (range.min <= range.max).then_some(range)
+        };
+        text.split(',').filter(|part| !part.is_empty()).map(range).collect()
+    }
+
     /// Adds ports.
     pub fn insert(&mut self, range: PortRange) {
         self.0.insert(inclusive(range));
@@ -156,6 +166,12 @@ mod tests {
     fn sets_are_joined_cut_and_shown() {
         let one = set(&[(65_000, 65_535), (10, 20), (21, 21)]);
         assert_eq!(one.to_string(), "10-21,65000-65535");
+        assert_eq!(PortSet::read("10-21,65000-65535"), Some(one.clone()));
+        assert_eq!(PortSet::read("7"), Some(set(&[(7, 7)])));
+        assert_eq!(PortSet::read(""), Some(PortSet::default()));
+        for wrong in ["9-8", "65536", "a", "1-2-3", "-1"] {
+            assert_eq!(PortSet::read(wrong), None, "{wrong}");
+        }
         assert_eq!(one.intersection(&set(&[(20, 65_000)])), set(&[(20, 21), (65_000, 65_000)]));
         assert_eq!(one.without(&set(&[(12, 65_534)])).to_string(), "10-11,65535");
         let many: Vec<(u16, u16)> = (1..=10).map(|n| (n * 10, n * 10)).collect();

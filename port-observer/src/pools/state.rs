@@ -16,6 +16,8 @@ pub struct State<'a> {
     pub pool: &'a Pool,
     /// Which of its ports are held, or why that is not known.
     pub used: Result<PortSet, &'a str>,
+    /// Which are leased; `None`: there is no file of leases.
+    pub leased: Option<PortSet>,
     /// By whom, the largest first.
     pub holders: Vec<Share<'a>>,
     /// What its owner holds that is not of its pools.
@@ -89,12 +91,15 @@ impl<'a> State<'a> {
             }
             (None, _) => (Err("its network namespace was not looked into"), Vec::new(), Vec::new()),
         };
-        Self { pool, used, holders, outside, missing }
+        Self { pool, used, leased: None, holders, outside, missing }
     }
 
     /// How many of its ports a unit can still take, those of pairs by pairs.
     pub fn free(&self) -> Option<u32> {
-        let left = self.pool.ports.without(self.used.as_ref().ok()?);
+        let mut left = self.pool.ports.without(self.used.as_ref().ok()?);
+        if let Some(leased) = &self.leased {
+            left = left.without(leased);
+        }
         Some(self.pool.parity.usable(&left))
     }
 }

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Pool, Severity, State, Verdict, kernel::who_is, state::Share};
+use super::{Holder, Pool, Severity, State, Verdict, kernel::who_is, state::Share};
 use crate::words::escape::escape;
 
 /// The pools as a table, the problems, and how many there are; without the last line's end.
 pub fn render(verdict: &Verdict) -> String {
     let head = ["POOL", "RANGE", "PROTOCOL", "PORTS", "NEEDED", "SOURCE"];
-    let lines = table(head, &verdict.pools.iter().map(row).collect::<Vec<_>>());
+    let rows: Vec<Vec<String>> = verdict.pools.iter().map(|pool| row(pool).into()).collect();
+    let lines = table(&head, &rows);
     let mut text = String::new();
     if !verdict.pools.is_empty() {
         text = lines.join("\n") + "\n\n";
@@ -56,12 +57,20 @@ fn row(pool: &Pool) -> [String; 6] {
 /// Holders of a pool that are named.
 const MOST_HOLDERS: usize = 20;
 
+/// For people: who holds a port.
+pub fn holder(holder: Option<&Holder>) -> String {
+    who_is(holder)
+}
+
 /// The pools as a table, each with who has ports of it, and where its owner has others; without the last
 /// line's end.
 pub fn render_states(states: &[State<'_>]) -> String {
-    let head = ["POOL", "RANGE", "PROTOCOL", "PORTS", "USED", "FREE"];
+    let mut head = vec!["POOL", "RANGE", "PROTOCOL", "PORTS", "USED", "FREE"];
+    if states.iter().any(|state| state.leased.is_some()) {
+        head.push("LEASED");
+    }
     let rows: Vec<_> = states.iter().map(row_now).collect();
-    let mut lines = table(head, &rows).into_iter();
+    let mut lines = table(&head, &rows).into_iter();
     let mut text = lines.next().unwrap_or_default();
     for (line, state) in lines.zip(states) {
         text.push('\n');
@@ -74,11 +83,13 @@ pub fn render_states(states: &[State<'_>]) -> String {
     text
 }
 
-fn row_now(state: &State<'_>) -> [String; 6] {
+fn row_now(state: &State<'_>) -> Vec<String> {
     let number = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
     let [name, range, protocol, ports, ..] = row(state.pool);
     let used = state.used.as_ref().ok().map(super::ports::PortSet::count);
-    [name, range, protocol, ports, number(used), number(state.free())]
+    let mut row = vec![name, range, protocol, ports, number(used), number(state.free())];
+    row.extend(state.leased.as_ref().map(|leased| leased.count().to_string()));
+    row
 }
 
 fn details(state: &State<'_>) -> Vec<String> {
@@ -109,19 +120,20 @@ fn details(state: &State<'_>) -> Vec<String> {
     details
 }
 
-/// The head and the rows, in columns.
-fn table(head: [&str; 6], rows: &[[String; 6]]) -> Vec<String> {
-    let head = head.map(str::to_owned);
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        let all = rows.iter().chain([&head]);
-        all.map(|row| row[column].width()).max().unwrap_or_default()
-    });
-    let line = |row: &[String; 6]| {
+/// The head and the rows, in columns: as many as the head has.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let all = || [&head].into_iter().chain(rows);
+    let width =
+        |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
+    let widths: Vec<usize> =
+        (0..head.len()).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell}{}  ", " ".repeat(width - cell.width()));
         }
         line.trim_end().to_owned()
     };
-    [&head].into_iter().chain(rows).map(line).collect()
+    all().map(line).collect()
 }

@@ -15,6 +15,8 @@ const COVER: &str = "PORT_RANGE_HOST";
 const RANGE: &str = "PORT_RANGE";
 const VPN_RANGE: &str = "GLUETUN_PORT_RANGE_";
 const VPN: &str = "GLUETUN_CONTAINER_NAME";
+/// The group that the pools of VPN containers are in.
+const VPN_GROUP: &str = "vpn";
 const REPLICAS: &str = "MAX_ACTIVE_REPLICAS";
 const MODE: &str = "VPN_MODE";
 /// Ends of names that hold one end of a range and not a range.
@@ -144,6 +146,7 @@ pub fn read(
                 pool.variable = Some(one.name.clone());
                 pool.services = services_of(all, range);
                 pool.container.clone_from(&container);
+                pool.group = container.is_some().then(|| VPN_GROUP.to_owned());
                 found.push(pool);
             }
         }
@@ -316,6 +319,7 @@ fn join(pools: &mut Vec<Pool>, found: Vec<Pool>, problems: &mut Problems) {
         };
         known.variable.clone_from(&one.variable);
         known.container = known.container.take().or(one.container.clone());
+        known.group = known.group.take().or(one.group.clone());
         if let (None, Some(units)) = (known.units, one.units) {
             (known.units, known.unit_name) = (Some(units), one.unit_name);
         }

@@ -81,14 +81,27 @@ impl Directory {
 
     fn run_command(&self, command: &str, arguments: &[&str]) -> Output {
         let _guard = alone();
-        Command::new(env!("CARGO_BIN_EXE_port-observer"))
+        self.command(command, arguments).output().unwrap()
+    }
+
+    /// A command of `pools`, to be run in this directory, where its leases are too.
+    pub fn command(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_port-observer"));
+        program
             .args(["pools", command])
             .args(arguments)
             .current_dir(self.path())
             .stdin(Stdio::null())
             .env_clear()
-            .output()
-            .unwrap()
+            .env("STATE_DIRECTORY", self.path().join("state"));
+        program
+    }
+
+    /// What a command of `pools` prints, and on standard error, with the exit code.
+    pub fn told(&self, command: &str, arguments: &[&str]) -> (String, String, i32) {
+        let output = self.run_command(command, arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code().unwrap())
     }
 
     /// What `pools show` prints, with the exit code: text, and with `--json` an array.

@@ -1,4 +1,4 @@
-//! `pools check`, as it is called in a directory.
+//! `pools`, as it is called in a directory.
 
 #[cfg(test)]
 mod compose;
@@ -6,6 +6,8 @@ mod compose;
 mod directory;
 #[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod leases;
 #[cfg(test)]
 mod seeds;
 #[cfg(test)]

@@ -1,0 +1,285 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
+
+use super::*;
+use crate::ports::PortRange;
+
+fn set(ranges: &[(u16, u16)]) -> PortSet {
+    ranges.iter().map(|&(min, max)| PortRange { min, max }).collect()
+}
+
+fn pool(name: &str, min: u16, max: u16) -> Pool {
+    let place = Place { file: "pools.toml".into(), line: Some(1) };
+    Pool {
+        container: Some(name.to_owned()),
+        group: Some("vpn".to_owned()),
+        ..Pool::new(name, vec![PortRange { min, max }], place)
+    }
+}
+
+fn at(boot: &str, boot_ms: i64, wall_ms: i64) -> Moment {
+    Moment { boot: boot.to_owned(), boot_ms, wall_ms }
+}
+
+fn free(pools: &[Pool]) -> Vec<Candidate<'_>> {
+    pools.iter().map(|pool| Candidate { pool, held: Ok(PortSet::default()) }).collect()
+}
+
+const REQUEST: Request<'_> = Request { owner: "o", key: None, units: 1, ttl: None };
+
+/// What one change makes of a store, committed.
+fn change<T>(store: &mut Store, now: &Moment, f: impl FnOnce(&mut Change<'_>) -> T) -> T {
+    let mut change = store.begin_by(|| Ok(now.clone())).unwrap();
+    let made = f(&mut change);
+    change.commit().unwrap();
+    made
+}
+
+fn lease(
+    store: &mut Store,
+    candidates: &[Candidate<'_>],
+    group: Option<&str>,
+    request: &Request<'_>,
+) -> Result<Lease, Refusal> {
+    change(store, &at("a", 0, 0), |change| change.lease(candidates, group, request).unwrap())
+}
+
+#[test]
+fn a_group_gives_in_turns_as_the_seed_has_it() {
+    let mut store = Store::in_memory();
+    let pools = [pool("gluetun", 19_000, 19_499), pool("gluetun_2", 19_500, 19_999)];
+    let mut given = || {
+        let lease = lease(&mut store, &free(&pools), Some("vpn"), &REQUEST).unwrap();
+        (lease.pool, lease.ports.to_string())
+    };
+    for (pool, port) in
+        [("gluetun", "19000"), ("gluetun_2", "19500"), ("gluetun", "19001"), ("gluetun_2", "19501")]
+    {
+        assert_eq!(given(), (pool.to_owned(), port.to_owned()));
+    }
+}
+
+#[test]
+fn a_pool_of_a_group_that_can_give_nothing_is_passed_over() {
+    let mut store = Store::in_memory();
+    let pools = [pool("a", 10, 19), pool("b", 20, 20), pool("c", 30, 39)];
+    let mut candidates = free(&pools);
+    candidates[0].held = Err("its container a does not run here".to_owned());
+    let mut given =
+        || lease(&mut store, &candidates, Some("vpn"), &REQUEST).map(|lease| lease.pool);
+    for expected in ["b", "c", "c", "c"] {
+        assert_eq!(given().as_deref(), Ok(expected));
+    }
+    candidates.truncate(2);
+    let Err(Refusal(why)) = lease(&mut store, &candidates, Some("vpn"), &REQUEST) else { panic!() };
+    assert_eq!(
+        why,
+        "No ports available in the group vpn: a: its container a does not run here; b (20-20): of 1 ports \
+         1 are leased, 0 held without a lease, and 0 are left; 1 are asked for"
+    );
+}
+
+#[test]
+fn a_full_pool_says_so_in_the_words_of_the_seed() {
+    let mut store = Store::in_memory();
+    let pools = [Pool {
+        ports_per_unit: 4,
+        parity: crate::pools::Parity::Pair,
+        ..pool("media", 21_000, 21_100)
+    }];
+    let candidates =
+        [Candidate { pool: &pools[0], held: Ok(set(&[(21_000, 21_003), (21_005, 21_005)])) }];
+    let mut count = 0;
+    let why = loop {
+        match lease(&mut store, &candidates, None, &REQUEST) {
+            Ok(lease) => {
+                assert_eq!((lease.ports.count(), lease.ports.pairs()), (4, 2));
+                assert!(lease.ports.intersection(candidates[0].held.as_ref().unwrap()).is_empty());
+                count += 1;
+            }
+            Err(Refusal(why)) => break why,
+        }
+    };
+    // Of the 50 pairs three have a port that is held.
+    assert_eq!(count, 23);
+    assert!(
+        why.starts_with("No ports available in range 21000-21100: of 101 ports 92 are leased"),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_same_key_gets_the_same_lease_and_no_other_request_does() {
+    let mut store = Store::in_memory();
+    let pools = [pool("a", 10, 19), pool("b", 20, 29)];
+    let keyed = Request { key: Some("k"), ..REQUEST };
+    let first = lease(&mut store, &free(&pools), Some("vpn"), &keyed).unwrap();
+    assert_eq!(lease(&mut store, &free(&pools), Some("vpn"), &keyed), Ok(first.clone()));
+    for other in [Request { owner: "p", ..keyed }, Request { units: 2, ..keyed }] {
+        let mut change = store.begin().unwrap();
+        let error = change.lease(&free(&pools), None, &other).unwrap_err();
+        assert!(error.to_string().contains("another request"), "{error}");
+    }
+    let now = at("a", 0, 0);
+    change(&mut store, &now, |change| change.release(first.id).unwrap());
+    let next = lease(&mut store, &free(&pools), Some("vpn"), &keyed).unwrap();
+    assert!(next.id > first.id && next.pool == "b", "{next:?}");
+}
+
+#[test]
+fn a_lease_ends_by_the_clock_that_is_never_set_and_after_a_reboot_by_the_other() {
+    let mut store = Store::in_memory();
+    let pools = [pool("a", 10, 10)];
+    let hour = Request { ttl: Some(Duration::from_secs(3600)), ..REQUEST };
+    let first = lease(&mut store, &free(&pools), None, &hour).unwrap();
+    let mut is_free = |now: Moment| {
+        let mut change = store.begin_by(|| Ok(now)).unwrap();
+        change.lease(&free(&pools), None, &hour).unwrap().is_ok()
+    };
+    // Not committed: nothing changes.
+    assert!(!is_free(at("a", 3_599_999, 0)));
+    assert!(!is_free(at("a", 1, 86_400_000)), "the wall clock was set forward");
+    assert!(is_free(at("a", 3_600_000, -86_400_000)), "the wall clock was set back");
+    assert!(!is_free(at("b", 5, 3_599_999)) && is_free(at("b", 5, 3_600_000)), "another boot");
+    let now = at("a", 3_000_000, 3_000_000);
+    let renewed = change(&mut store, &now, |change| change.renew(first.id, None).unwrap());
+    assert_eq!(renewed.left(&now), Some(Duration::from_secs(3600)));
+    let end = renewed.end.as_ref().unwrap();
+    assert_eq!(end.shown_by(&now), 6_600_000);
+    assert_eq!(end.shown_by(&at("a", 3_600_001, 3_600_040)), 6_600_000, "readings are rounded");
+    assert_eq!(end.shown_by(&at("a", 3_600_000, 9_000_000)), 12_000_000, "the clock was set");
+    let late = at("a", 6_600_000, 0);
+    let gone = change(&mut store, &late, |change| change.renew(first.id, None).unwrap_err());
+    assert!(gone.to_string().contains("there is no lease 1"), "{gone}");
+}
+
+#[test]
+fn ports_go_back_to_the_pool_that_they_came_from_also_when_that_has_changed() {
+    let mut store = Store::in_memory();
+    let before = [pool("a", 10, 11)];
+    let first = lease(&mut store, &free(&before), None, &REQUEST).unwrap();
+    let after = [pool("a", 11, 12), pool("b", 10, 10)];
+    let second = lease(&mut store, &free(&after[..1]), None, &REQUEST).unwrap();
+    assert_eq!(second.ports, set(&[(11, 11)]));
+    // Another place: the same number is another port.
+    let other = lease(&mut store, &free(&after[1..]), None, &REQUEST).unwrap();
+    assert_eq!(other.ports, first.ports);
+    let now = at("a", 0, 0);
+    let back = change(&mut store, &now, |change| change.release(first.id).unwrap());
+    assert_eq!((&*back.pool, &back.ports), ("a", &set(&[(10, 10)])));
+    assert_eq!(lease(&mut store, &free(&before), None, &REQUEST).unwrap().ports, first.ports);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Lease { pool: usize, units: u32, ttl_s: Option<u64>, key: Option<u8> },
+    Group { units: u32 },
+    Release(prop::sample::Index),
+    Renew(prop::sample::Index),
+    Wait { seconds: i64, wall_steps: i64 },
+    Reboot,
+    Change { pool: usize, min: u16, length: u16 },
+    Hold { pool: usize, min: u16, length: u16 },
+    Dropped,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3usize, 1..4u32, prop::option::of(1..100u64), prop::option::of(0..4u8))
+            .prop_map(|(pool, units, ttl_s, key)| Step::Lease { pool, units, ttl_s, key }),
+        3 => (1..3u32).prop_map(|units| Step::Group { units }),
+        3 => proptest::arbitrary::any::<prop::sample::Index>().prop_map(Step::Release),
+        1 => proptest::arbitrary::any::<prop::sample::Index>().prop_map(Step::Renew),
+        2 => (0..60i64, -1000..1000i64).prop_map(|(seconds, wall_steps)| Step::Wait { seconds, wall_steps }),
+        1 => proptest::prelude::Just(Step::Reboot),
+        1 => (0..3usize, 100..160u16, 0..20u16)
+            .prop_map(|(pool, min, length)| Step::Change { pool, min, length }),
+        1 => (0..3usize, 100..160u16, 0..4u16)
+            .prop_map(|(pool, min, length)| Step::Hold { pool, min, length }),
+        1 => proptest::prelude::Just(Step::Dropped),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_port_is_leased_twice_none_is_lost(steps in prop::collection::vec(step(), 1..60)) {
+        let mut store = Store::in_memory();
+        // All in one place, so that whatever they have in common is the same port.
+        let one_place = |pool: Pool| Pool { container: None, ..pool };
+        let mut pools: Vec<Pool> =
+            [("a", 100, 119), ("b", 120, 139), ("c", 140, 159)].map(|(name, min, max)| {
+                one_place(pool(name, min, max))
+            }).into();
+        pools[1].parity = crate::pools::Parity::Pair;
+        let mut held = vec![PortSet::default(); 3];
+        let mut now = at("0", 0, 0);
+        let mut boots = 0;
+        let mut model: BTreeMap<i64, Lease> = BTreeMap::new();
+        for step in steps {
+            model.retain(|_, lease| lease.is_live(&now));
+            let candidates: Vec<Candidate<'_>> = pools.iter().zip(&held)
+                .map(|(pool, held)| Candidate { pool, held: Ok(held.clone()) }).collect();
+            let mut lease = |candidates: &[Candidate<'_>], group, request: &Request<'_>| {
+                let made = change(&mut store, &now, |change| change.lease(candidates, group, request));
+                // Refused for another request's key.
+                let Ok(Ok(lease)) = made else { return };
+                if let Some(known) = model.get(&lease.id) {
+                    assert_eq!(known, &lease);
+                    assert_eq!(lease.key.as_deref(), request.key);
+                    return;
+                }
+                let from = pools.iter().zip(&held).find(|(pool, _)| pool.name == lease.pool);
+                let (from, held) = from.unwrap();
+                assert_eq!(lease.ports.without(&from.ports), PortSet::default());
+                assert!(lease.ports.intersection(held).is_empty());
+                let wanted = from.ports_of_a_unit() * u64::from(request.units);
+                assert_eq!(u64::from(from.parity.usable(&lease.ports)), wanted);
+                for other in model.values() {
+                    assert!(other.ports.intersection(&lease.ports).is_empty(), "{other:?} {lease:?}");
+                }
+                model.insert(lease.id, lease);
+            };
+            match step {
+                Step::Lease { pool, units, ttl_s, key } => {
+                    let key = key.map(|key| key.to_string());
+                    let ttl = ttl_s.map(Duration::from_secs);
+                    let request = Request { owner: "o", key: key.as_deref(), units, ttl };
+                    lease(&candidates[pool..=pool], None, &request);
+                }
+                Step::Group { units } => lease(&candidates, Some("vpn"), &Request { units, ..REQUEST }),
+                Step::Release(index) if !model.is_empty() => {
+                    let id = *model.keys().nth(index.index(model.len())).unwrap();
+                    let gone = change(&mut store, &now, |change| change.release(id).unwrap());
+                    assert_eq!(model.remove(&id), Some(gone));
+                }
+                Step::Renew(index) if !model.is_empty() => {
+                    let id = *model.keys().nth(index.index(model.len())).unwrap();
+                    let renewed = change(&mut store, &now, |change| change.renew(id, None).unwrap());
+                    model.insert(id, renewed);
+                }
+                Step::Release(_) | Step::Renew(_) => {}
+                Step::Wait { seconds, wall_steps } => {
+                    now.boot_ms += seconds * 1000;
+                    now.wall_ms += (seconds + wall_steps) * 1000;
+                }
+                Step::Reboot => {
+                    boots += 1;
+                    now = at(&boots.to_string(), 0, now.wall_ms);
+                }
+                Step::Change { pool: at, min, length } => {
+                    let new = one_place(pool(["a", "b", "c"][at], min, min + length));
+                    pools[at] = Pool { parity: pools[at].parity, ..new };
+                }
+                Step::Hold { pool, min, length } => held[pool] = set(&[(min, min + length)]),
+                Step::Dropped => {
+                    let mut change = store.begin_by(|| Ok(now.clone())).unwrap();
+                    let _ = change.lease(&candidates, None, &REQUEST).unwrap();
+                }
+            }
+            model.retain(|_, lease| lease.is_live(&now));
+            let known = change(&mut store, &now, |change| change.leases().to_vec());
+            assert_eq!(known, model.values().cloned().collect::<Vec<_>>());
+        }
+    }
+}
