@@ -8,7 +8,7 @@ mod question;
 mod source;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::UdpSocket;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +34,8 @@ const SETTLED: Duration = Duration::from_millis(2100);
 /// As long as a TIME_WAIT must be there before it can be reused, from when a list has shown that the
 /// peer's FIN came: the observer can't know that it came earlier.
 const RIPE: Duration = Duration::from_millis(1100);
+/// How much later than what came after it a line may come.
+const LATE: Duration = Duration::from_secs(5);
 /// How often a state is made at most in an emulated machine, whose kernel skips probes now and then.
 const TRIES: usize = 3;
 /// How many states that were stated wrongly are shown with their story.
@@ -166,6 +168,9 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
         .map(|world| {
             world.namespace.enter();
             let asked = Question::pair(world).map(|question| question.ask(world));
+            if Backend::chosen().is_exact() {
+                mark(world);
+            }
             (world.namespace.inode, world.is_odd, asked.into())
         })
         .collect();
@@ -195,28 +200,36 @@ fn marked(observer: &Observer, worlds: &mut [World]) -> usize {
     let from = observer.position();
     let mark = |world: &mut World| {
         world.namespace.enter();
-        let port = if Backend::chosen().is_exact() {
-            system::close(UdpSocket::bind(local(MARKER)).expect("bind the marker's port"));
-            MARKER
-        } else {
-            world.keep(udp().send_to(local(MARKER)))
-        };
-        (world.namespace.inode, port)
+        (world.namespace.inode, mark(world))
     };
     let mut waiting: Vec<(u32, u16)> = worlds.iter_mut().map(mark).collect();
     let mut seen = 0;
     let marked = observer.wait_lines(from, |lines| {
         for line in &lines[seen..] {
-            if let Body::Acquire(line) = &line.body
-                && line.protocol == "udp"
-            {
-                waiting.retain(|marker| *marker != (line.netns, line.local.port));
-            }
+            waiting.retain(|marker| Some(*marker) != udp_acquired(line));
         }
         seen = lines.len();
         waiting.is_empty().then_some(from + seen)
     });
     marked.unwrap_or_else(|error| panic!("wait for the marker: {error:#}"))
+}
+
+/// Takes a UDP port in the namespace that this thread is in; returns which.
+fn mark(world: &mut World) -> u16 {
+    if Backend::chosen().is_exact() {
+        system::close(UdpSocket::bind(local(MARKER)).expect("bind the marker's port"));
+        MARKER
+    } else {
+        world.keep(udp().send_to(local(MARKER)))
+    }
+}
+
+/// The namespace and the UDP port that a line tells of.
+fn udp_acquired(line: &Line) -> Option<(u32, u16)> {
+    match &line.body {
+        Body::Acquire(line) if line.protocol == "udp" => Some((line.netns, line.local.port)),
+        _ => None,
+    }
 }
 
 /// The lines of each of these namespaces, until all questions are answered or time is up.
@@ -228,10 +241,16 @@ fn collected(
     let mut lines: HashMap<u32, Vec<Line>> =
         asked.iter().map(|(netns, ..)| (*netns, Vec::new())).collect();
     let questions: usize = asked.iter().map(|(_, _, asked)| asked.len()).sum();
-    let (mut seen, mut exhausted) = (0, 0);
+    let (mut seen, mut exhausted, mut marked) = (0, 0, None);
+    // What comes last in each namespace, where the order in which all is told shows that nothing is missing.
+    let mut marks: HashSet<u32> = asked.iter().map(|(netns, ..)| *netns).collect();
     // In vain: what is missing is said of each.
     let _ = observer.wait_lines(from, |all| {
         for line in &all[seen..] {
+            if let Some((netns, MARKER)) = udp_acquired(line) {
+                marks.remove(&netns);
+                continue;
+            }
             let mine = line.netns().and_then(|netns| lines.get_mut(&netns));
             if let Some(mine) = mine {
                 exhausted += usize::from(matches!(line.body, Body::Exhausted(_)));
@@ -239,7 +258,11 @@ fn collected(
             }
         }
         seen = all.len();
-        (exhausted >= questions).then_some(())
+        if marks.is_empty() {
+            marked.get_or_insert_with(Instant::now);
+        }
+        let is_late = marked.is_some_and(|marked: Instant| marked.elapsed() > LATE);
+        (exhausted >= questions || is_late).then_some(())
     });
     lines
 }
