@@ -12,7 +12,7 @@ mod why;
 pub use check::CheckConfig;
 pub use pools::{
     PoolOrGroup, PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig,
-    PoolsRenewConfig, PoolsShowConfig,
+    PoolsRenewConfig, PoolsShowConfig, ServedPools,
 };
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;

@@ -152,8 +152,16 @@ pub fn get_unix(socket: &Path, path: &str) -> Answer {
 
 /// The same with more headers, each with its end.
 pub fn ask_unix(socket: &Path, path: &str, headers: &str) -> Answer {
+    send_unix(socket, &format!("GET {path}"), headers, "")
+}
+
+/// Sends something to a Unix socket: a method with its path, more headers, and a body.
+pub fn send_unix(socket: &Path, what: &str, headers: &str, body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).expect("connect");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{what} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).expect("ask");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer");

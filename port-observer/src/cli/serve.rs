@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, values};
+use super::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, StateArg, values};
 use crate::serve::listen::{self, Place};
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,11 @@ plugin's line for who accepts text/plain; the options of `check` as the query), 
 page for who accepts text/html; ?from=TIME&to=TIME as for `report`, the last hour without them; with
 --record, on a Unix socket or with --token), /livez, /readyz.
 
+With --pools: GET /pools (as `pools show --json`), /leases (as `pools leases --json`) and /engines; and on
+a Unix socket or with --token, POST /pools/NAME/leases and /groups/NAME/leases with
+{\"owner\": NAME, \"units\": N, \"ttl\": \"1h\", \"key\": KEY}, of which only owner is required (201 with the
+lease, 409 if nothing is left), PUT /pools/NAME/leases/ID (it lives on) and DELETE (204: given back).
+
 Who may connect to a loopback address may be any user of this host: there, command lines are left out
 unless a token is asked for. A Unix socket has mode 0660, and nothing is left out. SIGHUP reads the
 tokens again. Sockets that systemd passes (LISTEN_FDS) take the place of the default of --listen.";
@@ -35,6 +40,7 @@ tokens again. Sockets that systemd passes (LISTEN_FDS) take the place of the def
 #[derive(Args, Debug)]
 #[command(
     after_help = EXAMPLES,
+    mut_arg("state", |arg| arg.requires("pools")),
     mut_arg("keep", |arg| arg.requires("record")),
     mut_arg("max_size", |arg| arg.requires("record")),
     mut_arg("group", |arg| arg.requires("record")),
@@ -59,6 +65,13 @@ pub struct ServeArgs {
     /// name has to end in .prom
     #[arg(long, value_name = "FILE", value_parser = values::textfile)]
     pub textfile: Option<PathBuf>,
+    /// Also answer for the pools that this file declares, as for `pools check`: /pools, and leases of their
+    /// ports; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub pools: Vec<PathBuf>,
+    /// Where leases are.
+    #[command(flatten)]
+    pub state: StateArg,
     /// Also record what happens into this file, as `record` does
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

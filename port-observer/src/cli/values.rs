@@ -66,7 +66,10 @@ pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {
 }
 
 /// `90s`, `5m`, `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// How it is to be written.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write it as 90s, 5m or 1h30m".to_owned();
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
     match Duration::try_from(duration) {

@@ -9,12 +9,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+pub(super) use self::leases::{given, seen, wanted};
 pub use self::leases::{lease, leases, release, renew};
 use super::output;
 use crate::{
     config::{Format, PoolsCheckConfig, PoolsShowConfig},
     event::Existing,
-    leases::{Store, of_pool},
+    leases::{Lease, Store, of_pool},
     pools::{Outside, Pool, Severity, State, Verdict, json, text},
     sandbox::{Sandbox, Task},
 };
@@ -63,9 +64,6 @@ pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
     let namespaces = verdict.pools.iter().any(elsewhere);
     // SQLite opens its files for writing, whoever only reads.
     sandbox.enter(&Task::List { namespaces, keeps: true });
-    // What an owner took elsewhere it has bound there.
-    let is_bound = |one: &Existing| one.flow.remote.is_none();
-    let looks = kernel::look(&verdict.pools, kernel::with_containers(), is_bound);
     let leased = match config.state.as_deref().map(Store::open_existing) {
         None | Some(Ok(None)) => None,
         Some(Ok(Some(store))) => store.live().map_err(|error| log::warn!("{error:#}")).ok(),
@@ -74,19 +72,34 @@ pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
             None
         }
     };
+    output::answer(&shown(&verdict.pools, leased.as_deref(), |states| match config.format {
+        Format::Json => json::render_states(states).context("can't write JSON"),
+        Format::Table => Ok(text::render_states(states)),
+    })?)
+}
+
+/// Shows what is held of pools, and what is leased.
+///
+/// # Errors
+/// When it can't be shown.
+pub(super) fn shown(
+    pools: &[Pool],
+    leases: Option<&[Lease]>,
+    show: impl FnOnce(&[State<'_>]) -> Result<String>,
+) -> Result<String> {
+    // What an owner took elsewhere it has bound there.
+    let is_bound = |one: &Existing| one.flow.remote.is_none();
+    let looks = kernel::look(pools, kernel::with_containers(), is_bound);
     let state = |(pool, at): (_, &usize)| State {
-        leased: leased.as_ref().map(|all| of_pool(all, pool)),
-        ..State::of(pool, &verdict.pools, &looks.facts[*at])
+        leased: leases.map(|all| of_pool(all, pool)),
+        ..State::of(pool, pools, &looks.facts[*at])
     };
-    let states: Vec<State<'_>> = verdict.pools.iter().zip(&looks.of_pools).map(state).collect();
-    output::answer(&match config.format {
-        Format::Json => json::render_states(&states).context("can't write JSON")?,
-        Format::Table => text::render_states(&states),
-    })
+    let states: Vec<State<'_>> = pools.iter().zip(&looks.of_pools).map(state).collect();
+    show(&states)
 }
 
 /// What the files say, by themselves.
-fn read(named: &[PathBuf]) -> Result<Verdict> {
+pub(super) fn read(named: &[PathBuf]) -> Result<Verdict> {
     let files = files::read(named)?;
     let shell = |name: &str| std::env::var(name).ok();
     let outside = Outside { shell: &shell, read: &files::text };

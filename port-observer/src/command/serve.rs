@@ -2,6 +2,7 @@
 
 mod answers;
 mod failed;
+mod leasing;
 mod map;
 mod sockets;
 mod supervisor;
@@ -26,7 +27,7 @@ use crate::{
     recording::Recorder,
     sandbox::{Recording, Sandbox, Task},
     serve::{
-        self, Feed, History, Journal, Past, Questions, Reports, Server, guard::Tokens,
+        self, Feed, History, Journal, Past, Pools, Questions, Reports, Server, guard::Tokens,
         listen::Bound,
     },
     source::{Observer, Source as _},
@@ -83,7 +84,16 @@ async fn serve(config: &ServeConfig, sandbox: Sandbox) -> Result<()> {
         let (file, lines) = (recording.path.clone(), config.live.lines.clone());
         Past::by(move |from_ns, sink| replay::lines_since(&file, from_ns, lines.clone(), sink))
     });
-    let server = Server::start(serve::Options { bound, journal, questions, reports, past })?;
+    let pools = match &config.pools {
+        Some(config) => {
+            let (pools, asked) = Pools::new();
+            leasing::start(config, asked)?;
+            Some(pools)
+        }
+        None => None,
+    };
+    let options = serve::Options { bound, journal, questions, reports, past, pools };
+    let server = Server::start(options)?;
     notice::say(format_args!("serving on {}", places.join(" and ")));
     let textfile = config.textfile.clone().map(Textfile::new);
     let mut serving = Serving {
@@ -111,6 +121,7 @@ fn confine(config: &ServeConfig, observer: &Observer, bound: &[Bound], sandbox: 
         recording: beside,
         textfile: config.textfile.as_deref(),
         removes: bound.iter().any(Bound::is_file),
+        leases: config.pools.is_some(),
     });
 }
 

@@ -65,6 +65,28 @@ pub struct PoolsLeaseConfig {
     pub format: Format,
 }
 
+/// The pools that `serve` answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedPools {
+    /// What is read each time.
+    pub files: Vec<PathBuf>,
+    /// Where leases are.
+    pub state: PathBuf,
+}
+
+impl ServedPools {
+    /// Resolves the arguments; `None`: no pools are named.
+    ///
+    /// # Errors
+    /// When there is no place for leases.
+    pub(super) fn resolve(files: Vec<PathBuf>, args: cli::StateArg) -> Result<Option<Self>> {
+        match files.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(Self { files, state: state(args)? })),
+        }
+    }
+}
+
 /// Where a lease's ports come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolOrGroup {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Format, Lines, LiveConfig, Output, recorded, resolve_netns};
+use super::{Format, Lines, LiveConfig, Output, ServedPools, recorded, resolve_netns};
 use crate::{cli, filter::Filter, serve::listen::Place};
 
 /// What `serve` does.
@@ -18,6 +18,8 @@ pub struct ServeConfig {
     pub max_series: usize,
     /// The file that metrics are written into.
     pub textfile: Option<PathBuf>,
+    /// The pools that are leased.
+    pub pools: Option<ServedPools>,
     /// How the kernel is observed, recorded, and what is accounted.
     pub live: LiveConfig,
 }
@@ -26,7 +28,7 @@ impl ServeConfig {
     /// Resolves the arguments; `netns` as for [`LiveConfig::resolve`].
     ///
     /// # Errors
-    /// A namespace can't be resolved.
+    /// A namespace can't be resolved, or there is no place for leases.
     pub fn resolve(
         args: cli::ServeArgs,
         netns: &dyn Fn(&str) -> anyhow::Result<u32>,
@@ -44,6 +46,7 @@ impl ServeConfig {
             hosts: args.allow_host,
             max_series: usize::try_from(args.max_series)?,
             textfile: args.textfile,
+            pools: ServedPools::resolve(args.pools, args.state)?,
             live: LiveConfig {
                 backend: args.observe.backend.0,
                 duration: None,

@@ -1,5 +1,7 @@
 //! Leases as JSON.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -30,6 +32,39 @@ pub fn render_view(view: &View<'_>) -> serde_json::Result<String> {
     let unleased =
         view.unleased.iter().map(|one| Unleased { pool: &one.pool.name, of: part(&one.share) });
     json_line(&Document { leases: leases.collect(), unleased: unleased.collect() })
+}
+
+/// The engines behind VPN containers, as the orchestrator of seed 003 lists them: what is leased of pools
+/// of containers, by their numbers; the first of each container is the one that its forwarded port is for.
+///
+/// # Errors
+/// The same.
+pub fn render_engines(leases: &[Lease]) -> serde_json::Result<String> {
+    let mut known = HashSet::new();
+    let engine = |lease: &'_ Lease| {
+        let container = lease.scope.namespace.clone()?;
+        let port = lease.ports.ranges().next()?.min;
+        let forwarded = known.insert(container.clone());
+        Some((lease.owner.clone(), container, port, forwarded))
+    };
+    let engines: Vec<_> = leases.iter().filter_map(engine).collect();
+    let engines = engines.iter().map(|(owner, container, port, forwarded)| Engine {
+        container_name: owner,
+        host: container,
+        port: *port,
+        vpn_container: container,
+        forwarded: *forwarded,
+    });
+    json_line(&engines.collect::<Vec<_>>())
+}
+
+#[derive(Serialize)]
+struct Engine<'a> {
+    container_name: &'a str,
+    host: &'a str,
+    port: u16,
+    vpn_container: &'a str,
+    forwarded: bool,
 }
 
 fn part<'a>(share: &'a Share<'_>) -> Part<'a> {

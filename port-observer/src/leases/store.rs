@@ -217,7 +217,7 @@ impl<'a> Change<'a> {
     /// same key is given again.
     ///
     /// # Errors
-    /// When the key is that of another request, or the file can't be written.
+    /// When the file can't be written. Refused is what nobody can give, and the key of another request.
     pub fn lease(
         &mut self,
         candidates: &[Candidate<'_>],
@@ -228,14 +228,14 @@ impl<'a> Change<'a> {
         if let Some(lease) = self.leases.iter().find(same) {
             let is_of = candidates.iter().any(|one| one.pool.name == lease.pool);
             if !is_of || lease.owner != request.owner || lease.units != request.units {
-                bail!(
+                return Ok(Err(Refusal(format!(
                     "lease {} has this key: {} of the pool {} for {}, which is another request; use \
                      another key",
                     lease.id,
                     lease.ports.told(),
                     lease.pool,
                     lease.owner
-                );
+                ))));
             }
             return Ok(Ok(lease.clone()));
         }

@@ -61,6 +61,39 @@ fn a_group_gives_in_turns_as_the_seed_has_it() {
 }
 
 #[test]
+fn engines_are_listed_as_the_seed_lists_them() {
+    let mut store = Store::in_memory();
+    let pools = [pool("gluetun", 19_000, 19_499), pool("gluetun_2", 19_500, 19_999)];
+    for (owner, of) in
+        [("acestream-1", 0), ("acestream-2", 0), ("acestream-3", 1), ("acestream-4", 1)]
+    {
+        lease(&mut store, &free(&pools[of..=of]), None, &Request { owner, ..REQUEST }).unwrap();
+    }
+    let engine = |name: &str, container: &str, port: u16, forwarded: bool| {
+        format!(
+            "{{\"container_name\":\"{name}\",\"host\":\"{container}\",\"port\":{port},\
+             \"vpn_container\":\"{container}\",\"forwarded\":{forwarded}}}"
+        )
+    };
+    let mut expected = vec![
+        engine("acestream-1", "gluetun", 19_000, true),
+        engine("acestream-2", "gluetun", 19_001, false),
+        engine("acestream-3", "gluetun_2", 19_500, true),
+        engine("acestream-4", "gluetun_2", 19_501, false),
+    ];
+    let listed = |store: &mut Store| {
+        let now = at("a", 0, 0);
+        change(store, &now, |change| json::render_engines(change.leases()).unwrap())
+    };
+    assert_eq!(listed(&mut store), format!("[{}]", expected.join(",")));
+    // The oldest that lives is the one.
+    change(&mut store, &at("a", 0, 0), |change| change.release(1).unwrap());
+    expected.remove(0);
+    expected[0] = engine("acestream-2", "gluetun", 19_001, true);
+    assert_eq!(listed(&mut store), format!("[{}]", expected.join(",")));
+}
+
+#[test]
 fn a_pool_of_a_group_that_can_give_nothing_is_passed_over() {
     let mut store = Store::in_memory();
     let pools = [pool("a", 10, 19), pool("b", 20, 20), pool("c", 30, 39)];
@@ -118,8 +151,8 @@ fn the_same_key_gets_the_same_lease_and_no_other_request_does() {
     assert_eq!(lease(&mut store, &free(&pools), Some("vpn"), &keyed), Ok(first.clone()));
     for other in [Request { owner: "p", ..keyed }, Request { units: 2, ..keyed }] {
         let mut change = store.begin().unwrap();
-        let error = change.lease(&free(&pools), None, &other).unwrap_err();
-        assert!(error.to_string().contains("another request"), "{error}");
+        let refusal = change.lease(&free(&pools), None, &other).unwrap().unwrap_err();
+        assert!(refusal.0.contains("another request"), "{refusal:?}");
     }
     let now = at("a", 0, 0);
     change(&mut store, &now, |change| change.release(first.id).unwrap());

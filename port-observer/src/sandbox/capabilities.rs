@@ -82,7 +82,7 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
             kept.extend(command.map(|_| SIGNALS));
             kept.extend(recording.iter().flat_map(writing));
         }
-        Task::Serve { backend, recording, textfile, removes: _ } => {
+        Task::Serve { backend, recording, textfile, removes: _, leases: _ } => {
             kept = following(backend, does_bpf_need_capability());
             kept.extend(recording.iter().flat_map(writing));
             kept.extend(textfile.is_some_and(needs_write).then_some(WRITE_FILES));

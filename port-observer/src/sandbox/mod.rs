@@ -57,6 +57,8 @@ pub enum Task<'a> {
         textfile: Option<&'a Path>,
         /// It made Unix sockets, whose files go at the end.
         removes: bool,
+        /// Leases are kept in a file.
+        leases: bool,
     },
     /// Reads the kernel's lists of sockets: `check`, `snapshot`.
     List {

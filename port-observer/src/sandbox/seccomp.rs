@@ -57,8 +57,8 @@ impl Needs {
             Task::Follow { recording, command, .. } => {
                 Self { observes: true, writes: recording.is_some(), command, ..none }
             }
-            Task::Serve { recording, textfile, removes, .. } => {
-                let writes = recording.is_some() || textfile.is_some() || removes;
+            Task::Serve { recording, textfile, removes, leases, .. } => {
+                let writes = recording.is_some() || textfile.is_some() || removes || leases;
                 Self { observes: true, writes, serves: true, ..none }
             }
             Task::List { keeps, .. } => Self { observes: true, loads: true, writes: keeps, ..none },

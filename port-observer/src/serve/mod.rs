@@ -16,6 +16,7 @@ mod map;
 mod marks;
 mod page;
 mod past;
+pub mod pools;
 mod query;
 mod question;
 mod reports;
@@ -33,6 +34,7 @@ pub use self::{
     journal::{Feed, Journal},
     map::{Cell, CellHolder, RangeMap},
     past::Past,
+    pools::Pools,
     question::{Question, Questions, questions},
     reports::{Asked, Reports, Written},
     top::{Failure, Fullest, Held, Top},
@@ -61,6 +63,8 @@ pub struct Options {
     pub reports: Option<Reports>,
     /// Who reads lines again, where there is one.
     pub past: Option<Past>,
+    /// Who answers for pools.
+    pub pools: Option<Pools>,
 }
 
 impl Server {
@@ -106,7 +110,7 @@ impl Server {
 }
 
 async fn serve(options: Options, mut ended: watch::Receiver<bool>) {
-    let Options { bound, journal, questions, reports, past } = options;
+    let Options { bound, journal, questions, reports, past, pools } = options;
     let connections = Connections::default();
     let mut listeners = tokio::task::JoinSet::new();
     for Bound { listener, guard } in bound {
@@ -116,6 +120,7 @@ async fn serve(options: Options, mut ended: watch::Receiver<bool>) {
             questions: questions.clone(),
             reports: reports.clone(),
             past: past.clone(),
+            pools: pools.clone(),
         };
         let router = routes::router(shared);
         match listener.into_async() {

@@ -24,6 +24,7 @@ use super::{
     journal::{Form, Journal},
     map, page,
     past::Past,
+    pools::{self, Pools},
     question::Question,
     reports::{self, Readable, Reports},
 };
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) questions: mpsc::Sender<Question>,
     pub(super) reports: Option<Reports>,
     pub(super) past: Option<Past>,
+    pub(super) pools: Option<Pools>,
 }
 
 impl Shared {
@@ -79,6 +81,7 @@ impl Shared {
 pub(super) fn router(shared: Shared) -> Router {
     let guarded = Router::new()
         .merge(page::routes())
+        .merge(pools::routes())
         .route("/metrics", get(metrics))
         .route("/snapshot", get(snapshot))
         .route("/map", get(map::map))

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -29,29 +30,45 @@ const STALE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When none are to be had, or the leases can't be changed.
 pub fn lease(config: &PoolsLeaseConfig, sandbox: Sandbox) -> Result<()> {
-    let pools = wanted(config)?;
+    let pools = wanted(&config.files, &config.of)?.map_err(|missing| anyhow!(missing))?;
     let namespaces = pools.iter().any(|pool| pool.netns.is_some() || pool.container.is_some());
     sandbox.enter(&Task::List { namespaces, keeps: true });
+    let (owner, key) = (&*config.owner, config.key.as_deref());
+    let request = Request { owner, key, units: config.units, ttl: config.ttl };
     let mut store = Store::open(&config.state)?;
-    let mut candidates = candidates(&pools);
+    match given(&mut store, &pools, &config.of, &request)? {
+        Ok((lease, now)) => tell(&lease, &now, config.format),
+        Err(Refusal(why)) => bail!("{why}"),
+    }
+}
+
+/// Leases ports of one of these pools; what is given with the moment is on the disk.
+///
+/// # Errors
+/// When the leases can't be changed.
+pub(in crate::command) fn given(
+    store: &mut Store,
+    pools: &[Pool],
+    of: &PoolOrGroup,
+    request: &Request<'_>,
+) -> Result<Result<(Lease, Moment), Refusal>> {
+    let mut candidates = candidates(pools);
     let asked = Instant::now();
     let mut change = store.begin()?;
     if asked.elapsed() > STALE {
-        candidates = self::candidates(&pools);
+        candidates = self::candidates(pools);
     }
-    let group = match &config.of {
+    let group = match of {
         PoolOrGroup::Group(name) => Some(&**name),
         PoolOrGroup::Pool(_) => None,
     };
-    let (owner, key) = (&*config.owner, config.key.as_deref());
-    let request = Request { owner, key, units: config.units, ttl: config.ttl };
-    let lease = match change.lease(&candidates, group, &request)? {
+    let lease = match change.lease(&candidates, group, request)? {
         Ok(lease) => lease,
-        Err(Refusal(why)) => bail!("{why}"),
+        Err(refusal) => return Ok(Err(refusal)),
     };
     let now = change.now().clone();
     change.commit()?;
-    tell(&lease, &now, config.format)
+    Ok(Ok((lease, now)))
 }
 
 fn tell(lease: &Lease, now: &Moment, format: Format) -> Result<()> {
@@ -61,9 +78,15 @@ fn tell(lease: &Lease, now: &Moment, format: Format) -> Result<()> {
     })
 }
 
-/// The pools that may give what is asked for.
-fn wanted(config: &PoolsLeaseConfig) -> Result<Vec<Pool>> {
-    let verdict = read(&config.files)?;
+/// The pools that may give what is asked for, or why there are none.
+///
+/// # Errors
+/// When nothing that declares pools is there.
+pub(in crate::command) fn wanted(
+    files: &[PathBuf],
+    of: &PoolOrGroup,
+) -> Result<Result<Vec<Pool>, String>> {
+    let verdict = read(files)?;
     let errors = verdict.problems.count(Severity::Error);
     if errors > 0 {
         log::warn!(
@@ -79,22 +102,18 @@ fn wanted(config: &PoolsLeaseConfig) -> Result<Vec<Pool>> {
             _ => format!("declared: {}", names.join(", ")),
         }
     };
-    let (wanted, missing): (Vec<Pool>, _) = match &config.of {
+    let all = verdict.pools.iter();
+    let (wanted, missing): (Vec<Pool>, _) = match of {
         PoolOrGroup::Pool(name) => (
-            verdict.pools.iter().filter(|pool| pool.name == *name).take(1).cloned().collect(),
+            all.filter(|pool| pool.name == *name).take(1).cloned().collect(),
             format!("no pool is called {name}; {}", names(&|pool| Some(pool.name.clone()))),
         ),
         PoolOrGroup::Group(name) => (
-            verdict
-                .pools
-                .iter()
-                .filter(|pool| pool.group.as_ref() == Some(name))
-                .cloned()
-                .collect(),
+            all.filter(|pool| pool.group.as_ref() == Some(name)).cloned().collect(),
             format!("no pool is in a group {name}; {}", names(&|pool| pool.group.clone())),
         ),
     };
-    if wanted.is_empty() { Err(anyhow!(missing)) } else { Ok(wanted) }
+    Ok(if wanted.is_empty() { Err(missing) } else { Ok(wanted) })
 }
 
 /// What each has to give, by what the kernel says now.
@@ -171,7 +190,7 @@ pub fn release(config: &PoolsReleaseConfig, sandbox: Sandbox) -> Result<()> {
     change.commit()
 }
 
-fn existing(directory: &std::path::Path) -> Result<Store> {
+fn existing(directory: &Path) -> Result<Store> {
     let nothing = || {
         format!("there are no leases in {}: name their directory with --state", directory.display())
     };
@@ -194,6 +213,21 @@ pub fn leases(config: &PoolsLeasesConfig, sandbox: Sandbox) -> Result<()> {
         Some(store) => store.live()?,
         None => Vec::new(),
     };
+    output::answer(&seen(&leases, declared, |view| match config.format {
+        Format::Json => json::render_view(view).context("can't write JSON"),
+        Format::Table => Ok(text::render_view(view)),
+    })?)
+}
+
+/// Shows leases, who holds their ports, and what is held of pools without one.
+///
+/// # Errors
+/// When the kernel tells no time, or it can't be shown.
+pub(in crate::command) fn seen(
+    leases: &[Lease],
+    declared: Vec<Pool>,
+    show: impl FnOnce(&View<'_>) -> Result<String>,
+) -> Result<String> {
     let now = Moment::now()?;
     let mut pools: Vec<Pool> = leases.iter().map(Lease::as_pool).collect();
     pools.extend(declared);
@@ -202,9 +236,6 @@ pub fn leases(config: &PoolsLeasesConfig, sandbox: Sandbox) -> Result<()> {
         let state = |(pool, at): (_, &usize)| State::of(pool, &[], &looks.facts[*at]);
         pools.iter().zip(&looks.of_pools).map(state)
     };
-    let view = View::of(&now, &leases, states().take(leases.len()), states().skip(leases.len()));
-    output::answer(&match config.format {
-        Format::Json => json::render_view(&view).context("can't write JSON")?,
-        Format::Table => text::render_view(&view),
-    })
+    let (of_leases, of_pools) = (states().take(leases.len()), states().skip(leases.len()));
+    show(&View::of(&now, leases, of_leases, of_pools))
 }

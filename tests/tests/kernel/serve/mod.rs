@@ -3,6 +3,7 @@
 mod check;
 mod crowd;
 mod hostile;
+mod pools;
 mod prometheus;
 mod report;
 mod service;
