@@ -11,8 +11,8 @@ mod why;
 
 pub use check::CheckConfig;
 pub use pools::{
-    PoolOrGroup, PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig,
-    PoolsRenewConfig, PoolsShowConfig, ServedPools,
+    PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig,
+    PoolsShowConfig, ServedPools,
 };
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;

@@ -43,16 +43,16 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
     ("metrics", "event kernel ledger process report words"),
     ("check", "event kernel ledger own_file ports process report source words"),
-    ("serve", "check event filter kernel metrics own_file ports recording report sink"),
-    ("doctor", "probe sandbox words"),
-    ("why", "event ledger ports process report sink words"),
     ("pools", "event ports words"),
     ("leases", "kernel own_file pools words"),
+    ("serve", "check event filter kernel leases metrics own_file ports recording report sink"),
+    ("doctor", "probe sandbox words"),
+    ("why", "event ledger ports process report sink words"),
     // From the command line to the commands, which alone know all of the above.
     ("cli", "ask check child event filter leases ports probe recording report screen serve why"),
     (
         "config",
-        "ask check child cli event filter kernel ledger probe recording report screen serve sink source why",
+        "ask check child cli event filter kernel leases ledger probe recording report screen serve sink source why",
     ),
     ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
     (

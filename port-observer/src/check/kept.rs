@@ -7,7 +7,7 @@
 use std::{
     env,
     ffi::OsString,
-    fs::{self, DirBuilder, File},
+    fs::{DirBuilder, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{Read as _, Write as _},
     os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
@@ -118,7 +118,7 @@ impl Place {
         };
         let Contents { question, time_ns, boot, exit_code, line } = contents;
         let now_ns = clock::now_boot_ns()?;
-        if question != self.question || boot != this_boot()? || time_ns > now_ns {
+        if question != self.question || boot != clock::boot_id()? || time_ns > now_ns {
             return Ok(None);
         }
         let age = Duration::from_nanos(now_ns - time_ns);
@@ -134,7 +134,7 @@ impl Place {
         let contents = Contents {
             question: self.question.clone(),
             time_ns: clock::now_boot_ns()?,
-            boot: this_boot()?,
+            boot: clock::boot_id()?,
             exit_code: status.exit_code(),
             line: line.to_owned(),
         };
@@ -186,14 +186,12 @@ fn path(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Result<(P
     }
 }
 
-fn this_boot() -> Result<String> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(PATH).with_context(|| format!("can't read {PATH}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
 
     use super::*;
 
@@ -250,7 +248,7 @@ mod tests {
         let mut contents: Contents = serde_json::from_str(&good).unwrap();
         contents.time_ns = u64::MAX;
         let future = serde_json::to_string(&contents).unwrap();
-        let boot = good.replace(this_boot().unwrap().trim(), "another");
+        let boot = good.replace(clock::boot_id().unwrap().trim(), "another");
         let status = good.replace("\"exit_code\":0", "\"exit_code\":9");
         for bad in ["", "{}", &good[..good.len() / 2], "\u{0}", &future, &boot, &status] {
             assert_ne!(bad, good);

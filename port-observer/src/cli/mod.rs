@@ -25,7 +25,7 @@ pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
 pub use snapshot::SnapshotArgs;
 pub use top::TopArgs;
 pub use values::BackendChoice;
-pub use values::duration;
+pub use values::{duration, short_name};
 pub use why::WhyArgs;
 
 use std::error::Error;

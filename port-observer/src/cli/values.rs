@@ -79,7 +79,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// What somebody or something is called: short, and not empty.
-pub(super) fn short_name(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// Why it is not.
+pub fn short_name(text: &str) -> Result<String, String> {
     match text.len() {
         0 => Err("it is empty".to_owned()),
         1..=MOST_BYTES => Ok(text.to_owned()),

@@ -5,7 +5,10 @@ mod files;
 mod kernel;
 mod leases;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -49,29 +52,21 @@ pub fn check(config: &PoolsCheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
 /// When no pool is declared, or the answer can't be written.
 pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
     let verdict = read(&config.files)?;
-    let errors = verdict.problems.count(Severity::Error);
     if verdict.pools.is_empty() {
         bail!(
             "no pool is declared there: `port-observer pools check` says what is wrong, or how it is done"
         );
     }
-    if errors > 0 {
-        log::warn!(
-            "errors in what declares them: {errors}; `port-observer pools check` tells them"
-        );
-    }
-    let elsewhere = |pool: &Pool| pool.netns.is_some() || pool.container.is_some();
-    let namespaces = verdict.pools.iter().any(elsewhere);
+    warn_of_errors(&verdict);
+    let namespaces = verdict.pools.iter().any(Pool::is_elsewhere);
     // SQLite opens its files for writing, whoever only reads.
     sandbox.enter(&Task::List { namespaces, keeps: true });
-    let leased = match config.state.as_deref().map(Store::open_existing) {
-        None | Some(Ok(None)) => None,
-        Some(Ok(Some(store))) => store.live().map_err(|error| log::warn!("{error:#}")).ok(),
-        Some(Err(error)) => {
+    let leased = config.state.as_deref().and_then(|directory| {
+        live(directory).unwrap_or_else(|error| {
             log::warn!("leases are not shown: {error:#}");
             None
-        }
-    };
+        })
+    });
     output::answer(&shown(&verdict.pools, leased.as_deref(), |states| match config.format {
         Format::Json => json::render_states(states).context("can't write JSON"),
         Format::Table => Ok(text::render_states(states)),
@@ -96,6 +91,22 @@ pub(super) fn shown(
     };
     let states: Vec<State<'_>> = pools.iter().zip(&looks.of_pools).map(state).collect();
     show(&states)
+}
+
+/// All leases that live in a directory; `None`: there is no file of leases.
+fn live(directory: &Path) -> Result<Option<Vec<Lease>>> {
+    let store = Store::open_existing(directory)?;
+    store.map(|store| store.live()).transpose()
+}
+
+/// Says that what declares pools has errors, where they do not matter otherwise.
+fn warn_of_errors(verdict: &Verdict) {
+    let errors = verdict.problems.count(Severity::Error);
+    if errors > 0 {
+        log::warn!(
+            "errors in what declares pools: {errors}; `port-observer pools check` tells them"
+        );
+    }
 }
 
 /// What the files say, by themselves.

@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::{Result, bail};
 
 use super::Format;
-use crate::{cli, kernel::rights::is_root};
+use crate::{cli, kernel::rights::is_root, leases::Origin};
 
 /// What `pools check` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl PoolsShowConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolsLeaseConfig {
     /// Of which pool, or of the pools of which group.
-    pub of: PoolOrGroup,
+    pub of: Origin,
     /// Whose the ports are to be.
     pub owner: String,
     /// How many units.
@@ -87,15 +87,6 @@ impl ServedPools {
     }
 }
 
-/// Where a lease's ports come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PoolOrGroup {
-    /// A pool.
-    Pool(String),
-    /// The pools of a group, in turns.
-    Group(String),
-}
-
 impl PoolsLeaseConfig {
     /// Resolves the arguments.
     ///
@@ -104,8 +95,8 @@ impl PoolsLeaseConfig {
     pub fn resolve(args: cli::PoolsLeaseArgs) -> Result<Self> {
         Ok(Self {
             of: match (args.name, args.group) {
-                (_, Some(group)) => PoolOrGroup::Group(group),
-                (name, None) => PoolOrGroup::Pool(name.unwrap_or_default()),
+                (_, Some(group)) => Origin::Group(group),
+                (name, None) => Origin::Pool(name.unwrap_or_default()),
             },
             owner: args.owner,
             units: args.units,

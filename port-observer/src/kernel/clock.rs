@@ -27,6 +27,16 @@ pub fn offset_ns() -> anyhow::Result<i64> {
     Ok(wall - (before + (after - before) / 2))
 }
 
+/// Which boot this is: `/proc/sys/kernel/random/boot_id` (random(4)).
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn boot_id() -> anyhow::Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).with_context(|| format!("can't read {PATH}"))?;
+    Ok(text.trim().to_owned())
+}
+
 /// How much processor time this process has had so far; zero if the kernel does not say.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()

@@ -41,19 +41,15 @@ pub fn render_view(view: &View<'_>) -> serde_json::Result<String> {
 /// The same.
 pub fn render_engines(leases: &[Lease]) -> serde_json::Result<String> {
     let mut known = HashSet::new();
-    let engine = |lease: &'_ Lease| {
-        let container = lease.scope.namespace.clone()?;
-        let port = lease.ports.ranges().next()?.min;
-        let forwarded = known.insert(container.clone());
-        Some((lease.owner.clone(), container, port, forwarded))
-    };
-    let engines: Vec<_> = leases.iter().filter_map(engine).collect();
-    let engines = engines.iter().map(|(owner, container, port, forwarded)| Engine {
-        container_name: owner,
-        host: container,
-        port: *port,
-        vpn_container: container,
-        forwarded: *forwarded,
+    let engines = leases.iter().filter_map(|lease| {
+        let container = lease.scope.namespace.as_deref()?;
+        Some(Engine {
+            container_name: &lease.owner,
+            host: container,
+            port: lease.ports.ranges().next()?.min,
+            vpn_container: container,
+            forwarded: known.insert(container),
+        })
     });
     json_line(&engines.collect::<Vec<_>>())
 }

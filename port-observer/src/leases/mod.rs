@@ -21,6 +21,15 @@ use crate::pools::{Place, Pool, PortSet, Scope};
 /// The longest name of an owner, or key, in bytes.
 pub const MOST_BYTES: usize = 256;
 
+/// Where ports are to come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A pool.
+    Pool(String),
+    /// The pools of a group, in turns.
+    Group(String),
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {

@@ -1,8 +1,8 @@
 //! A moment that neither a step of the wall clock nor a reboot moves further than it has to.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::kernel::clock;
 
@@ -10,7 +10,7 @@ use crate::kernel::clock;
 /// all there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Which boot: `/proc/sys/kernel/random/boot_id` (random(4)).
+    /// Which boot, as [`clock::boot_id`] has it.
     pub boot: String,
     /// Milliseconds of `CLOCK_BOOTTIME`.
     pub boot_ms: i64,
@@ -24,11 +24,9 @@ impl Moment {
     /// # Errors
     /// When the kernel tells no time.
     pub fn now() -> Result<Self> {
-        const PATH: &str = "/proc/sys/kernel/random/boot_id";
-        let boot = fs::read_to_string(PATH).with_context(|| format!("can't read {PATH}"))?;
+        let boot = clock::boot_id()?;
         let boot_ns = i64::try_from(clock::now_boot_ns()?)?;
         let wall_ns = boot_ns.saturating_add(clock::offset_ns()?);
-        let boot = boot.trim().to_owned();
         Ok(Self { boot, boot_ms: boot_ns / 1_000_000, wall_ms: wall_ns / 1_000_000 })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Lease, Moment, View};
 use crate::{
-    pools::text::{holder, table},
+    pools::{text::table, who_is},
     words::{escape::escape, figures},
 };
 
@@ -42,7 +42,7 @@ pub fn render_view(view: &View<'_>) -> String {
                     Err(reason) => format!("not known: {}", escape(reason)),
                     Ok(all) if all.is_empty() => "nobody".to_owned(),
                     Ok(all) => {
-                        let who = all.iter().take(MOST_HOLDERS).map(|share| holder(share.holder));
+                        let who = all.iter().take(MOST_HOLDERS).map(|share| who_is(share.holder));
                         let mut who: Vec<String> = who.collect();
                         if let more @ 1.. = all.len().saturating_sub(MOST_HOLDERS) {
                             who.push(format!("{more} more"));
@@ -58,7 +58,7 @@ pub fn render_view(view: &View<'_>) -> String {
         false => table(&head, &rows),
     };
     for one in &view.unleased {
-        let (who, protocol) = (holder(one.share.holder), one.share.protocol.name());
+        let (who, protocol) = (who_is(one.share.holder), one.share.protocol.name());
         let (ports, how) = (one.share.ports.told(), one.share.how);
         let line = format!("not leased: {}: {who}: {protocol} {ports} {how}", one.pool.name);
         lines.push(escape(&line).into_owned());

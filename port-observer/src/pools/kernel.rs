@@ -56,8 +56,8 @@ pub struct Holder {
     pub container: Vec<String>,
 }
 
-/// For people.
-pub(super) fn who_is(holder: Option<&Holder>) -> String {
+/// For people: who holds a port.
+pub fn who_is(holder: Option<&Holder>) -> String {
     match holder {
         None => "nobody that is known".to_owned(),
         Some(holder) => match holder.container.first() {

@@ -29,7 +29,7 @@ use self::{
     variables::Declaration,
 };
 pub use self::{
-    kernel::{Facts, Held, Holder},
+    kernel::{Facts, Held, Holder, who_is},
     pool::{Parity, Pool, Protocols, Scope},
     ports::PortSet,
     problem::{Code, Place, Problem, Problems, Severity},

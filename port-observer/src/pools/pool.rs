@@ -196,6 +196,11 @@ impl Pool {
         }
     }
 
+    /// Whether it may be in another network namespace than the own.
+    pub fn is_elsewhere(&self) -> bool {
+        self.netns.is_some() || self.container.is_some()
+    }
+
     /// What it is for, as far as is known.
     pub fn protocols(&self) -> Protocols {
         self.protocols.unwrap_or(Protocols::Both)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Holder, Pool, Severity, State, Verdict, kernel::who_is, state::Share};
+use super::{Pool, Severity, State, Verdict, kernel::who_is, state::Share};
 use crate::words::escape::escape;
 
 /// The pools as a table, the problems, and how many there are; without the last line's end.
@@ -56,11 +56,6 @@ fn row(pool: &Pool) -> [String; 6] {
 
 /// Holders of a pool that are named.
 const MOST_HOLDERS: usize = 20;
-
-/// For people: who holds a port.
-pub fn holder(holder: Option<&Holder>) -> String {
-    who_is(holder)
-}
 
 /// The pools as a table, each with who has ports of it, and where its owner has others; without the last
 /// line's end.

@@ -21,6 +21,7 @@ use super::{
     answer::{Fault, json},
     routes::Shared,
 };
+use crate::leases::Origin;
 
 /// How large a request may be, in bytes.
 const MOST_BYTES: usize = 4096;
@@ -39,7 +40,7 @@ pub enum Asked {
     /// What is leased of pools of containers.
     Engines,
     /// Ports.
-    Lease(Place, Wanted),
+    Lease(Origin, Wanted),
     /// That a lease lives on.
     Renew {
         /// Of this pool.
@@ -56,15 +57,6 @@ pub enum Asked {
         /// Its number.
         id: i64,
     },
-}
-
-/// Where ports are to come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A pool.
-    Pool(String),
-    /// The pools of a group, in turns.
-    Group(String),
 }
 
 /// What is asked for, as it was sent.
@@ -188,8 +180,8 @@ async fn of_pool(
     name: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, Fault> {
-    let place = Place::Pool(path(name)?);
-    shared.ask_pools(Asked::Lease(place, read(&body)?)).await
+    let origin = Origin::Pool(path(name)?);
+    shared.ask_pools(Asked::Lease(origin, read(&body)?)).await
 }
 
 async fn of_group(
@@ -197,8 +189,8 @@ async fn of_group(
     name: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, Fault> {
-    let place = Place::Group(path(name)?);
-    shared.ask_pools(Asked::Lease(place, read(&body)?)).await
+    let origin = Origin::Group(path(name)?);
+    shared.ask_pools(Asked::Lease(origin, read(&body)?)).await
 }
 
 #[derive(Default, Deserialize)]

@@ -9,14 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{kernel, output, read};
+use super::{kernel, live, output, read, warn_of_errors};
 use crate::{
-    config::{
-        Format, PoolOrGroup, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig,
-        PoolsRenewConfig,
-    },
-    leases::{Candidate, Lease, Moment, Refusal, Request, Store, View, json, text},
-    pools::{Pool, Severity, State},
+    config::{Format, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig},
+    leases::{Candidate, Lease, Moment, Origin, Refusal, Request, Store, View, json, text},
+    pools::{Pool, State},
     process::ProcFs,
     sandbox::{Sandbox, Task},
     source::settings,
@@ -31,7 +28,7 @@ const STALE: Duration = Duration::from_secs(1);
 /// When none are to be had, or the leases can't be changed.
 pub fn lease(config: &PoolsLeaseConfig, sandbox: Sandbox) -> Result<()> {
     let pools = wanted(&config.files, &config.of)?.map_err(|missing| anyhow!(missing))?;
-    let namespaces = pools.iter().any(|pool| pool.netns.is_some() || pool.container.is_some());
+    let namespaces = pools.iter().any(Pool::is_elsewhere);
     sandbox.enter(&Task::List { namespaces, keeps: true });
     let (owner, key) = (&*config.owner, config.key.as_deref());
     let request = Request { owner, key, units: config.units, ttl: config.ttl };
@@ -49,7 +46,7 @@ pub fn lease(config: &PoolsLeaseConfig, sandbox: Sandbox) -> Result<()> {
 pub(in crate::command) fn given(
     store: &mut Store,
     pools: &[Pool],
-    of: &PoolOrGroup,
+    of: &Origin,
     request: &Request<'_>,
 ) -> Result<Result<(Lease, Moment), Refusal>> {
     let mut candidates = candidates(pools);
@@ -59,8 +56,8 @@ pub(in crate::command) fn given(
         candidates = self::candidates(pools);
     }
     let group = match of {
-        PoolOrGroup::Group(name) => Some(&**name),
-        PoolOrGroup::Pool(_) => None,
+        Origin::Group(name) => Some(&**name),
+        Origin::Pool(_) => None,
     };
     let lease = match change.lease(&candidates, group, request)? {
         Ok(lease) => lease,
@@ -84,15 +81,10 @@ fn tell(lease: &Lease, now: &Moment, format: Format) -> Result<()> {
 /// When nothing that declares pools is there.
 pub(in crate::command) fn wanted(
     files: &[PathBuf],
-    of: &PoolOrGroup,
+    of: &Origin,
 ) -> Result<Result<Vec<Pool>, String>> {
     let verdict = read(files)?;
-    let errors = verdict.problems.count(Severity::Error);
-    if errors > 0 {
-        log::warn!(
-            "errors in what declares pools: {errors}; `port-observer pools check` tells them"
-        );
-    }
+    warn_of_errors(&verdict);
     let names = |of: &dyn Fn(&Pool) -> Option<String>| {
         let mut names: Vec<String> = verdict.pools.iter().filter_map(of).collect();
         names.sort_unstable();
@@ -104,11 +96,11 @@ pub(in crate::command) fn wanted(
     };
     let all = verdict.pools.iter();
     let (wanted, missing): (Vec<Pool>, _) = match of {
-        PoolOrGroup::Pool(name) => (
+        Origin::Pool(name) => (
             all.filter(|pool| pool.name == *name).take(1).cloned().collect(),
             format!("no pool is called {name}; {}", names(&|pool| Some(pool.name.clone()))),
         ),
-        PoolOrGroup::Group(name) => (
+        Origin::Group(name) => (
             all.filter(|pool| pool.group.as_ref() == Some(name)).cloned().collect(),
             format!("no pool is in a group {name}; {}", names(&|pool| pool.group.clone())),
         ),
@@ -209,10 +201,7 @@ pub fn leases(config: &PoolsLeasesConfig, sandbox: Sandbox) -> Result<()> {
         Err(_) => Vec::new(),
     };
     sandbox.enter(&Task::List { namespaces: true, keeps: true });
-    let leases = match Store::open_existing(&config.state)? {
-        Some(store) => store.live()?,
-        None => Vec::new(),
-    };
+    let leases = live(&config.state)?.unwrap_or_default();
     output::answer(&seen(&leases, declared, |view| match config.format {
         Format::Json => json::render_view(view).context("can't write JSON"),
         Format::Table => Ok(text::render_view(view)),

@@ -9,10 +9,10 @@ use tokio::sync::mpsc::Receiver;
 use super::super::pools;
 use crate::{
     cli,
-    config::{PoolOrGroup, ServedPools},
-    leases::{Change, Lease, MOST_BYTES, Refusal, Request, Store, View, json},
+    config::ServedPools,
+    leases::{Change, Lease, MOST_BYTES, Origin, Refusal, Request, Store, View, json},
     pools::{State, json::render_states},
-    serve::pools::{Asked, Place, Told, Waiting, Wanted},
+    serve::pools::{Asked, Told, Waiting, Wanted},
 };
 
 /// The most units of one lease.
@@ -61,7 +61,7 @@ impl Leasing {
                 Told::Shown(pools::seen(&leases, declared, show)?)
             }
             Asked::Engines => Told::Shown(json::render_engines(&self.store.live()?)?),
-            Asked::Lease(place, wanted) => self.lease(place, &wanted)?,
+            Asked::Lease(origin, wanted) => self.lease(&origin, &wanted)?,
             Asked::Renew { pool, id, ttl } => {
                 let ttl = match ttl.as_deref().map(duration).transpose() {
                     Ok(ttl) => ttl,
@@ -79,10 +79,13 @@ impl Leasing {
         })
     }
 
-    fn lease(&mut self, place: Place, wanted: &Wanted) -> Result<Told> {
+    fn lease(&mut self, origin: &Origin, wanted: &Wanted) -> Result<Told> {
         let Wanted { owner, key, .. } = wanted;
-        let is_short = |text: &String| (1..=MOST_BYTES).contains(&text.len());
-        if !is_short(owner) || key.as_ref().is_some_and(|key| !is_short(key)) {
+        if [Some(owner), key.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|name| cli::short_name(name).is_err())
+        {
             return Ok(Told::Wrong(format!("owner and key have 1 to {MOST_BYTES} bytes")));
         }
         let units = wanted.units.unwrap_or(1);
@@ -93,16 +96,12 @@ impl Leasing {
             Ok(ttl) => ttl,
             Err(why) => return Ok(Told::Wrong(why)),
         };
-        let of = match place {
-            Place::Pool(name) => PoolOrGroup::Pool(name),
-            Place::Group(name) => PoolOrGroup::Group(name),
-        };
-        let declared = match pools::wanted(&self.files, &of)? {
+        let declared = match pools::wanted(&self.files, origin)? {
             Ok(declared) => declared,
             Err(missing) => return Ok(Told::Missing(missing)),
         };
         let request = Request { owner, key: key.as_deref(), units, ttl };
-        Ok(match pools::given(&mut self.store, &declared, &of, &request)? {
+        Ok(match pools::given(&mut self.store, &declared, origin, &request)? {
             Ok((lease, now)) => Told::Made(json::render(&lease, &now)?),
             Err(Refusal(why)) => Told::Refused(why),
         })
