@@ -12,7 +12,7 @@ mod why;
 pub use check::CheckConfig;
 pub use pools::{
     PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig,
-    PoolsShowConfig, ServedPools,
+    PoolsShowConfig, ServedPools, watch as pools_watch,
 };
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;
@@ -54,6 +54,8 @@ pub struct LiveConfig {
     pub is_silent: bool,
     /// The command that is run, and whose processes alone are shown.
     pub program: Option<Program>,
+    /// What declares the pools that are told of, as for `pools check`; `None`: none are.
+    pub pools: Option<Vec<PathBuf>>,
     /// What is printed. The `netns` and `protocols` of its filter are also for the kernel's side.
     pub lines: Lines,
 }
@@ -130,6 +132,7 @@ impl LiveConfig {
             recording: args.record.map(|path| recorded(path, args.keep)),
             is_silent: false,
             program,
+            pools: (!args.pools.is_empty()).then_some(args.pools),
             lines,
         })
     }
@@ -299,6 +302,7 @@ mod tests {
                 recording: None,
                 is_silent: false,
                 program: None,
+                pools: None,
                 lines: Lines {
                     count: None,
                     states: false,

@@ -5,6 +5,7 @@ mod cause;
 mod counts;
 mod event_type;
 mod failed;
+mod pool;
 mod sink;
 mod space;
 mod summary;
@@ -17,8 +18,9 @@ pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
 pub use failed::{FailedCalls, FailedKind};
+pub use pool::{PoolEvent, PoolHolder, PoolReport, PoolUse};
 pub use sink::{Nowhere, Sink};
-pub use space::{Holder, How, Level, Space, SpaceKind, Story, Way, used_percent};
+pub use space::{Holder, How, Level, Space, SpaceKind, Story, Thresholds, Way, used_percent};
 pub use summary::{
     Closing, Failure, Holding, NamedUse, NamespaceUse, ProcessUse, Snapshot, Sources, Summary,
     TcpUse,
@@ -46,6 +48,13 @@ pub struct Port {
     pub remote: Option<Endpoint>,
     /// Who took the port, if known.
     pub caller: Option<Caller>,
+}
+
+impl Port {
+    /// The number of the process that took it, if that is known.
+    pub fn pid(&self) -> Option<u32> {
+        self.caller.as_ref().map(|caller| caller.process.pid)
+    }
 }
 
 /// What happened, by the `type` of the JSON line.
@@ -136,6 +145,8 @@ pub enum Body {
         /// Where it is now.
         level: Level,
     },
+    /// Something happened to a declared pool of ports.
+    Pool(Box<PoolReport>),
     /// The state of everything at one moment.
     Summary(Box<Summary>),
     /// A TCP state change.
@@ -175,6 +186,12 @@ impl Body {
             Self::Conflict { .. } => EventType::Conflict,
             Self::Refused { .. } => EventType::Refused,
             Self::Threshold { .. } => EventType::Threshold,
+            Self::Pool(of) => match of.event {
+                PoolEvent::Threshold { .. } => EventType::PoolThreshold,
+                PoolEvent::Exhausted { .. } => EventType::PoolExhausted,
+                PoolEvent::WrongRange { .. } => EventType::PoolWrongRange,
+                PoolEvent::Taken { .. } => EventType::PoolTaken,
+            },
             Self::State { .. } => EventType::State,
             Self::Summary(_) => EventType::Summary,
             Self::Lost { .. } => EventType::Lost,
@@ -182,7 +199,8 @@ impl Body {
         }
     }
 
-    /// The port that the line is about; `start`, `threshold`, `summary`, `lost` and `stop` have none.
+    /// The port that the line is about; `start`, `threshold`, `summary`, `lost` and `stop` have none, nor
+    /// have those of pools: what happened to the port has its own line.
     pub fn port(&self) -> Option<&Port> {
         match self {
             Self::Existing { port, .. }
@@ -195,6 +213,7 @@ impl Body {
             | Self::State { port, .. } => Some(port),
             Self::Start(_)
             | Self::Threshold { .. }
+            | Self::Pool(_)
             | Self::Summary(_)
             | Self::Lost { .. }
             | Self::Stop(_) => None,
@@ -205,6 +224,7 @@ impl Body {
     pub fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Lost { caller, .. } => caller.as_ref(),
+            Self::Pool(of) => of.port().and_then(|port| port.caller.as_ref()),
             _ => self.port().and_then(|port| port.caller.as_ref()),
         }
     }

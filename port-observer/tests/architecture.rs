@@ -43,7 +43,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
     ("metrics", "event kernel ledger process report words"),
     ("check", "event kernel ledger own_file ports process report source words"),
-    ("pools", "event ports words"),
+    ("pools", "event ledger ports process report words"),
     ("leases", "kernel own_file pools words"),
     ("serve", "check event filter kernel leases metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
@@ -54,7 +54,10 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "config",
         "ask check child cli event filter kernel leases ledger probe recording report screen serve sink source why",
     ),
-    ("pipeline", "config event filter kernel ledger process queued_writer recording report source"),
+    (
+        "pipeline",
+        "config event filter kernel ledger pools process queued_writer recording report source",
+    ),
     (
         "command",
         "ask check child cli config doctor event filter forensics kernel leases ledger metrics notice pipeline \

@@ -2,6 +2,7 @@
 
 mod check;
 mod pools;
+mod pools_watch;
 mod record;
 mod replay;
 mod report;
@@ -14,9 +15,10 @@ mod why;
 
 pub use check::{CheckArgs, Refused, unknown};
 pub use pools::{
-    PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsLeaseArgs, PoolsLeasesArgs, PoolsReleaseArgs,
-    PoolsRenewArgs, PoolsShowArgs, StateArg,
+    PoolFilesArg, PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsLeaseArgs, PoolsLeasesArgs,
+    PoolsReleaseArgs, PoolsRenewArgs, PoolsShowArgs, StateArg,
 };
+pub use pools_watch::PoolsWatchArgs;
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
@@ -120,7 +122,8 @@ impl Cli {
         let cli = Self::try_parse_from(arguments)?;
         match &cli.command {
             Command::Live(args) => {
-                let checked = args.lines.check().and_then(|()| args.run.check(is_without_command));
+                let lines = args.lines.check(!args.pools.is_empty());
+                let checked = lines.and_then(|()| args.run.check(is_without_command));
                 checked.map_err(|message| usage_error("live", message))?;
             }
             Command::Record(args) => {
@@ -128,15 +131,17 @@ impl Cli {
                 checked.map_err(|message| usage_error("record", message))?;
             }
             Command::Replay(args) => {
-                args.lines.check().map_err(|message| usage_error("replay", message))?;
+                args.lines.check(false).map_err(|message| usage_error("replay", message))?;
             }
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
             }
             Command::Why(args) => args.check().map_err(|message| usage_error("why", message))?,
+            Command::Pools(args) => {
+                args.check().map_err(|message| usage_error("pools", message))?;
+            }
             Command::Top(_)
             | Command::Snapshot(_)
-            | Command::Pools(_)
             | Command::Report(_)
             | Command::Serve(_)
             | Command::Doctor(_) => {}
@@ -201,6 +206,10 @@ pub struct LiveArgs {
     /// Which lines, and what is in them.
     #[command(flatten)]
     pub lines: LinesArgs,
+    /// Also tell what happens to the pools that this file declares, as `pools watch` does; may be given
+    /// several times
+    #[arg(long, value_name = "FILE")]
+    pub pools: Vec<PathBuf>,
     /// Also record what happens into this file, as `record` does
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -225,7 +234,8 @@ pub struct LinesArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
     /// Print only these types of lines: start, existing, acquire, time_wait, release, exhausted,
-    /// conflict, refused, threshold, state, summary, lost, stop
+    /// conflict, refused, threshold, state, summary, lost, stop; of `live --pools` pool_threshold,
+    /// pool_exhausted, pool_wrong_range, pool_taken
     #[arg(
         long,
         value_name = "TYPE,…",
@@ -266,11 +276,14 @@ pub struct LinesArgs {
 
 impl LinesArgs {
     /// What no option can see alone.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, has_pools: bool) -> Result<(), String> {
         let Self { warning, critical, .. } = self;
-        if warning >= critical {
-            return Err(format!("--warning ({warning}) must be below --critical ({critical})"));
+        if !has_pools && self.events.iter().any(|event| EventType::OF_POOLS.contains(event)) {
+            return Err(
+                "lines about pools are those of `live --pools FILE`, and of `pools watch`".into()
+            );
         }
+        values::thresholds(*warning, *critical)?;
         if self.no_existing && self.events.contains(&EventType::Existing) {
             return Err("--no-existing leaves out what --events existing asks for: \
                         give one of them"

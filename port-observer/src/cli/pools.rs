@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::values;
+use super::{PoolsWatchArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +39,16 @@ pub struct PoolsArgs {
     pub command: PoolsCommand,
 }
 
+impl PoolsArgs {
+    /// What no option can see alone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match &self.command {
+            PoolsCommand::Watch(args) => args.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The commands of `pools`.
 #[derive(Debug, Subcommand)]
 pub enum PoolsCommand {
@@ -46,6 +56,8 @@ pub enum PoolsCommand {
     Check(PoolsCheckArgs),
     /// Show what is held of declared ranges now, by whom, and what their owners took elsewhere
     Show(PoolsShowArgs),
+    /// Tell as it happens when declared ranges fill up, and when ports are taken in the wrong one
+    Watch(Box<PoolsWatchArgs>),
     /// Lease ports of a pool that are free, to an owner
     Lease(PoolsLeaseArgs),
     /// Let a lease live on

@@ -35,6 +35,9 @@ pub struct TopArgs {
         value_parser = values::view()
     )]
     pub view: View,
+    /// Also show the pools that this file declares, as `pools watch` does; may be given several times
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub pools: Vec<PathBuf>,
     /// Where.
     #[command(flatten)]
     pub netns: NetnsArg,

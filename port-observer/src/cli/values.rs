@@ -57,6 +57,17 @@ pub(super) fn event_type() -> impl TypedValueParser<Value = EventType> {
     one_of(EventType::ALL, EventType::name)
 }
 
+/// What two thresholds have to be to each other.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn thresholds(warning: f64, critical: f64) -> Result<(), String> {
+    if warning >= critical {
+        return Err(format!("--warning ({warning}) must be below --critical ({critical})"));
+    }
+    Ok(())
+}
+
 pub(super) fn view() -> impl TypedValueParser<Value = View> {
     one_of(View::ALL, View::name)
 }

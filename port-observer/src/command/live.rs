@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::until::Until;
-use super::{end_signals::EndSignals, event_loop, output};
+use super::{end_signals::EndSignals, event_loop, output, pools};
 use crate::{
     child::Child,
     config::LiveConfig,
@@ -73,6 +73,8 @@ async fn live(
     sandbox: Sandbox,
     until: &mut Until,
 ) -> Result<Observed> {
+    let lines = &config.lines;
+    let pools = config.pools.as_ref().map(|files| pools::watched(files, lines)).transpose()?;
     let mut observer = Observer::start(config.observed())?;
     let backend = observer.backend();
     let recording = config.recording.clone();
@@ -82,6 +84,9 @@ async fn live(
     sandbox.enter(&Task::Follow { backend, recording: beside, command });
     let mut stream = Stream::of_host(&config.lines, &observer, sink)?;
     stream.drop_when_full(queue);
+    if let Some(pools) = pools {
+        stream.watch_pools(pools, observer.named());
+    }
     if config.is_silent {
         stream.is_silent();
     }

@@ -24,8 +24,9 @@ use tokio::runtime::Runtime;
 use crate::check::Status;
 use crate::cli::{Cli, Command, PoolsCommand};
 use crate::config::{
-    CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig,
-    PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig, ServeConfig, SnapshotConfig, WhyConfig,
+    self, CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsLeaseConfig,
+    PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig, ServeConfig,
+    SnapshotConfig, WhyConfig,
 };
 use crate::sandbox::Sandbox;
 use crate::source::settings;
@@ -52,6 +53,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pools(args) => match args.command {
             PoolsCommand::Check(args) => {
                 return pools::check(&PoolsCheckConfig::resolve(args), sandbox);
+            }
+            PoolsCommand::Watch(args) => {
+                return live::run(config::pools_watch(*args, cli.color), sandbox);
             }
             PoolsCommand::Show(args) => pools::show(&PoolsShowConfig::resolve(args), sandbox),
             PoolsCommand::Lease(args) => pools::lease(&PoolsLeaseConfig::resolve(args)?, sandbox),

@@ -4,16 +4,20 @@ mod environments;
 mod files;
 mod kernel;
 mod leases;
+mod watch;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 
-pub(super) use self::leases::{given, seen, wanted};
 pub use self::leases::{lease, leases, release, renew};
+pub(super) use self::{
+    leases::{given, seen, wanted},
+    watch::watched,
+};
 use super::output;
 use crate::{
     config::{Format, PoolsCheckConfig, PoolsShowConfig},
@@ -53,9 +57,7 @@ pub fn check(config: &PoolsCheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
 pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
     let verdict = read(&config.files)?;
     if verdict.pools.is_empty() {
-        bail!(
-            "no pool is declared there: `port-observer pools check` says what is wrong, or how it is done"
-        );
+        return Err(no_pool());
     }
     warn_of_errors(&verdict);
     let namespaces = verdict.pools.iter().any(Pool::is_elsewhere);
@@ -97,6 +99,12 @@ pub(super) fn shown(
 fn live(directory: &Path) -> Result<Option<Vec<Lease>>> {
     let store = Store::open_existing(directory)?;
     store.map(|store| store.live()).transpose()
+}
+
+fn no_pool() -> anyhow::Error {
+    anyhow!(
+        "no pool is declared there: `port-observer pools check` says what is wrong, or how it is done"
+    )
 }
 
 /// Says that what declares pools has errors, where they do not matter otherwise.

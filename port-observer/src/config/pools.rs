@@ -4,8 +4,8 @@ use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 
-use super::Format;
-use crate::{cli, kernel::rights::is_root, leases::Origin};
+use super::{Format, Lines, LiveConfig, Output, Target};
+use crate::{cli, filter::Filter, kernel::rights::is_root, leases::Origin, report::EventType};
 
 /// What `pools check` does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,36 @@ impl PoolsShowConfig {
     pub fn resolve(args: cli::PoolsShowArgs) -> Self {
         let format = format(args.json);
         Self { files: args.of.files, state: state(args.leases).ok(), format }
+    }
+}
+
+/// What `pools watch` does: what `live` does, of pools alone.
+pub fn watch(args: cli::PoolsWatchArgs, color: cli::Color) -> LiveConfig {
+    let mut lines = Lines {
+        count: args.count,
+        warning: args.warning,
+        critical: args.critical,
+        max_holdings: args.limit.max_holdings.get(),
+        filter: Filter {
+            events: [EventType::Start, EventType::Lost, EventType::Stop]
+                .into_iter()
+                .chain(EventType::OF_POOLS)
+                .collect(),
+            ..Filter::default()
+        },
+        ..Lines::everything(Output::resolve(args.json, color))
+    };
+    lines.write_to(args.output.map_or(Target::StandardOutput, Target::File), color);
+    LiveConfig {
+        backend: args.observe.backend.0,
+        duration: args.duration,
+        states: false,
+        buffer_size: args.observe.buffer_size,
+        recording: None,
+        is_silent: false,
+        program: None,
+        pools: Some(args.of.files),
+        lines,
     }
 }
 

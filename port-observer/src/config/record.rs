@@ -33,6 +33,7 @@ impl LiveConfig {
             recording: Some(recorded(args.file, args.keep)),
             is_silent: !args.json,
             program,
+            pools: None,
             lines,
         })
     }

@@ -55,6 +55,7 @@ impl ServeConfig {
                 recording: args.record.map(|path| recorded(path, args.keep)),
                 is_silent: true,
                 program: None,
+                pools: None,
                 lines,
             },
         })

@@ -62,6 +62,7 @@ impl TopConfig {
                 recording: None,
                 is_silent: true,
                 program: None,
+                pools: (!args.pools.is_empty()).then_some(args.pools),
                 lines,
             },
         })

@@ -40,13 +40,18 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the line is to be printed. A `threshold` depends on its space. Other lines that are
+    /// Whether the line is to be printed. A `threshold` depends on its space, one of a pool on the port that
+    /// it is about, if it is about one, else on the pool's namespace. Other lines that are
     /// not about a port (`start`, `summary`, `lost`, `stop`) only depend on `events`. What is not known
     /// matches nothing that was asked for.
     pub fn matches(&self, report: &Report) -> bool {
         any_of(&self.events, |wanted| *wanted == report.body.event_type())
             && match &report.body {
                 Body::Threshold { space, .. } => self.matches_space(space),
+                Body::Pool(of) => match of.port() {
+                    Some(port) => self.matches_port(port),
+                    None => any_of(&self.netns, |netns| Some(*netns) == of.pool.netns),
+                },
                 body => body.port().is_none_or(|port| self.matches_port(port)),
             }
     }

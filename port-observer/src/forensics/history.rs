@@ -143,6 +143,7 @@ impl Sink for History {
             | Body::TimeWait { .. }
             | Body::Release { .. }
             | Body::Threshold { .. }
+            | Body::Pool(_)
             | Body::Summary(_)
             | Body::State { .. }
             | Body::Lost { .. }

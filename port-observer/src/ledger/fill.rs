@@ -63,9 +63,8 @@ impl Holdings {
         let Fill { used, capacity } = fill;
         let headroom = capacity.saturating_sub(used);
         let history = state.and_then(|state| state.history.as_deref());
-        let growth = history.and_then(|history: &History| history.growth(self.now_ns, used));
-        let rate = growth.map(|growth| growth.used_per_second);
-        let is_shrinking = history.is_some_and(|history| history.is_shrinking(used));
+        let (growth_per_second, seconds_to_exhaustion) = history
+            .map_or((None, None), |history: &History| history.outlook(self.now_ns, used, headroom));
         Space {
             kind: key.kind,
             netns: key.netns,
@@ -73,11 +72,9 @@ impl Holdings {
             capacity,
             used: capacity - headroom,
             headroom,
-            growth_per_second: rate,
+            growth_per_second,
             own_range: None,
-            seconds_to_exhaustion: rate
-                .filter(|rate| *rate > 0.0 && !is_shrinking)
-                .map(|rate| f64::from(headroom) / rate),
+            seconds_to_exhaustion,
         }
     }
 

@@ -34,6 +34,17 @@ impl Holdings {
         })
     }
 
+    /// A port, if somebody holds it.
+    pub fn held_bucket(&self, netns: u32, protocol: Protocol, port: u16) -> Option<HeldBucket<'_>> {
+        let bucket = self.namespaces.get(&netns)?.table(protocol).buckets.get(&port)?;
+        Some(HeldBucket {
+            port,
+            is_blocked: bucket.is_blocked(self.sticky),
+            holdings: self,
+            bucket,
+        })
+    }
+
     /// The settings of a namespace, if they are known.
     pub fn settings_of(&self, netns: u32) -> Option<&NamespaceSettings> {
         self.namespaces.get(&netns)?.settings.as_deref()

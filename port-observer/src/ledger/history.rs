@@ -58,6 +58,13 @@ impl History {
         self.samples.back().is_some_and(|last| used < last.used)
     }
 
+    /// How fast the use grows, and in how many seconds it will have grown by `left`, where it grows at all.
+    pub fn outlook(&self, now_ns: u64, used: u32, left: u32) -> (Option<f64>, Option<f64>) {
+        let rate = self.growth(now_ns, used).map(|growth| growth.used_per_second);
+        let grows = rate.filter(|rate| *rate > 0.0 && !self.is_shrinking(used));
+        (rate, grows.map(|rate| f64::from(left) / rate))
+    }
+
     /// The growth up to now, with `used` used; `None` while too little of the past is known.
     pub fn growth(&self, now_ns: u64, used: u32) -> Option<Growth> {
         let oldest_ns = now_ns.saturating_sub(WINDOW_NS);

@@ -29,11 +29,12 @@ mod untold;
 use crate::{
     event::{Event, Flow, LossKind, LossPlace, Reason},
     process::Caller,
-    report::{Body, Port, Report, Stop},
+    report::{Body, Port, Report, Stop, Thresholds},
 };
 pub use census::Census;
 pub use checkpoint::{Checkpoint, Held};
 pub use held::HeldBucket;
+pub use history::History;
 pub use holders::{HeldPort, PlaceUse};
 pub use holding::{Holding, Holds, Role};
 pub use holdings::Holdings;
@@ -59,6 +60,12 @@ pub struct Options {
     pub holders: usize,
     /// The source lists what its events do not tell, see [`Ledger::conclude`].
     pub listings: bool,
+}
+
+impl Options {
+    fn thresholds(&self) -> Thresholds {
+        Thresholds { warning: self.warning, critical: self.critical }
+    }
 }
 
 impl Default for Options {

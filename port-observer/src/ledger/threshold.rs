@@ -3,8 +3,6 @@
 use super::{Holding, Ledger, SpaceKey, lists::Index};
 use crate::report::{Body, Level, Report, SpaceKind, used_percent};
 
-/// How far below a threshold the use must fall before that is told, in percent of the capacity.
-const HYSTERESIS: f64 = 5.0;
 /// How far apart looks at a space for bind() are, each of which goes over all its ports.
 const BIND_STEP_NS: u64 = 50_000_000;
 
@@ -29,7 +27,7 @@ impl Ledger {
         let state = found.map(|index| self.holdings.spaces.get(index));
         let Some(fill) = self.holdings.fill(&key, state) else { return };
         let old = state.map_or(Level::Ok, |state| state.level);
-        let level = self.options.level(used_percent(fill.used, fill.capacity), old);
+        let level = self.options.thresholds().level(used_percent(fill.used, fill.capacity), old);
         if level == old {
             return;
         }
@@ -89,44 +87,6 @@ impl Ledger {
     pub(super) fn check_alarmed(&mut self, now_ns: u64, out: &mut Vec<Report>) {
         for key in self.holdings.spaces.alarmed.clone() {
             self.check(now_ns, key, out);
-        }
-    }
-}
-
-impl super::Options {
-    /// The level at this use, in percent of the capacity, of a space whose level was `old`.
-    fn level(&self, percent: f64, old: Level) -> Level {
-        let is_at = |level: Level, threshold: f64| {
-            percent >= threshold || (old >= level && percent >= threshold - HYSTERESIS)
-        };
-        if is_at(Level::Critical, self.critical) {
-            Level::Critical
-        } else if is_at(Level::Warning, self.warning) {
-            Level::Warning
-        } else {
-            Level::Ok
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::Options, Level};
-
-    #[test]
-    fn a_level_is_left_only_well_below_its_threshold() {
-        let options = Options::default();
-        for (percent, old, new) in [
-            (69.9, Level::Ok, Level::Ok),
-            (70.0, Level::Ok, Level::Warning),
-            (65.0, Level::Warning, Level::Warning),
-            (64.9, Level::Warning, Level::Ok),
-            (85.0, Level::Ok, Level::Critical),
-            (80.0, Level::Critical, Level::Critical),
-            (79.9, Level::Critical, Level::Warning),
-            (64.9, Level::Critical, Level::Ok),
-        ] {
-            assert_eq!(options.level(percent, old), new, "{percent} after {old:?}");
         }
     }
 }

@@ -220,6 +220,7 @@ impl Counters {
             | Body::Existing { .. }
             | Body::TimeWait { .. }
             | Body::Threshold { .. }
+            | Body::Pool(_)
             | Body::Summary(_)
             | Body::State { .. }
             | Body::Stop(_) => {}

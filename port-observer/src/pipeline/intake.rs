@@ -1,9 +1,11 @@
 //! From a source into the ledger: who called, what listings show, and what is recorded of it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use foldhash::HashMap;
 
-use super::{NO_LOOK, Stream};
+use super::Stream;
 use crate::{
     event::{Ask, Event, Kind, Listing},
     kernel::clock::{Budget, Cost},
@@ -13,6 +15,15 @@ use crate::{
     report::Sink,
     source::Source,
 };
+
+/// One part in so many of the time, and that of so much time ahead.
+pub(super) const OPENERS_COST: u32 = 4;
+pub(super) const OPENERS_AHEAD: Duration = Duration::from_secs(12);
+
+/// The same of looking at the states of connections while no answer is due.
+pub(super) const STATES_COST: u32 = 100;
+/// What a look that found nothing to do counts as.
+const NO_LOOK: Duration = Duration::from_millis(2);
 
 /// Memory for so many events is kept between two rounds.
 const KEPT_EVENTS: usize = 16_384;
@@ -174,7 +185,13 @@ impl<S: Sink> Stream<S> {
         if let Event::Namespace(settings) = &event {
             self.printer.sink().name(settings.netns, &settings.names);
         }
+        let named =
+            self.pools.is_some() && matches!(event, Event::Namespace(_) | Event::NamespaceGone(_));
+        let named = named.then(|| event.clone());
         self.ledger.apply(now_ns, event, caller, &mut reports);
+        if let Some(event) = named {
+            self.name_pools(&event);
+        }
         if let Some(recorder) = &mut self.recorder
             && let Some((mut entry, caller)) = entry
         {

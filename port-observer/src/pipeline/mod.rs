@@ -1,6 +1,7 @@
 //! The stream that joins a source, the ledger and a sink; the commands loop over it.
 
 mod intake;
+mod pools;
 mod printer;
 mod reader;
 mod recorded;
@@ -16,13 +17,19 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use self::{printer::Printer, summaries::Summaries, watched::Watched};
+use self::{
+    intake::{OPENERS_AHEAD, OPENERS_COST, STATES_COST},
+    printer::Printer,
+    summaries::Summaries,
+    watched::Watched,
+};
 pub use self::{recorded::Recorded, time::Time};
 use crate::{
     config::{Format, Lines, Target},
     event::Event,
     kernel::clock::Budget,
     ledger::{self, Checkpoint, Ledger},
+    pools::watch::Watch,
     process::{ProcessTable, Tree},
     queued_writer::QueuedWriter,
     recording::{Entry, Recorder},
@@ -55,6 +62,8 @@ pub struct Stream<S> {
     /// Nothing goes to standard output, so it matters to nobody whether that is open.
     is_silent: bool,
     summaries: Option<Summaries>,
+    /// Declared pools that are told of.
+    pools: Option<Box<Watch>>,
     /// How many spaces and processes a summary has.
     top: usize,
     /// Lines are for people.
@@ -75,15 +84,6 @@ fn options(config: &Lines) -> ledger::Options {
         ..ledger::Options::default()
     }
 }
-
-/// One part in so many of the time, and that of so much time ahead.
-const OPENERS_COST: u32 = 4;
-const OPENERS_AHEAD: Duration = Duration::from_secs(12);
-
-/// The same of looking at the states of connections while no answer is due.
-const STATES_COST: u32 = 100;
-/// What a look that found nothing to do counts as.
-const NO_LOOK: Duration = Duration::from_millis(2);
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 const CLOCK_STEP_NS: u64 = 10_000_000;
@@ -143,6 +143,7 @@ impl<S: Sink> Stream<S> {
             to: config.to.clone(),
             is_for_all: true,
             summaries: config.summary.map(|every| Summaries::new(every, now_ns)),
+            pools: None,
             top: config.top,
             is_table: config.output.format == Format::Table,
             reports: Vec::new(),
@@ -312,6 +313,7 @@ impl<S: Sink> Stream<S> {
     fn print_all(&mut self, mut reports: Vec<Report>) -> Result<()> {
         for report in reports.drain(..) {
             self.print(&report)?;
+            self.tell_pools(&report)?;
         }
         self.reports = reports;
         Ok(())
@@ -364,6 +366,7 @@ impl<S: Sink> Stream<S> {
             recorder.check()?;
         }
         self.print_all(reports)?;
+        self.tick_pools(now_ns)?;
         self.printer.report_lost(now_ns).with_context(|| self.cant_write())?;
         if !self.is_silent && reader::is_gone() {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("standard output");

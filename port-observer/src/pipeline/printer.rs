@@ -30,7 +30,7 @@ pub(super) struct Printer<S> {
     window: Option<RangeInclusive<i64>>,
     /// Realtime less boottime.
     offset_ns: i64,
-    /// How many lines about ports are still to be printed.
+    /// How many lines about ports and pools are still to be printed.
     remaining: Option<u64>,
     /// Whether what was held before the start is printed.
     existing: bool,
@@ -153,10 +153,9 @@ impl<S: Sink> Printer<S> {
         }
         // What was there before has not happened.
         let is_about_a_port = report.body.port().is_some() && !is_existing;
+        let is_counted = is_about_a_port || matches!(report.body, Body::Pool(_));
         self.events += u64::from(is_about_a_port);
-        if !is_watched
-            || !self.filter.matches(report)
-            || (is_about_a_port && self.remaining == Some(0))
+        if !is_watched || !self.filter.matches(report) || (is_counted && self.remaining == Some(0))
         {
             return Ok(());
         }
@@ -184,7 +183,7 @@ impl<S: Sink> Printer<S> {
             self.unwritten.add(&report.body);
             return Ok(());
         }
-        if is_about_a_port && let Some(remaining) = &mut self.remaining {
+        if is_counted && let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }
         self.sink.report(report)

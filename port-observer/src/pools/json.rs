@@ -202,15 +202,15 @@ fn ranges(ports: &PortSet) -> Vec<Range> {
 }
 
 impl<'a> Part<'a> {
-    /// That of a share, of this pool.
-    pub fn of(share: &'a Share<'_>, pool: Option<&Pool>) -> Self {
+    /// That of a share; whether it is a stranger's, where that can be said.
+    pub fn of(share: &'a Share<'_>, stranger: Option<bool>) -> Self {
         Self {
             process: share.holder.map(Process::of),
             protocol: share.protocol.name(),
             how: share.how,
             ports: share.ports.count(),
             ranges: ranges(&share.ports),
-            stranger: pool.and_then(|pool| share.is_stranger(pool)),
+            stranger,
         }
     }
 }
@@ -235,7 +235,11 @@ impl<'a> Now<'a> {
             used: state.used.as_ref().ok().map(PortSet::count),
             free: state.free(),
             leased: state.leased.as_ref().map(PortSet::count),
-            holders: state.holders.iter().map(|share| Part::of(share, Some(state.pool))).collect(),
+            holders: state
+                .holders
+                .iter()
+                .map(|share| Part::of(share, state.is_stranger(share)))
+                .collect(),
             outside: state.outside.iter().map(Elsewhere::of).collect(),
             missing: reason.into_iter().chain(state.missing.iter().map(String::as_str)).collect(),
         }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     event::{Endpoint, Protocol, TcpState},
     ports::{PortRange, Ports},
+    process::Process,
 };
 
 /// Holders of a pool's ports that are named.
@@ -26,6 +27,13 @@ pub struct Facts {
     pub held: Option<Result<Vec<Held>, String>>,
     /// What the list does not show, a sentence each.
     pub missing: Vec<String>,
+}
+
+impl Facts {
+    /// Whether they are of the own network namespace of a pool's container: it was found by that name.
+    pub(super) fn is_of_container(&self, pool: &Pool) -> bool {
+        pool.netns.is_none() && self.netns.is_some() && self.netns == pool.container
+    }
 }
 
 /// A socket, or what is left of it, that holds a port.
@@ -105,19 +113,38 @@ impl Held {
 }
 
 impl Holder {
+    /// A process.
+    pub fn of(process: &Process) -> Self {
+        let file = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
+        let container = process
+            .container
+            .iter()
+            .flat_map(|container| container.name.iter().cloned().chain([container.id.clone()]));
+        Self {
+            name: process.name.clone(),
+            pid: process.pid,
+            executable: file.map(str::to_owned),
+            container: container.collect(),
+        }
+    }
+
     /// Whether it is whose the pool is.
     pub(super) fn owns(&self, pool: &Pool) -> bool {
         let process = pool.process.as_deref();
         let is_named = |name: &str| Some(name) == process;
         let is_process = is_named(&self.name) || self.executable.as_deref().is_some_and(is_named);
-        let container = |container: &String| {
-            let is_id = |name: &&String| container.len() >= 12 && name.starts_with(&**container);
-            self.container.iter().find(|name| *name == container || is_id(name)).is_some()
-        };
         // What Docker publishes for the pool's container.
         let is_proxy =
             self.name == "docker-proxy" && (pool.container.is_some() || !pool.services.is_empty());
-        is_process || is_proxy || pool.container.as_ref().is_some_and(container)
+        is_process || is_proxy || self.is_in_container(pool)
+    }
+
+    /// Whether it is in the pool's container.
+    pub(super) fn is_in_container(&self, pool: &Pool) -> bool {
+        pool.container.as_ref().is_some_and(|container| {
+            let is_id = |name: &String| container.len() >= 12 && name.starts_with(&**container);
+            self.container.iter().any(|name| name == container || is_id(name))
+        })
     }
 }
 

@@ -18,6 +18,7 @@ mod telephony;
 pub mod text;
 mod toml;
 mod variables;
+pub mod watch;
 mod well_known;
 mod yaml;
 

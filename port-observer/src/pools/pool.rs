@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::{ports::PortSet, problem::Place};
+use super::{kernel::Holder, ports::PortSet, problem::Place};
 use crate::{event::Protocol, ports::PortRange};
 
 /// Which protocols a pool's ports are for.
@@ -199,6 +199,19 @@ impl Pool {
     /// Whether it may be in another network namespace than the own.
     pub fn is_elsewhere(&self) -> bool {
         self.netns.is_some() || self.container.is_some()
+    }
+
+    /// Whether a process is its owner; `None`: it is not said whose the pool is, or not known who that is.
+    /// `is_containers_own`: the process is in the own network namespace of the pool's container, where all
+    /// are its, those of the containers that joined it too.
+    pub fn is_owned_by(&self, holder: Option<&Holder>, is_containers_own: bool) -> Option<bool> {
+        if self.process.is_none() {
+            if is_containers_own {
+                return Some(true);
+            }
+            self.container.as_ref()?;
+        }
+        holder.map(|holder| holder.owns(self))
     }
 
     /// What it is for, as far as is known.

@@ -24,6 +24,8 @@ pub struct State<'a> {
     pub outside: Vec<Outside<'a>>,
     /// What the list does not show, a sentence each.
     pub missing: &'a [String],
+    /// It is in the own network namespace of its container.
+    pub is_containers_own: bool,
 }
 
 /// What one process has of a pool.
@@ -67,13 +69,6 @@ impl<'a> Share<'a> {
         shares.sort_by_key(|share| std::cmp::Reverse(share.ports.count()));
         shares
     }
-
-    /// Whether it is not the pool's owner; `None`: it is not said whose the pool is, or not known who holds
-    /// them.
-    pub fn is_stranger(&self, pool: &Pool) -> Option<bool> {
-        let has_owner = pool.process.is_some() || pool.container.is_some();
-        self.holder.filter(|_| has_owner).map(|holder| !holder.owns(pool))
-    }
 }
 
 impl<'a> State<'a> {
@@ -91,7 +86,14 @@ impl<'a> State<'a> {
             }
             (None, _) => (Err("its network namespace was not looked into"), Vec::new(), Vec::new()),
         };
-        Self { pool, used, leased: None, holders, outside, missing }
+        let is_containers_own = facts.is_of_container(pool);
+        Self { pool, used, leased: None, holders, outside, missing, is_containers_own }
+    }
+
+    /// Whether who has a share of it is not its owner; `None`: it is not said whose the pool is, or not
+    /// known who holds them.
+    pub fn is_stranger(&self, share: &Share<'_>) -> Option<bool> {
+        self.pool.is_owned_by(share.holder, self.is_containers_own).map(|is_own| !is_own)
     }
 
     /// How many of its ports a unit can still take, those of pairs by pairs.
@@ -109,13 +111,17 @@ impl<'a> State<'a> {
 fn outside<'a>(pool: &Pool, all: &'a [Pool], held: &'a [Held], facts: &Facts) -> Vec<Outside<'a>> {
     let is_chosen = |port: u16| matches!(&facts.ports, Some(Ok(ports)) if ports.offers(port));
     let mut found: BTreeMap<(&Holder, Protocol, &str, Option<usize>), PortSet> = BTreeMap::new();
-    for one in held.iter().filter(|one| is_chosen_by_its_owner(one) && one.is_of(pool)) {
+    let is_of = |one: &Held, pool: &Pool| {
+        pool.is_owned_by(one.holder.as_ref(), facts.is_of_container(pool)) == Some(true)
+    };
+    for one in held.iter().filter(|one| is_chosen_by_its_owner(one) && is_of(one, pool)) {
         let Some(holder) = &one.holder else { continue };
-        if all.iter().any(|pool| one.is_on(pool) && one.is_of(pool)) {
+        if all.iter().any(|pool| one.is_on(pool) && is_of(one, pool)) {
             continue;
         }
         let of = all.iter().position(|pool| one.is_on(pool));
-        if of.is_some() || !is_chosen(one.local.port) {
+        // Whatever is in a container's namespace is its; its other ports are nobody's matter.
+        if of.is_some() || (!is_chosen(one.local.port) && one.is_of(pool)) {
             let ports = found.entry((holder, one.protocol, one.how(), of)).or_default();
             ports.insert(one.port());
         }
@@ -183,7 +189,7 @@ mod tests {
             let who: Vec<_> = state
                 .holders
                 .iter()
-                .map(|one| (one.holder.map(|holder| &*holder.name), one.is_stranger(&pools[0])))
+                .map(|one| (one.holder.map(|holder| &*holder.name), state.is_stranger(one)))
                 .collect();
             for expected in [(Some("rtpengine"), Some(false)), (Some("nginx"), Some(true))] {
                 assert!(who.contains(&expected), "{who:?}");
@@ -192,7 +198,7 @@ mod tests {
         }
         let pools = [pool("media", 21_000, 21_009, "")];
         let state = State::of(&pools[0], &pools, &facts);
-        assert!(state.holders.iter().all(|one| one.is_stranger(&pools[0]).is_none()));
+        assert!(state.holders.iter().all(|one| state.is_stranger(one).is_none()));
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn row_now(state: &State<'_>) -> Vec<String> {
 
 fn details(state: &State<'_>) -> Vec<String> {
     let share = |share: &Share<'_>| {
-        let stranger = if share.is_stranger(state.pool) == Some(true) { "stranger: " } else { "" };
+        let stranger = if state.is_stranger(share) == Some(true) { "stranger: " } else { "" };
         let (who, protocol) = (who_is(share.holder), share.protocol.name());
         format!("{stranger}{who}: {protocol} {} {}", share.ports.told(), share.how)
     };

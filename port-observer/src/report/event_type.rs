@@ -21,6 +21,14 @@ pub enum EventType {
     Refused,
     /// A space crossed a threshold.
     Threshold,
+    /// A declared pool crossed a threshold.
+    PoolThreshold,
+    /// A declared pool is full.
+    PoolExhausted,
+    /// A pool's owner took a port elsewhere.
+    PoolWrongRange,
+    /// Somebody else took a port of a pool.
+    PoolTaken,
     /// A TCP state change.
     State,
     /// Namespaces, spaces and processes at one moment.
@@ -32,8 +40,12 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// Those of pools.
+    pub const OF_POOLS: [Self; 4] =
+        [Self::PoolThreshold, Self::PoolExhausted, Self::PoolWrongRange, Self::PoolTaken];
+
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Start,
         Self::Existing,
         Self::Acquire,
@@ -43,11 +55,26 @@ impl EventType {
         Self::Conflict,
         Self::Refused,
         Self::Threshold,
+        Self::PoolThreshold,
+        Self::PoolExhausted,
+        Self::PoolWrongRange,
+        Self::PoolTaken,
         Self::State,
         Self::Summary,
         Self::Lost,
         Self::Stop,
     ];
+
+    /// The name that has room in a column of a table.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::PoolThreshold => "pool",
+            Self::PoolExhausted => "pool full",
+            Self::PoolWrongRange => "elsewhere",
+            Self::PoolTaken => "stranger",
+            other => other.name(),
+        }
+    }
 
     /// The name that the JSON has.
     pub fn name(self) -> &'static str {
@@ -61,6 +88,10 @@ impl EventType {
             Self::Conflict => "conflict",
             Self::Refused => "refused",
             Self::Threshold => "threshold",
+            Self::PoolThreshold => "pool_threshold",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::PoolWrongRange => "pool_wrong_range",
+            Self::PoolTaken => "pool_taken",
             Self::State => "state",
             Self::Summary => "summary",
             Self::Lost => "lost",

@@ -114,6 +114,7 @@ fn kind(body: &Body) -> Option<(Kind, &Port, u64)> {
         | Body::TimeWait { .. }
         | Body::Release { .. }
         | Body::Threshold { .. }
+        | Body::Pool(_)
         | Body::Summary(_)
         | Body::State { .. }
         | Body::Lost { .. }

@@ -163,6 +163,34 @@ pub enum Level {
     Critical,
 }
 
+/// How far below a threshold the use must fall before that is told, in percent of the capacity.
+const HYSTERESIS: f64 = 5.0;
+
+/// From which use on it is told how full something is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// In percent of the capacity.
+    pub warning: f64,
+    /// And once more, above that.
+    pub critical: f64,
+}
+
+impl Thresholds {
+    /// The level at this use, in percent of the capacity, of what was at `old`.
+    pub fn level(&self, percent: f64, old: Level) -> Level {
+        let is_at = |level: Level, threshold: f64| {
+            percent >= threshold || (old >= level && percent >= threshold - HYSTERESIS)
+        };
+        if is_at(Level::Critical, self.critical) {
+            Level::Critical
+        } else if is_at(Level::Warning, self.warning) {
+            Level::Warning
+        } else {
+            Level::Ok
+        }
+    }
+}
+
 impl Level {
     /// The name that the JSON has.
     pub fn name(self) -> &'static str {
@@ -170,6 +198,28 @@ impl Level {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Critical => "critical",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_left_only_well_below_its_threshold() {
+        let thresholds = Thresholds { warning: 70.0, critical: 85.0 };
+        for (percent, old, new) in [
+            (69.9, Level::Ok, Level::Ok),
+            (70.0, Level::Ok, Level::Warning),
+            (65.0, Level::Warning, Level::Warning),
+            (64.9, Level::Warning, Level::Ok),
+            (85.0, Level::Ok, Level::Critical),
+            (80.0, Level::Critical, Level::Critical),
+            (79.9, Level::Critical, Level::Warning),
+            (64.9, Level::Critical, Level::Ok),
+        ] {
+            assert_eq!(thresholds.level(percent, old), new, "{percent} after {old:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod escape;
 pub mod figures;
 pub mod missing;
 pub mod namespaces;
+pub mod pools;
 pub mod refusals;
 pub mod sentences;
 pub mod times;

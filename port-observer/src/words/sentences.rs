@@ -7,6 +7,7 @@ use super::errno::error;
 use super::escape::escape;
 use super::figures::{duration, holder_name, outlook, percent};
 use super::namespaces::Names;
+use super::pools;
 use super::refusals::{self, Place};
 use crate::event::{LossKind, LossPlace, Protocol, Reason, TcpState, Via};
 use crate::process::Caller;
@@ -53,6 +54,7 @@ pub fn detail(body: &Body, place: Place) -> String {
             format!("{level}: {used} of {capacity} used ({percent}){}", outlook(space))
         }
         Body::State { old, new, .. } => format!("{} → {}", old.name(), new.name()),
+        Body::Pool(ref of) => pools::message(of),
         Body::Summary(_) | Body::Start(_) | Body::Lost { .. } | Body::Stop(_) => String::new(),
     }
 }

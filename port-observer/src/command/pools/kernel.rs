@@ -122,16 +122,5 @@ fn held(
 
 /// Who a process is.
 pub fn holder(task: &Task, processes: &mut ProcessTable) -> Holder {
-    let process = processes.resolve(task);
-    let file = process.executable.as_deref().and_then(|path| path.rsplit('/').next());
-    let container = process
-        .container
-        .iter()
-        .flat_map(|container| container.name.iter().cloned().chain([container.id.clone()]));
-    Holder {
-        name: process.name.clone(),
-        pid: process.pid,
-        executable: file.map(str::to_owned),
-        container: container.collect(),
-    }
+    Holder::of(&processes.resolve(task))
 }

@@ -145,6 +145,7 @@ impl Activity {
             Body::TimeWait { .. } | Body::Release { .. } => self.events.add(second),
             Body::Existing { .. }
             | Body::Threshold { .. }
+            | Body::Pool(_)
             | Body::Summary(_)
             | Body::State { .. }
             | Body::Stop(_) => {}

@@ -4,12 +4,13 @@ use std::num::NonZero;
 
 use serde_json::value::RawValue;
 
+use super::pool::Pool;
 use super::processes::Objects;
 use super::rare::{Rare, Start, Stop};
 use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
 use super::types::{Frequent, Place};
-use crate::report::Body;
+use crate::report::{Body, PoolEvent};
 use crate::words::{
     conflicts::{self, Refused},
     errno::ErrorName,
@@ -97,6 +98,15 @@ impl<'a> Event<'a> {
             }
             Body::Threshold { ref space, level } => {
                 Self::Rare(Rare::Threshold { space: Space(space), level: level.name() })
+            }
+            Body::Pool(ref of) => {
+                let line = Pool::new(of, process, holders);
+                Self::Rare(match of.event {
+                    PoolEvent::Threshold { .. } => Rare::PoolThreshold(line),
+                    PoolEvent::Exhausted { .. } => Rare::PoolExhausted(line),
+                    PoolEvent::WrongRange { .. } => Rare::PoolWrongRange(line),
+                    PoolEvent::Taken { .. } => Rare::PoolTaken(line),
+                })
             }
             Body::Summary(ref summary) => Self::Rare(Rare::Summary(Summary::new(summary, holders))),
             Body::Lost { count, place, kind, caller: _ } => {

@@ -1,6 +1,7 @@
 //! Event lines: one JSON object a line.
 
 mod event;
+mod pool;
 mod processes;
 mod rare;
 pub mod snapshot;
@@ -49,6 +50,10 @@ impl<W: Write> Json<W> {
         let holders = match body {
             Body::Exhausted { story: Some(story), .. } => &story.holders[..],
             Body::Conflict { holders, .. } => &holders[..],
+            Body::Pool(of) => {
+                let processes = of.holders().iter().map(|holder| holder.process.as_ref());
+                return self.processes.of_holders(processes);
+            }
             Body::Summary(summary) => {
                 let processes = summary.processes.iter().map(|of| of.process.as_ref());
                 return self.processes.of_holders(processes);

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::pool::Pool;
 use super::space::{Cause, Holders, Space};
 use super::summary::Summary;
 use super::types::Place;
@@ -69,6 +70,10 @@ pub(super) enum Rare<'a> {
         space: Space<'a>,
         level: &'static str,
     },
+    PoolThreshold(Pool<'a>),
+    PoolExhausted(Pool<'a>),
+    PoolWrongRange(Pool<'a>),
+    PoolTaken(Pool<'a>),
     Summary(Summary<'a>),
     Lost {
         count: u64,

@@ -10,11 +10,14 @@ pub(super) fn style(event: EventType) -> Style {
         EventType::Acquire => AnsiColor::Green.on_default(),
         EventType::TimeWait => AnsiColor::Yellow.on_default(),
         EventType::Release => AnsiColor::Cyan.on_default(),
-        EventType::Exhausted => AnsiColor::Red.on_default().bold(),
-        EventType::Conflict | EventType::Refused => AnsiColor::Magenta.on_default().bold(),
+        EventType::Exhausted | EventType::PoolExhausted => AnsiColor::Red.on_default().bold(),
+        EventType::Conflict
+        | EventType::Refused
+        | EventType::PoolWrongRange
+        | EventType::PoolTaken => AnsiColor::Magenta.on_default().bold(),
         EventType::Lost => AnsiColor::Red.on_default().bold().invert(),
         EventType::State => AnsiColor::Blue.on_default(),
-        EventType::Threshold => AnsiColor::Yellow.on_default().bold(),
+        EventType::Threshold | EventType::PoolThreshold => AnsiColor::Yellow.on_default().bold(),
         EventType::Existing | EventType::Summary | EventType::Start | EventType::Stop => {
             Style::new()
         }

@@ -165,6 +165,7 @@ fn parts(body: &Body) -> Option<(Call, (Option<Endpoint>, Option<Endpoint>), &Po
         | Body::State { .. }
         | Body::Start(_)
         | Body::Threshold { .. }
+        | Body::Pool(_)
         | Body::Summary(_)
         | Body::Lost { .. }
         | Body::Stop(_) => return None,

@@ -6,6 +6,7 @@ pub mod failed;
 mod fold;
 mod layout;
 mod overview;
+mod pool;
 mod render;
 mod snapshot;
 mod story;
@@ -102,7 +103,8 @@ struct Row<'a> {
     event: EventType,
     style: Style,
     netns: u32,
-    protocol: Protocol,
+    /// `None`: any.
+    protocol: Option<Protocol>,
     local: String,
     remote: String,
     process: Option<&'a Process>,
@@ -155,7 +157,7 @@ impl<W: Write> Table<W> {
             event,
             style: style(event),
             netns: port.netns,
-            protocol: port.protocol,
+            protocol: Some(port.protocol),
             local: address(port.local),
             remote: address(port.remote),
             process: port.caller.as_ref().map(|caller| caller.process.as_ref()),
@@ -187,7 +189,7 @@ impl<W: Write> Table<W> {
                 event,
                 style: style(event),
                 netns: port.netns,
-                protocol: port.protocol,
+                protocol: Some(port.protocol),
                 local: address(ends.0),
                 remote: address(ends.1),
                 process: port.caller.as_ref().map(|caller| caller.process.as_ref()),
@@ -207,7 +209,7 @@ impl<W: Write> Table<W> {
             event: EventType::Threshold,
             style: level_style(level),
             netns: space.netns,
-            protocol: space.protocol,
+            protocol: Some(space.protocol),
             local: local.to_canonical().to_string(),
             remote,
             process: None,
@@ -237,8 +239,8 @@ impl<W: Write> Table<W> {
         let time = self.clock.format(of.time_ns);
         let cells = Column::ALL.map(|column| match column {
             Column::Time => time,
-            Column::Event => of.event.name(),
-            Column::Protocol => of.protocol.name(),
+            Column::Event => of.event.short_name(),
+            Column::Protocol => of.protocol.map_or("-", Protocol::name),
             Column::Local => &local,
             Column::Remote => &remote,
             Column::Pid => &pid,
@@ -342,6 +344,7 @@ impl<W: Write + Send> Sink for Table<W> {
                 self.plain_line(&text, style(EventType::Lost))
             }
             Body::Threshold { space, level } => self.threshold_line(report, space, *level),
+            Body::Pool(of) => self.pool_line(report, of),
             Body::Summary(summary) => self.summary(report.time_ns, summary),
             body => match body.port() {
                 Some(port) => self.port_line(report, port),
