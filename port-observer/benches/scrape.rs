@@ -40,12 +40,13 @@ fn main() {
         ephemeral_range: Vec::new(),
     };
     let own = Own::new(&start, Duration::ZERO);
+    let pools = metrics::Pools::default();
     let mut bytes = 0;
     let times = (0..SCRAPES).map(|number| {
         let began = Instant::now();
         let now_ns = u64::from(HOLDINGS) * 1_000 + number * 1_000_000_000;
         let gauges = Gauges::read(&mut ledger, &counters, now_ns);
-        let families = metrics::families(&counters, &gauges, &own, SERIES);
+        let families = metrics::families(&counters, &gauges, &pools, &own, SERIES);
         bytes = black_box(text::write(&families, Format::OpenMetrics)).len();
         began.elapsed().as_secs_f64() * 1e3
     });

@@ -2,6 +2,7 @@
 
 mod answers;
 mod failed;
+mod leased;
 mod leasing;
 mod map;
 mod sockets;
@@ -15,9 +16,10 @@ use anyhow::{Result, bail};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::{
-    answers::Answers, failed::Failed, sockets::Told, supervisor::Supervisor, textfile::Textfile,
+    answers::Answers, failed::Failed, leased::Leased, sockets::Told, supervisor::Supervisor,
+    textfile::Textfile,
 };
-use super::{event_loop, live::first_line, replay, report};
+use super::{event_loop, live::first_line, pools, replay, report};
 use crate::{
     config::ServeConfig,
     kernel::{clock, netns, rights::as_caller},
@@ -85,13 +87,15 @@ async fn serve(config: &ServeConfig, sandbox: Sandbox) -> Result<()> {
         Past::by(move |from_ns, sink| replay::lines_since(&file, from_ns, lines.clone(), sink))
     });
     let pools = match &config.pools {
-        Some(config) => {
+        Some(of) => {
             let (pools, asked) = Pools::new();
-            leasing::start(config, asked)?;
+            leasing::start(of, asked)?;
+            stream.watch_pools(pools::watched(&of.files, &config.live.lines)?, observer.named());
             Some(pools)
         }
         None => None,
     };
+    let leased = pools.clone().map(Leased::new);
     let options = serve::Options { bound, journal, questions, reports, past, pools };
     let server = Server::start(options)?;
     notice::say(format_args!("serving on {}", places.join(" and ")));
@@ -101,6 +105,8 @@ async fn serve(config: &ServeConfig, sandbox: Sandbox) -> Result<()> {
         stream: &mut stream,
         answers,
         textfile,
+        leased,
+        config,
         tokens: tokens.as_deref(),
         supervisor: Supervisor::new(),
     };
@@ -131,6 +137,8 @@ struct Serving<'a> {
     stream: &'a mut Stream<Sinks>,
     answers: Answers,
     textfile: Option<Textfile>,
+    leased: Option<Leased>,
+    config: &'a ServeConfig,
     tokens: Option<&'a Tokens>,
     supervisor: Supervisor,
 }
@@ -156,7 +164,10 @@ impl Serving<'_> {
                 ready = self.observer.ready() => ready?,
                 _ = second.tick() => self.tick(server)?,
                 _ = watchdog.tick() => self.supervisor.is_alive(),
-                Some(question) = asked.recv() => self.answers.answer(question, self.stream)?,
+                Some(question) = asked.recv() => {
+                    let leases = self.leased.as_ref();
+                    self.answers.answer(question, self.stream, leases)?;
+                }
                 is_end = told.next() => {
                     if is_end {
                         return Ok(());
@@ -169,13 +180,17 @@ impl Serving<'_> {
 
     fn tick(&mut self, server: &Server) -> Result<()> {
         self.stream.tick()?;
+        if let Some(leased) = &mut self.leased {
+            leased.tick();
+        }
         if server.has_failed() {
             bail!("the server ended");
         }
         if let Some(textfile) = &mut self.textfile
             && textfile.is_due()
         {
-            textfile.write(&self.answers.metrics(self.stream)?);
+            let leases = self.leased.as_ref().and_then(Leased::counts);
+            textfile.write(&self.answers.metrics(self.stream, leases)?);
         }
         let totals = self.stream.ledger().totals();
         self.supervisor.status(&totals);
@@ -188,6 +203,14 @@ impl Serving<'_> {
             && let Err(error) = as_caller(|| tokens.read_again())
         {
             log::error!("{error:#}; the tokens that were read before go on being taken");
+        }
+        if let Some(of) = &self.config.pools {
+            match pools::watched(&of.files, &self.config.live.lines) {
+                Ok(watch) => self.stream.watch_pools(watch, &[]),
+                Err(error) => {
+                    log::error!("{error:#}; the pools that were read before go on being watched");
+                }
+            }
         }
         self.supervisor.reloaded();
     }

@@ -45,6 +45,11 @@ impl Holdings {
         })
     }
 
+    /// The settings of all namespaces of which they are known, in any order.
+    pub fn all_settings(&self) -> impl Iterator<Item = &NamespaceSettings> {
+        self.namespaces.values().filter_map(|one| one.settings.as_deref())
+    }
+
     /// The settings of a namespace, if they are known.
     pub fn settings_of(&self, netns: u32) -> Option<&NamespaceSettings> {
         self.namespaces.get(&netns)?.settings.as_deref()

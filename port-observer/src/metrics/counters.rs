@@ -1,13 +1,16 @@
 //! What happened since the program began, counted as it is told.
 
-use std::{hash::Hash, io};
+use std::{hash::Hash, io, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::family::{Family, Kind, Sample, as_f64};
+use super::{
+    family::{Family, Kind, Sample, as_f64},
+    pools,
+};
 use crate::{
     event::{LossPlace, Protocol, Reason, Refusal, Via},
-    report::{Body, CauseKind, Port, Report, Sink},
+    report::{Body, CauseKind, PoolEvent, PoolReport, Port, Report, Sink},
     words::{errno::ErrorName, namespaces::Names},
 };
 
@@ -40,6 +43,9 @@ pub struct Counters {
     exhausted: Tally<(u32, Protocol, Via, i32, Option<CauseKind>)>,
     conflicts: Tally<(u32, Protocol, Via)>,
     refused: Tally<&'static str>,
+    /// By the pool's name: ports that others took of it, and that its owner took elsewhere.
+    pool_taken: Tally<Arc<str>>,
+    pool_wrong_range: Tally<Arc<str>>,
     lost: Tally<LossPlace>,
     searches: Searches,
 }
@@ -121,6 +127,8 @@ impl Default for Counters {
             exhausted: Tally::default(),
             conflicts: Tally::default(),
             refused: Tally::with(Refusal::ALL.map(Refusal::name)),
+            pool_taken: Tally::default(),
+            pool_wrong_range: Tally::default(),
             lost: Tally::with(LossPlace::ALL),
             searches: Searches::default(),
         }
@@ -161,6 +169,17 @@ impl Counters {
             )
             .of(self.refused.samples(|reason| vec![("reason", (*reason).to_owned())])),
             counter(
+                "port_observer_pool_taken_total",
+                "Ports of a declared pool that were taken by others than its owner, or by automatic \
+                 choice.",
+            )
+            .of(self.pool_taken.samples(|name| pools::label(name))),
+            counter(
+                "port_observer_pool_wrong_range_total",
+                "Ports that the owner of a declared pool took outside of its pools.",
+            )
+            .of(self.pool_wrong_range.samples(|name| pools::label(name))),
+            counter(
                 "port_observer_lost_events_total",
                 "Events that were lost, by where. What was lost is reconciled against the kernel.",
             )
@@ -185,6 +204,21 @@ impl Counters {
     /// What a namespace is called in labels.
     pub(super) fn label(&self, netns: u32) -> String {
         if netns == OTHER { "other".to_owned() } else { self.names.unique(netns) }
+    }
+
+    fn count_pool(&mut self, of: &PoolReport) {
+        let name = || Arc::clone(&of.pool.name);
+        let count = of.repeated().saturating_add(1);
+        match &of.event {
+            // Where each pool is comes first: from then on its counters are there.
+            PoolEvent::Threshold { .. } => {
+                self.pool_taken.add(name(), 0, |key| key);
+                self.pool_wrong_range.add(name(), 0, |key| key);
+            }
+            PoolEvent::Taken { .. } => self.pool_taken.add(name(), count, |key| key),
+            PoolEvent::WrongRange { .. } => self.pool_wrong_range.add(name(), count, |key| key),
+            PoolEvent::Exhausted { .. } => {}
+        }
     }
 
     fn count(&mut self, body: &Body) {
@@ -216,11 +250,11 @@ impl Counters {
                 self.refused.add(refusal.name(), repeated.saturating_add(1), |key| key);
             }
             Body::Lost { count, place, .. } => self.lost.add(place, count, |key| key),
+            Body::Pool(ref of) => self.count_pool(of),
             Body::Start(_)
             | Body::Existing { .. }
             | Body::TimeWait { .. }
             | Body::Threshold { .. }
-            | Body::Pool(_)
             | Body::Summary(_)
             | Body::State { .. }
             | Body::Stop(_) => {}

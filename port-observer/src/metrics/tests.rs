@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     event::{Endpoint, LossKind, LossPlace, Protocol, Via},
-    report::{Body, Port, Report, Sink as _},
+    report::{Body, PoolEvent, PoolReport, PoolUse, Port, Report, Sink as _},
 };
 
 fn family(kind: Kind, name: &'static str, labels: &[&str]) -> Family {
@@ -151,6 +151,70 @@ fn named(text: &str) -> Vec<&str> {
     words.filter(|word| word.starts_with("port_observer_")).collect()
 }
 
+fn pool_use(netns: Option<u32>) -> PoolUse {
+    PoolUse {
+        name: "media".into(),
+        range: "21000-21009".into(),
+        netns,
+        ports: 10,
+        used: 4,
+        usable: 10,
+        free: 6,
+        is_full: false,
+        growth_per_second: None,
+        seconds_to_exhaustion: Some(12.5),
+        refused: 3,
+    }
+}
+
+#[test]
+fn a_pool_that_is_nowhere_has_no_use_and_one_that_is_there_has_leases_too() {
+    let leases = Some([("media".to_owned(), 2)].into());
+    let uses = vec![pool_use(Some(7))];
+    let text = text::write(&Pools { uses, leases }.families(), Format::Plain);
+    for line in [
+        "port_observer_pool_ports{pool=\"media\"} 10",
+        "port_observer_pool_ports_used{pool=\"media\"} 4",
+        "port_observer_pool_ports_free{pool=\"media\"} 6",
+        "port_observer_pool_full{pool=\"media\"} 0",
+        "port_observer_pool_exhaustion_seconds{pool=\"media\"} 12.5",
+        "port_observer_pool_refused_total{pool=\"media\"} 3",
+        "port_observer_pool_leases{pool=\"media\"} 2",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} in {text}");
+    }
+    let nowhere = Pools { uses: vec![pool_use(None)], leases: None };
+    let text = text::write(&nowhere.families(), Format::Plain);
+    assert!(text.contains("pool_ports{") && !text.contains("pool_ports_used{"), "{text}");
+    assert!(!text.contains("pool_leases{"), "{text}");
+}
+
+#[test]
+fn what_happens_to_pools_is_counted_from_nothing() {
+    let mut counters = Counters::default();
+    let pool = || {
+        Body::Pool(Box::new(PoolReport {
+            pool: pool_use(Some(7)),
+            event: PoolEvent::Threshold { level: crate::report::Level::Ok },
+        }))
+    };
+    let taken = |repeated| {
+        Body::Pool(Box::new(PoolReport {
+            pool: pool_use(Some(7)),
+            event: PoolEvent::Taken { port: port(7), via: None, is_chosen: false, repeated },
+        }))
+    };
+    counters.report(&Report { time_ns: 1, body: pool() }).unwrap();
+    let text = text::write(&counters.families(), Format::Plain);
+    assert!(text.contains("port_observer_pool_taken_total{pool=\"media\"} 0"), "{text}");
+    for body in [taken(0), taken(9)] {
+        counters.report(&Report { time_ns: 1, body }).unwrap();
+    }
+    let text = text::write(&counters.families(), Format::Plain);
+    assert!(text.contains("port_observer_pool_taken_total{pool=\"media\"} 11"), "{text}");
+    assert!(text.contains("port_observer_pool_wrong_range_total{pool=\"media\"} 0"), "{text}");
+}
+
 #[test]
 fn what_rules_dashboard_and_docs_name_is_what_is_served() {
     let start = crate::report::Start {
@@ -165,6 +229,8 @@ fn what_rules_dashboard_and_docs_name_is_what_is_served() {
     let mut served = Own::new(&start, std::time::Duration::ZERO).families();
     served.extend(Counters::default().families());
     served.extend(Gauges::default().families());
+    let uses = vec![pool_use(Some(1))];
+    served.extend(Pools { uses, leases: Some(std::collections::BTreeMap::new()) }.families());
     let mut names: Vec<&str> = served.iter().map(|family| family.name).collect();
     names.push("port_observer_dropped_series");
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -21,6 +21,7 @@ use self::{
     intake::{OPENERS_AHEAD, OPENERS_COST, STATES_COST},
     printer::Printer,
     summaries::Summaries,
+    time::CLOCK_STEP_NS,
     watched::Watched,
 };
 pub use self::{recorded::Recorded, time::Time};
@@ -84,9 +85,6 @@ fn options(config: &Lines) -> ledger::Options {
         ..ledger::Options::default()
     }
 }
-
-/// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
-const CLOCK_STEP_NS: u64 = 10_000_000;
 
 impl<S: Sink> Stream<S> {
     /// Of a host that is observed, with nothing observed yet; the sink is told what its namespaces are

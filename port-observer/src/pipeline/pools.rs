@@ -10,12 +10,15 @@ use crate::{
 };
 
 impl<S: Sink> Stream<S> {
-    /// Tells of these pools too from now on, or of others instead. `names`: of the network namespaces that
-    /// are known.
+    /// Tells of these pools too from now on, or of others instead. `names`: of network namespaces, beside
+    /// those that the ledger knows.
     pub fn watch_pools(&mut self, mut watch: Watch, names: &[(u32, Vec<String>)]) {
-        for (netns, names) in names {
-            watch.name(*netns, names, self.ledger.holdings());
+        let holdings = self.ledger.holdings();
+        let known = holdings.all_settings().map(|settings| (settings.netns, &settings.names));
+        for (netns, names) in known.chain(names.iter().map(|(netns, names)| (*netns, names))) {
+            watch.name(netns, names, holdings);
         }
+        watch.count(holdings);
         self.pools = Some(Box::new(watch));
     }
 

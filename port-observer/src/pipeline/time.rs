@@ -4,6 +4,9 @@ use anyhow::Result;
 
 use crate::kernel::clock;
 
+/// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
+pub(super) const CLOCK_STEP_NS: u64 = 10_000_000;
+
 /// Where a stream has its time from.
 #[derive(Clone, Copy, Debug)]
 pub enum Time {

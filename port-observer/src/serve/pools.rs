@@ -1,6 +1,6 @@
 //! `/pools`, `/leases`, `/engines`: declared ranges, and leasing ports of them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use axum::{
@@ -39,6 +39,8 @@ pub enum Asked {
     Leases,
     /// What is leased of pools of containers.
     Engines,
+    /// How many leases each pool has.
+    Count,
     /// Ports.
     Lease(Origin, Wanted),
     /// That a lease lives on.
@@ -80,6 +82,8 @@ pub enum Told {
     Shown(String),
     /// JSON of what was made.
     Made(String),
+    /// How many leases each pool has, by its name.
+    Counted(BTreeMap<String, u32>),
     /// It is done.
     Done,
     /// The request is wrong, and why.
@@ -111,6 +115,13 @@ impl Pools {
         (Self(Arc::new(sender)), receiver)
     }
 
+    /// Asks how many leases each pool has; `None`: others wait for answers.
+    pub fn count(&self) -> Option<oneshot::Receiver<Result<Told>>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send((Asked::Count, answer)).ok()?;
+        Some(answered)
+    }
+
     async fn ask(&self, asked: Asked) -> Result<Response, Fault> {
         let (answer, answered) = oneshot::channel();
         let busy = |_| Fault::unavailable("too many ask for pools: ask again in a moment");
@@ -126,7 +137,7 @@ impl Pools {
                 *response.status_mut() = StatusCode::CREATED;
                 Ok(response)
             }
-            Told::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+            Told::Counted(_) | Told::Done => Ok(StatusCode::NO_CONTENT.into_response()),
             Told::Wrong(why) => Err(Fault::bad_request(&why)),
             Told::Missing(why) => Err(Fault::new(StatusCode::NOT_FOUND, &why)),
             Told::Refused(why) => Err(Fault::new(StatusCode::CONFLICT, &why)),

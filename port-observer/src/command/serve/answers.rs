@@ -1,10 +1,10 @@
 //! What the server is answered, within what that may cost.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 
-use super::{Sinks, map, top};
+use super::{Sinks, leased::Leased, map, top};
 use crate::{
     check::{
         self, Terms,
@@ -55,15 +55,25 @@ impl Answers {
     }
 
     /// All metrics of this moment.
-    pub(super) fn metrics(&mut self, stream: &mut Stream<Sinks>) -> Result<Vec<Family>> {
+    pub(super) fn metrics(
+        &mut self,
+        stream: &mut Stream<Sinks>,
+        leases: Option<BTreeMap<String, u32>>,
+    ) -> Result<Vec<Family>> {
         let now_ns = stream.now_ns()?;
+        let pools = metrics::Pools { uses: stream.pool_uses()?, leases };
         let (ledger, (counters, _)) = stream.both();
         let gauges = Gauges::read(ledger, counters, now_ns);
-        Ok(metrics::families(counters, &gauges, &self.own, self.max_series))
+        Ok(metrics::families(counters, &gauges, &pools, &self.own, self.max_series))
     }
 
     /// Answers one question.
-    pub(super) fn answer(&mut self, question: Question, stream: &mut Stream<Sinks>) -> Result<()> {
+    pub(super) fn answer(
+        &mut self,
+        question: Question,
+        stream: &mut Stream<Sinks>,
+        leased: Option<&Leased>,
+    ) -> Result<()> {
         let cost = Cost::begin();
         let is_affordable = self.budget.has_some();
         // Whoever asked may have left.
@@ -72,7 +82,7 @@ impl Answers {
             Question::Metrics(answer) => {
                 let families = match self.last.clone() {
                     Some(last) if !is_affordable => last,
-                    _ => self.metrics(stream)?,
+                    _ => self.metrics(stream, leased.and_then(Leased::counts))?,
                 };
                 self.last = Some(families.clone());
                 drop(answer.send(families));

@@ -1,7 +1,7 @@
 //! The thread that answers for pools: it keeps what looking into other network namespaces takes, and those
 //! that talk with clients do not.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::Receiver;
@@ -59,6 +59,13 @@ impl Leasing {
                 let (declared, leases) = (pools::read(&self.files)?.pools, self.store.live()?);
                 let show = |view: &View<'_>| Ok(json::render_view(view)?);
                 Told::Shown(pools::seen(&leases, declared, show)?)
+            }
+            Asked::Count => {
+                let mut counts = BTreeMap::new();
+                for lease in self.store.live()? {
+                    *counts.entry(lease.pool).or_default() += 1;
+                }
+                Told::Counted(counts)
             }
             Asked::Engines => Told::Shown(json::render_engines(&self.store.live()?)?),
             Asked::Lease(origin, wanted) => self.lease(&origin, &wanted)?,

@@ -53,6 +53,11 @@ impl Watch {
         }
     }
 
+    /// Counts anew what is held of them.
+    pub fn count(&mut self, holdings: &Holdings) {
+        self.pools.iter_mut().for_each(|watched| watched.count(holdings));
+    }
+
     /// A network namespace has these names from now on.
     pub fn name(&mut self, netns: u32, names: &[String], holdings: &Holdings) {
         for watched in self.pools.iter_mut().filter(|watched| watched.is_in(netns, names)) {
@@ -116,8 +121,8 @@ impl Watch {
     /// What is due about once a second, once all that is held is known.
     pub fn tick(&mut self, now_ns: u64, holdings: &Holdings, out: &mut Vec<Report>) {
         if !std::mem::replace(&mut self.has_begun, true) {
+            self.count(holdings);
             for at in 0..self.pools.len() {
-                self.pools[at].count(holdings);
                 self.cross(now_ns, at, true, out);
                 if self.pools[at].is_full() {
                     self.full(now_ns, at, None, holdings, out);
