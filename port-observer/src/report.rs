@@ -18,7 +18,7 @@ pub use cause::{Cause, CauseKind, Evidence, Growth};
 pub use counts::{Counts, Standing};
 pub use event_type::EventType;
 pub use failed::{FailedCalls, FailedKind};
-pub use pool::{PoolEvent, PoolHolder, PoolReport, PoolUse};
+pub use pool::{PoolEvent, PoolHolder, PoolLook, PoolReport, PoolUse};
 pub use sink::{Nowhere, Sink};
 pub use space::{Holder, How, Level, Space, SpaceKind, Story, Thresholds, Way, used_percent};
 pub use summary::{

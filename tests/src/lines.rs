@@ -54,6 +54,10 @@ impl Line {
             Body::Conflict(line) => Some(line.netns),
             Body::Refused(line) => Some(line.netns),
             Body::State(line) => Some(line.netns),
+            Body::PoolThreshold(line)
+            | Body::PoolExhausted(line)
+            | Body::PoolWrongRange(line)
+            | Body::PoolTaken(line) => line.netns,
             Body::Start(_)
             | Body::Threshold(_)
             | Body::Summary(_)
@@ -90,6 +94,10 @@ pub enum Body {
     Refused(Refused),
     State(State),
     Threshold(Threshold),
+    PoolThreshold(Pool),
+    PoolExhausted(Pool),
+    PoolWrongRange(Pool),
+    PoolTaken(Pool),
     Summary(Summary),
     Lost(Lost),
     Stop(Stop),
@@ -115,6 +123,10 @@ impl Body {
                 (vec![&line.space], &[])
             }
             Self::Summary(line) => (line.spaces.iter().collect(), &[]),
+            Self::PoolThreshold(line)
+            | Self::PoolExhausted(line)
+            | Self::PoolWrongRange(line)
+            | Self::PoolTaken(line) => return line.check(self),
             Self::Start(_)
             | Self::TimeWait(_)
             | Self::Release(_)
@@ -137,6 +149,21 @@ impl Body {
             );
         }
         ensure!(holders.is_sorted_by_key(|holder| std::cmp::Reverse(holder.total)), "order");
+        Ok(())
+    }
+}
+
+impl Pool {
+    fn check(&self, of: &Body) -> Result<()> {
+        let holders = self.holders.as_deref().unwrap_or_default();
+        ensure!(holders.is_sorted_by_key(|holder| std::cmp::Reverse(holder.ports)), "order");
+        let counts = [self.ports, self.used, self.free];
+        ensure!(counts.iter().all(|count| count.is_some() == self.used.is_some()), "half a state");
+        ensure!(self.used <= self.ports && self.free <= self.ports, "more than there is");
+        ensure!(self.level.is_some() == matches!(of, Body::PoolThreshold(_)), "the level");
+        let is_about_a_port = matches!(of, Body::PoolWrongRange(_) | Body::PoolTaken(_));
+        ensure!(!is_about_a_port || self.local.is_some(), "the port");
+        ensure!(!self.message.is_empty(), "the message");
         Ok(())
     }
 }
@@ -204,6 +231,16 @@ shapes! {
         remedy: Option<Vec<String>>, repeated: Option<u64>,
     }
     Threshold { space: Space, level: String }
+    Pool {
+        pool: String, range: String, message: String, level: Option<String>,
+        ports: Option<u32>, used: Option<u32>, free: Option<u32>, used_percent: Option<f64>,
+        growth_per_second: Option<f64>, seconds_to_exhaustion: Option<f64>,
+        netns: Option<u32>, protocol: Option<String>, via: Option<String>, errno: Option<String>,
+        local: Option<Endpoint>, remote: Option<Endpoint>, belongs_to: Option<String>,
+        process: Option<Process>, holders: Option<Vec<PoolHolder>>, fix: Option<String>,
+        repeated: Option<u64>,
+    }
+    PoolHolder { process: Option<Process>, ports: u32, stranger: Option<bool> }
     Space {
         kind: String, netns: u32, protocol: String,
         source: Option<IpAddr>, destination: Option<Endpoint>, address: Option<IpAddr>,

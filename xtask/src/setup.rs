@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 18] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -36,6 +36,9 @@ const PACKAGES: [&str; 16] = [
     "prometheus",
     "prometheus-alertmanager",
     "systemd",
+    // Whose ranges of ports are watched.
+    "rtpengine-daemon",
+    "nginx-light",
 ];
 
 /// Installs what is missing.

@@ -9,7 +9,7 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Look once and again at TIME_WAITs of a minute: on an emulated processor a look takes seconds, and many
@@ -28,6 +28,8 @@ const GROUPS: [Group; 12] = [
     // Have observers of their own; most are about the program alone, and only named tests can be left out.
     Group { prefix: "options::", threads: 8 },
     Group { prefix: "command::", threads: 8 },
+    // Have observers of their own, and servers of media and of the web beside.
+    Group { prefix: "pools::", threads: 4 },
     // With Prometheus and Alertmanager beside.
     Group { prefix: "serve::", threads: 4 },
     Group { prefix: "", threads: 16 },
@@ -93,12 +95,13 @@ pub fn is_enough_on_the_newest(test: &str) -> bool {
 }
 
 /// Groups whose tests are about the program alone, but for those whose names begin so.
-const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 9] = [
+const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 10] = [
     ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"]),
     ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
     ("output::", &[]),
     ("command::", &[]),
     ("serve::", &[]),
+    ("pools::", &["ports_of_declared_pools"]),
     // What `check` makes of lists that are cut short or garbage.
     ("ledger::check_failures::", &[]),
     // What is made of events, whichever kernel told them.

@@ -140,11 +140,8 @@ impl Cli {
             Command::Pools(args) => {
                 args.check().map_err(|message| usage_error("pools", message))?;
             }
-            Command::Top(_)
-            | Command::Snapshot(_)
-            | Command::Report(_)
-            | Command::Serve(_)
-            | Command::Doctor(_) => {}
+            Command::Top(args) => args.check().map_err(|message| usage_error("top", message))?,
+            Command::Snapshot(_) | Command::Report(_) | Command::Serve(_) | Command::Doctor(_) => {}
         }
         Ok(cli)
     }

@@ -26,7 +26,7 @@ pub struct TopArgs {
     /// How often the screen changes, or how long a step through a recording is: 500ms, 2s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::summary_every)]
     pub every: Duration,
-    /// The view that comes first: processes, destinations, failures, ports
+    /// The view that comes first: processes, destinations, failures, ports, or with --pools pools
     #[arg(
         long,
         value_name = "NAME",
@@ -54,4 +54,14 @@ pub struct TopArgs {
     /// How much is accounted.
     #[command(flatten)]
     pub limit: LimitArgs,
+}
+
+impl TopArgs {
+    /// What no option can see alone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.view == View::Pools && self.pools.is_empty() {
+            return Err("--view pools needs --pools FILE, which declares them".to_owned());
+        }
+        Ok(())
+    }
 }

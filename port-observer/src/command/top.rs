@@ -25,7 +25,7 @@ use crate::{
     sandbox::{Sandbox, Task},
     screen::{
         self, Screen,
-        state::{Action, Activity, State},
+        state::{Action, Activity, State, View},
     },
 };
 
@@ -83,7 +83,10 @@ impl Top {
             [only] => Some(only),
             _ => None,
         };
-        let state = State::new(config.view, netns);
+        let mut state = State::new(config.view, netns);
+        if config.live.pools.is_some() {
+            state.show_pools();
+        }
         let screen = Screen::open(config.look.clone()).context("can't take the terminal")?;
         Ok(Self { screen, state, asked: Instant::now(), failed: 0 })
     }
@@ -101,6 +104,9 @@ impl Top {
         let last = std::mem::take(&mut self.state.picture);
         self.state.picture = screen::picture(ledger, activity, now_ns, &question, last);
         self.failed = activity.failures.total();
+        if question.views.contains(&View::Pools) {
+            self.state.picture.pools = stream.pool_looks(now_ns);
+        }
         self.asked = Instant::now();
     }
 

@@ -6,7 +6,7 @@ use super::Stream;
 use crate::{
     event::Event,
     pools::watch::Watch,
-    report::{PoolUse, Report, Sink},
+    report::{PoolLook, PoolUse, Report, Sink},
 };
 
 impl<S: Sink> Stream<S> {
@@ -29,6 +29,13 @@ impl<S: Sink> Stream<S> {
     pub fn pool_uses(&self) -> Result<Vec<PoolUse>> {
         let Some(pools) = &self.pools else { return Ok(Vec::new()) };
         Ok(pools.uses(self.time.now_ns()?))
+    }
+
+    /// The same at a moment, in nanoseconds since boot, and who has their ports.
+    pub fn pool_looks(&self, now_ns: u64) -> Vec<PoolLook> {
+        self.pools
+            .as_ref()
+            .map_or_else(Vec::new, |pools| pools.looks(now_ns, self.ledger.holdings()))
     }
 
     /// A network namespace has other names, or is gone: after the ledger knows.

@@ -39,6 +39,15 @@ impl PoolUse {
     }
 }
 
+/// How full a pool is, and who fills it.
+#[derive(Clone, Debug)]
+pub struct PoolLook {
+    /// How full.
+    pub pool: PoolUse,
+    /// Who has its ports, the largest first.
+    pub holders: Vec<PoolHolder>,
+}
+
 /// Something that happened to a pool.
 #[derive(Clone, Debug)]
 pub struct PoolReport {

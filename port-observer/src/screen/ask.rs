@@ -220,6 +220,7 @@ impl Ask<'_> {
                 Some(Detail::Failure { call: Arc::clone(call), incident: incident.map(Box::new) })
             }
             Close::Ports(first, last) => Some(self.one_by_one(first, last)),
+            Close::Pool(number) => Some(Detail::Pool(number)),
         }
     }
 

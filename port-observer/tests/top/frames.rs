@@ -8,7 +8,7 @@ use port_observer::screen::{
 };
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
 
-use super::host::{Host, busy, exhausted, ipv6, long_names};
+use super::host::{Host, busy, exhausted, ipv6, long_names, pools};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (160, 50)];
 const RICH: Look = Look { color: true, unicode: true, time_zone: TimeZone::UTC };
@@ -28,7 +28,7 @@ fn terminal(host: &mut Host, (width, height): (u16, u16), look: &Look) -> Termin
 
 /// All views of a host, in both sizes.
 fn views(name: &str, host: fn(View) -> Host) {
-    for view in View::ALL {
+    for &view in host(View::Processes).state.views() {
         for (width, height) in SIZES {
             let terminal = terminal(&mut host(view), (width, height), &RICH);
             let name = format!("{name}_{}_{width}x{height}", view.name());
@@ -97,6 +97,12 @@ fn a_destination_is_told_with_all_its_holders() {
 fn ports_are_told_one_by_one() {
     after("port", busy, View::Ports, &[Key::Char('/'), Key::Char('4'), Key::Enter]);
     after("slice", busy, View::Ports, &[Key::Right, Key::Down, Key::Enter]);
+}
+
+#[test]
+fn pools_have_a_view_where_they_are_watched_and_are_told_with_their_holders() {
+    after("pools", pools, View::Pools, &[]);
+    after("pool", pools, View::Pools, &[Key::Char('s'), Key::Down, Key::Enter]);
 }
 
 #[test]

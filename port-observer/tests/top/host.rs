@@ -10,7 +10,7 @@ use port_observer::{
     ledger::{Ledger, Options},
     ports::{PortRange, Ports, ReservedPorts},
     process::{Caller, Container, Process},
-    report::{Body, Report, Sink as _, Start},
+    report::{Body, PoolHolder, PoolLook, PoolUse, Report, Sink as _, Start},
     screen::{
         self,
         state::{Activity, State, View},
@@ -348,5 +348,41 @@ pub fn ipv6(view: View) -> Host {
     host.bind((90, "idle"), "[::]:40095");
     host.refused((4242, "curl"), source, "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535");
     host.wait(1.0);
+    host
+}
+
+/// One that watches pools: a full one, one with a stranger in it, and one that is not there.
+pub fn pools(view: View) -> Host {
+    let mut host = Host::new(view);
+    host.state.show_pools();
+    let holder = |pid, name: &str, ports, is_stranger| PoolHolder {
+        process: Some(Arc::new(Process { pid, name: name.to_owned(), ..Process::default() })),
+        ports,
+        is_stranger: Some(is_stranger),
+    };
+    let pool = |name: &str, range: &str, netns, (ports, used, free): (u32, u32, u32)| PoolUse {
+        name: name.into(),
+        range: range.into(),
+        netns,
+        ports,
+        used,
+        usable: ports,
+        free,
+        is_full: free == 0,
+        growth_per_second: (used > 0).then_some(1.5),
+        seconds_to_exhaustion: (free > 0 && used > 0).then_some(f64::from(free) / 1.5),
+        refused: u64::from(free == 0) * 12,
+    };
+    host.state.picture.pools = vec![
+        PoolLook {
+            pool: pool("web", "19000-19099", Some(7), (100, 40, 60)),
+            holders: vec![holder(70, "nginx", 39, false), holder(71, "curl\u{1b}[2J", 1, true)],
+        },
+        PoolLook {
+            pool: pool("media", "21000-21100, 22000-22100", Some(7), (202, 202, 0)),
+            holders: vec![holder(80, "rtpengine", 202, false)],
+        },
+        PoolLook { pool: pool("gone", "23000-23009", None, (10, 0, 10)), holders: Vec::new() },
+    ];
     host
 }

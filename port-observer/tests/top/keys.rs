@@ -2,7 +2,7 @@
 
 use port_observer::screen::state::{Action, Key, Mode, ProcessColumn, Room, SpaceColumn, View};
 
-use super::host::{Host, NETNS, OTHER_NETNS, busy, exhausted};
+use super::host::{Host, NETNS, OTHER_NETNS, busy, exhausted, pools};
 
 fn press(host: &mut Host, keys: &[Key]) -> Action {
     host.look();
@@ -32,10 +32,36 @@ fn numbers_and_tab_turn_the_views() {
         (Key::Tab, View::Processes),
         (Key::BackTab, View::Ports),
         (Key::View(1), View::Destinations),
+        // Without pools there is no fifth.
+        (Key::Char('5'), View::Destinations),
     ] {
         assert_eq!(host.state.key(key), Action::Ask);
         assert_eq!(host.state.view(), view, "{key:?}");
     }
+}
+
+#[test]
+fn pools_are_the_fifth_view_and_are_sorted_and_filtered() {
+    let mut host = pools(View::Ports);
+    press(&mut host, &[Key::Tab]);
+    assert_eq!(host.state.view(), View::Pools);
+    let names = |host: &Host| -> Vec<String> {
+        host.state.pools().0.iter().map(|(_, row)| row.pool.name.to_string()).collect()
+    };
+    assert_eq!(names(&host), ["media", "web", "gone"]);
+    press(&mut host, &[Key::Char('S')]);
+    assert_eq!(names(&host), ["gone", "web", "media"]);
+    // Back to the column of names, and the usual way round.
+    press(&mut host, &[Key::Char('s'); 4]);
+    assert_eq!(names(&host), ["gone", "media", "web"]);
+    for (filter, found) in [("19000", "web"), ("rtpengine", "media"), ("GONE", "gone")] {
+        press(&mut host, &[Key::Escape, Key::Char('/')]);
+        press(&mut host, &typed(filter));
+        press(&mut host, &[Key::Enter]);
+        assert_eq!(names(&host), [found], "{filter}");
+    }
+    press(&mut host, &[Key::Tab]);
+    assert_eq!(host.state.view(), View::Processes);
 }
 
 #[test]

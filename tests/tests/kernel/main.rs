@@ -13,6 +13,7 @@ mod load;
 mod options;
 mod output;
 mod poll;
+mod pools;
 mod privileges;
 mod process;
 mod refused;

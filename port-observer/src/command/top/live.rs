@@ -5,7 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::{super::live::first_line, Top, signals::Signals};
+use super::{
+    super::{live::first_line, pools},
+    Top,
+    signals::Signals,
+};
 use crate::{
     config::TopConfig,
     pipeline::{BATCH, Stream},
@@ -20,6 +24,8 @@ const URGENT: Duration = Duration::from_millis(250);
 /// Shows it until told to stop.
 pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
     let mut signals = Signals::catch()?;
+    let pools = config.live.pools.as_ref();
+    let pools = pools.map(|files| pools::watched(files, &config.live.lines)).transpose()?;
     let mut observer = Observer::start(config.live.observed()).context(
         "top can't observe the kernel so; `port-observer top --backend poll` and `port-observer \
          snapshot` need no privileges",
@@ -29,6 +35,9 @@ pub(super) async fn show(config: &TopConfig, sandbox: Sandbox) -> Result<()> {
     let lines = &config.live.lines;
     let mut stream = Stream::of_host(lines, &observer, Activity::default())?;
     stream.is_silent();
+    if let Some(pools) = pools {
+        stream.watch_pools(pools, observer.named());
+    }
     stream.start(first_line(&observer)?)?;
 
     let mut top = Top::open(config)?;

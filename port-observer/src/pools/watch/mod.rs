@@ -16,7 +16,7 @@ use super::{Holder, Pool};
 use crate::{
     event::{Protocol, TcpState, Via},
     ledger::Holdings,
-    report::{Body, Level, PoolEvent, PoolReport, PoolUse, Port, Report, Thresholds},
+    report::{Body, Level, PoolEvent, PoolLook, PoolReport, PoolUse, Port, Report, Thresholds},
 };
 
 /// The pools that are watched.
@@ -73,6 +73,15 @@ impl Watch {
     /// How full they are. `now_ns`: since boot.
     pub fn uses(&self, now_ns: u64) -> Vec<PoolUse> {
         self.pools.iter().map(|watched| watched.at(now_ns)).collect()
+    }
+
+    /// The same, and who has their ports.
+    pub fn looks(&self, now_ns: u64, holdings: &Holdings) -> Vec<PoolLook> {
+        let look = |watched: &Watched| PoolLook {
+            pool: watched.at(now_ns),
+            holders: watched.holders(holdings),
+        };
+        self.pools.iter().map(look).collect()
     }
 
     /// Takes in a line that was told, and adds what it means for pools. `holdings` are those after it.
@@ -276,7 +285,9 @@ impl Watch {
             return;
         }
         let is_of = |watched: &&Watched| {
-            watched.pool.protocols().has(port.protocol)
+            // A process of that name in another network namespace is another's.
+            watched.is_there(port.netns)
+                && watched.pool.protocols().has(port.protocol)
                 && watched.owner(&holder, port.netns) == Some(true)
         };
         let Some(at) = self.pools.iter().position(|watched| is_of(&watched)) else { return };

@@ -236,6 +236,15 @@ fn an_owner_elsewhere_is_told_with_the_pool_that_has_the_port() {
     );
     let told = book.bind("0.0.0.0:8080", &two);
     assert_eq!(told, ["pool_wrong_range: two 2 took tcp port 8080; its pool is b (200-209)"]);
+    // One of that name in another network namespace is not the owner.
+    let bind = What::Acquire {
+        via: Via::Bind,
+        requested_port: Some(8081),
+        search_ns: None,
+        task: None,
+        sharing: Sharing::default(),
+    };
+    assert_eq!(book.tell(OTHER, "0.0.0.0:8081", bind, &two), Vec::<String>::new());
     // What the kernel chose is no wrong range.
     assert_eq!(book.take("10.0.0.1:5000", Via::Connect, 0, &two), Vec::<String>::new());
     assert_eq!(book.take("10.0.0.1:5001", Via::Bind, 0, &two), Vec::<String>::new());

@@ -67,6 +67,11 @@ impl Watched {
         self.netns.is_none()
     }
 
+    /// Whether it is in this network namespace.
+    pub(super) fn is_there(&self, netns: u32) -> bool {
+        self.netns == Some(netns)
+    }
+
     /// Whether the pool is in a network namespace with these names.
     pub(super) fn is_in(&self, netns: u32, names: &[String]) -> bool {
         if let Some(name) = &self.pool.netns {

@@ -1,8 +1,8 @@
 //! What a key changes.
 
 use super::{
-    Action, Close, Command, FailureColumn, Key, Mode, Move, ProcessColumn, SpaceColumn, State,
-    View, command,
+    Action, Close, Command, FailureColumn, Key, Mode, Move, PoolColumn, ProcessColumn, SpaceColumn,
+    State, View, command,
 };
 use crate::{event::Protocol, ports::PortRange};
 
@@ -55,7 +55,7 @@ impl State {
             }
             Command::View(number) => return self.show(number),
             Command::Turn(by) => {
-                let count = View::ALL.len();
+                let count = self.views().len();
                 let next = (self.view.number() + count).saturating_add_signed(by) % count;
                 return self.show(next);
             }
@@ -87,6 +87,7 @@ impl State {
                 View::Processes => self.processes.1.next(&ProcessColumn::ALL),
                 View::Destinations => self.spaces.1.next(&SpaceColumn::ALL),
                 View::Failures => self.failures.1.next(&FailureColumn::ALL),
+                View::Pools => self.pools.1.next(&PoolColumn::ALL),
                 View::Ports => {}
             },
             Command::Reverse => {
@@ -94,6 +95,7 @@ impl State {
                     View::Processes => &mut self.processes.1.is_reversed,
                     View::Destinations => &mut self.spaces.1.is_reversed,
                     View::Failures => &mut self.failures.1.is_reversed,
+                    View::Pools => &mut self.pools.1.is_reversed,
                     View::Ports => return Action::Draw,
                 };
                 *is_reversed = !*is_reversed;
@@ -112,7 +114,7 @@ impl State {
     }
 
     fn show(&mut self, number: usize) -> Action {
-        if let Some(view) = View::ALL.get(number) {
+        if let Some(view) = self.views().get(number) {
             self.view = *view;
             self.mode = Mode::View;
         }
@@ -139,6 +141,10 @@ impl State {
             View::Failures => {
                 let keys: Vec<_> = self.failures().0.iter().map(|row| row.number).collect();
                 self.failures.0.go(&keys, how);
+            }
+            View::Pools => {
+                let keys: Vec<_> = self.pools().0.iter().map(|(number, _)| *number).collect();
+                self.pools.0.go(&keys, how);
             }
             View::Ports => self.go_port(how),
         }
@@ -218,6 +224,10 @@ impl State {
             View::Failures => {
                 let (rows, at, _) = self.failures();
                 rows.get(at).map(|row| Close::Failure(row.number))
+            }
+            View::Pools => {
+                let (rows, at, _) = self.pools();
+                rows.get(at).map(|(number, _)| Close::Pool(*number))
             }
             View::Ports => self.cell().map(|cell| Close::Ports(cell.min, cell.max)),
         };

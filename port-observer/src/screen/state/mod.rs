@@ -18,11 +18,16 @@ pub use picture::{
     BAR_SECONDS, BARS, Close, Detail, Header, Picture, PortMap, ProcessRow, Question, SpaceRow,
     focus,
 };
-pub use rows::{FailureColumn, Needle, ProcessColumn, Sort, SpaceColumn};
+pub use rows::{FailureColumn, Needle, PoolColumn, ProcessColumn, Sort, SpaceColumn};
 
 use std::sync::Arc;
 
-use crate::{event::Protocol, ledger::SpaceKey, ports::PortRange, report::NamespaceUse};
+use crate::{
+    event::Protocol,
+    ledger::SpaceKey,
+    ports::PortRange,
+    report::{NamespaceUse, PoolLook},
+};
 
 /// A view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +41,14 @@ pub enum View {
     Failures,
     /// The ports of a range.
     Ports,
+    /// Declared pools, where there are some.
+    Pools,
 }
 
 impl View {
     /// In the order of their keys.
-    pub const ALL: [Self; 4] = [Self::Processes, Self::Destinations, Self::Failures, Self::Ports];
+    pub const ALL: [Self; 5] =
+        [Self::Processes, Self::Destinations, Self::Failures, Self::Ports, Self::Pools];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -49,6 +57,7 @@ impl View {
             Self::Destinations => "destinations",
             Self::Failures => "failures",
             Self::Ports => "ports",
+            Self::Pools => "pools",
         }
     }
 
@@ -138,6 +147,9 @@ pub struct State {
     processes: (Cursor<ProcessKey>, Sort<ProcessColumn>),
     spaces: (Cursor<SpaceKey>, Sort<SpaceColumn>),
     failures: (Cursor<u64>, Sort<FailureColumn>),
+    pools: (Cursor<usize>, Sort<PoolColumn>),
+    /// Pools are watched.
+    has_pools: bool,
     /// The port that the cursor of the map is on; `None`: the first.
     port: Option<u16>,
 }
@@ -165,8 +177,21 @@ impl State {
             processes: (Cursor::default(), Sort::new(ProcessColumn::Held)),
             spaces: (Cursor::default(), Sort::new(SpaceColumn::Used)),
             failures: (Cursor::default(), Sort::new(FailureColumn::Time)),
+            pools: (Cursor::default(), Sort::new(PoolColumn::Used)),
+            has_pools: false,
             port: None,
         }
+    }
+
+    /// Pools are watched: they have a view.
+    pub fn show_pools(&mut self) {
+        self.has_pools = true;
+    }
+
+    /// The views that there are, in the order of their keys.
+    pub fn views(&self) -> &'static [View] {
+        let count = View::ALL.len() - usize::from(!self.has_pools);
+        &View::ALL[..count]
     }
 
     /// Which view is shown.
@@ -224,7 +249,7 @@ impl State {
 
     /// What is to be asked for: what is shown, or all views.
     pub fn question(&self, all: bool) -> Question {
-        let views = if all { View::ALL.to_vec() } else { vec![self.view] };
+        let views = if all { self.views().to_vec() } else { vec![self.view] };
         let close = match self.mode {
             Mode::Detail(close, _) => Some(close),
             _ => None,
@@ -253,6 +278,14 @@ impl State {
         let (cursor, sort) = self.failures;
         let rows = rows::failures(&self.picture, &self.needle(), sort);
         let at = cursor.index(rows.iter().map(|row| row.number));
+        (rows, at, sort)
+    }
+
+    /// The same of the pools, each with its number.
+    pub fn pools(&self) -> (Vec<(usize, &PoolLook)>, usize, Sort<PoolColumn>) {
+        let (cursor, sort) = self.pools;
+        let rows = rows::pools(&self.picture, &self.needle(), self.netns, sort);
+        let at = cursor.index(rows.iter().map(|(number, _)| *number));
         (rows, at, sort)
     }
 

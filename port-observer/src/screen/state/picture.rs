@@ -12,7 +12,7 @@ use crate::{
     forensics::Incident,
     ledger::{HeldPort, PlaceUse, SpaceKey},
     ports::Ports,
-    report::{self, Holder, NamespaceUse, ProcessUse, Space, Story},
+    report::{self, Holder, NamespaceUse, PoolLook, ProcessUse, Space, Story},
     words::namespaces,
 };
 
@@ -44,6 +44,8 @@ pub struct Picture {
     pub since: u64,
     /// The ports of the namespace in focus.
     pub ports: PortMap,
+    /// The pools that are watched, as they were declared.
+    pub pools: Vec<PoolLook>,
     /// What is looked at closely.
     pub detail: Option<Detail>,
 }
@@ -195,6 +197,8 @@ pub enum Detail {
         /// How many more there are.
         more: usize,
     },
+    /// A pool, by its number in the picture.
+    Pool(usize),
 }
 
 /// What of it is asked for.
@@ -221,4 +225,6 @@ pub enum Close {
     Failure(u64),
     /// Ports from the first to the last.
     Ports(u16, u16),
+    /// A pool, by its number.
+    Pool(usize),
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ledger::HeldPort,
     process::Process,
-    report::Space,
+    report::{PoolLook, PoolUse, Space},
     words::{
         errno::ErrorName,
         figures::{ends, holder_name},
@@ -109,6 +109,26 @@ pub enum FailureColumn {
 impl FailureColumn {
     /// In the order in which they are gone through.
     pub const ALL: [Self; 2] = [Self::Time, Self::Count];
+}
+
+/// What pools are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolColumn {
+    /// The part that is used, most first.
+    Used,
+    /// How many ports are left, fewest first.
+    Free,
+    /// When it will be full, soonest first.
+    TimeLeft,
+    /// Refused calls.
+    Refused,
+    /// The name.
+    Name,
+}
+
+impl PoolColumn {
+    /// In the order in which they are gone through.
+    pub const ALL: [Self; 5] = [Self::Used, Self::Free, Self::TimeLeft, Self::Refused, Self::Name];
 }
 
 /// A text that rows are to have in them, in any case.
@@ -231,6 +251,41 @@ pub fn spaces<'a>(
 
 fn time_left(space: &Space) -> f64 {
     if space.headroom == 0 { 0.0 } else { space.seconds_to_exhaustion.unwrap_or(f64::INFINITY) }
+}
+
+/// The pools, as they are listed, each with its number.
+pub fn pools<'a>(
+    picture: &'a Picture,
+    needle: &Needle,
+    netns: Option<u32>,
+    sort: Sort<PoolColumn>,
+) -> Vec<(usize, &'a PoolLook)> {
+    let wanted = |(_, of): &(usize, &PoolLook)| {
+        let mut holders = of.holders.iter().filter_map(|holder| holder.process.as_deref());
+        let is_there = netns.is_none() || of.pool.netns.is_none() || of.pool.netns == netns;
+        is_there
+            && (needle.is_empty()
+                || needle.is_in(&of.pool.name)
+                || needle.is_in(&of.pool.range)
+                || holders.any(|process| needle.is_of_process(Some(process))))
+    };
+    let mut rows: Vec<(usize, &PoolLook)> =
+        picture.pools.iter().enumerate().filter(wanted).collect();
+    let time_left = |pool: &PoolUse| match pool.is_full {
+        true => 0.0,
+        false => pool.seconds_to_exhaustion.unwrap_or(f64::INFINITY),
+    };
+    rows.sort_by(|(_, PoolLook { pool: a, .. }), (_, PoolLook { pool: b, .. })| {
+        let ordering = match sort.by {
+            PoolColumn::Used => b.used_percent().total_cmp(&a.used_percent()),
+            PoolColumn::Free => a.free.cmp(&b.free),
+            PoolColumn::TimeLeft => time_left(a).total_cmp(&time_left(b)),
+            PoolColumn::Refused => b.refused.cmp(&a.refused),
+            PoolColumn::Name => a.name.cmp(&b.name),
+        };
+        sort.order(ordering).then_with(|| b.used.cmp(&a.used))
+    });
+    rows
 }
 
 /// The failures, as they are listed.

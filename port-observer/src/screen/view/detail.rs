@@ -15,6 +15,7 @@ use super::{
     failures::asked,
     header::namespace_name,
     look::Look,
+    pools,
     table::{Column, Row, Table},
 };
 use crate::{
@@ -53,6 +54,13 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look, from: u
         Some(Detail::Ports { first, last, rows, more }) => {
             ports((*first, *last), rows, *more, look)
         }
+        Some(Detail::Pool(number)) => match state.picture.pools.get(*number) {
+            None => vec![plain(0, "it is not there any more".to_owned())],
+            Some(of) => {
+                let lines = pools::closely(of).into_iter();
+                lines.map(|(indent, text)| plain(indent, text)).collect()
+            }
+        },
     };
     text(buffer, area, &lines, look, from)
 }

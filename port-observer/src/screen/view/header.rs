@@ -41,7 +41,7 @@ pub fn level(percent: f64) -> Level {
 }
 
 /// Draws it; returns where the names of the views are.
-pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> [Rect; 4] {
+pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> Vec<Rect> {
     let lines =
         [host(state, look), gauge(state, look, area.width), forecast(state, look, area.width)];
     for (y, line) in (area.y..).zip(lines) {
@@ -146,10 +146,10 @@ fn forecast(state: &State, look: &Look, width: u16) -> Line<'static> {
     }
 }
 
-fn views(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> [Rect; 4] {
+fn views(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> Vec<Rect> {
     let mut x = area.x;
-    View::ALL.map(|view| {
-        let number = View::ALL.iter().position(|other| *other == view).unwrap_or(0) + 1;
+    let views = state.views().iter().map(|&view| {
+        let number = view.number() + 1;
         let count = match view {
             View::Failures if state.picture.failed > 0 => format!(" ({})", state.picture.failed),
             _ => String::new(),
@@ -164,7 +164,8 @@ fn views(buffer: &mut Buffer, area: Rect, state: &State, look: &Look) -> [Rect; 
         let place = Rect { x, y: area.y, width: end - x, height: 1 };
         x = end + 1;
         place
-    })
+    });
+    views.collect()
 }
 
 /// Draws the line of keys, or what is typed.

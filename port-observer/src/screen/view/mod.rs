@@ -6,6 +6,7 @@ mod failures;
 mod header;
 mod look;
 mod place;
+mod pools;
 mod ports;
 mod processes;
 mod table;
@@ -27,9 +28,9 @@ const LEAST: (u16, u16) = (40, 10);
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The first row that is shown, by view.
-    offsets: [usize; 4],
+    offsets: [usize; 5],
     /// The names of the views.
-    views: [Rect; 4],
+    views: Vec<Rect>,
     /// The rows, and how many lines each has.
     rows: Rect,
     height: u16,
@@ -108,5 +109,6 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look, places: &mut Places) 
         View::Destinations => destinations::draw(buffer, body, state, look, places),
         View::Failures => failures::draw(buffer, body, state, look, places),
         View::Ports => ports::draw(buffer, body, state, look, places),
+        View::Pools => pools::draw(buffer, body, state, look, places),
     }
 }

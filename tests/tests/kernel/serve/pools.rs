@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
-    http::{Answer, Serve, ask, get, get_unix, send_unix},
+    http::{Answer, Events, Serve, ask, get, get_unix, send_unix, value},
     net::in_namespace,
+    observer::until,
     recording::Directory,
     socket::{local, udp},
 };
@@ -97,6 +99,55 @@ fn ports_are_leased_over_http_and_by_commands_out_of_one_file() {
         let serve = Serve::start(inode, &arguments).expect("it has run before");
         let after = of(&get_unix(&socket, "/leases"));
         assert_eq!(after["leases"].as_array().expect("leases").len(), 5, "{after}");
+        assert_eq!(serve.terminated(), Some(0));
+    });
+}
+
+#[test]
+fn pools_are_in_metrics_and_events_and_read_again_on_sighup() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        let (file, state) = (directory.file("pools.toml"), directory.file("state"));
+        let pool = |range: &str| {
+            format!(
+                "[[pool]]\nname = \"media\"\nrange = \"{range}\"\nprotocol = \"udp\"\n\
+                 process = \"rtp\"\nnetns = \"{inode}\"\n"
+            )
+        };
+        fs::write(&file, pool("21000-21003")).expect("write pools");
+        let arguments = ["--pools", &file, "--state", &state];
+        let Some(serve) = Serve::start(inode, &arguments) else { return };
+        let has = |series: &str, wanted: f64| {
+            let series = format!("port_observer_pool_{series}{{pool=\"media\"}}");
+            until(&format!("{series} is {wanted}"), || {
+                value(&get("/metrics").body, &series) == Some(wanted)
+            });
+        };
+        has("ports", 4.0);
+        has("ports_used", 0.0);
+        has("leases", 0.0);
+        has("taken_total", 0.0);
+        let mut events = Events::follow("?events=pool_exhausted,pool_taken", None);
+        let held: Vec<_> = (21_000..21_004).map(|port| udp().bind(local(port))).collect();
+        has("ports_used", 4.0);
+        has("ports_free", 0.0);
+        has("full", 1.0);
+        has("taken_total", 4.0);
+        let mut seen = Vec::new();
+        while seen.len() < 5 {
+            seen.push(events.next_event().expect("an event").name);
+        }
+        assert_eq!(seen.iter().filter(|name| *name == "pool_taken").count(), 4);
+        assert_eq!(seen.iter().filter(|name| *name == "pool_exhausted").count(), 1);
+
+        // Of a range that is changed it is told after SIGHUP.
+        fs::write(&file, pool("21002-21009")).expect("write pools");
+        serve.signal(Signal::SIGHUP);
+        has("ports", 8.0);
+        has("ports_used", 2.0);
+        has("full", 0.0);
+        drop(held);
+        has("ports_used", 0.0);
         assert_eq!(serve.terminated(), Some(0));
     });
 }

@@ -1,0 +1,155 @@
+//! `live --pools` and `pools watch`: what happens to declared pools of ports.
+
+mod servers;
+
+use std::{fs, path::Path};
+
+use nix::errno::Errno;
+use tests::{
+    lines::{Body, Line, Pool},
+    net::{ephemeral_range, in_namespace},
+    observer::Observer,
+    recording::Directory,
+    socket::{local, tcp, udp},
+};
+
+/// How the file of this program is called, as an owner of pools is named.
+fn own_name() -> String {
+    let file = std::env::current_exe().expect("a file");
+    file.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+/// What is told of a pool in a line, with the type of the line.
+fn of_pool(line: &Line) -> Option<(&'static str, &Pool)> {
+    match &line.body {
+        Body::PoolThreshold(pool) => Some(("threshold", pool)),
+        Body::PoolExhausted(pool) => Some(("exhausted", pool)),
+        Body::PoolWrongRange(pool) => Some(("wrong_range", pool)),
+        Body::PoolTaken(pool) => Some(("taken", pool)),
+        _ => None,
+    }
+}
+
+/// Waits for a line about a pool like this one.
+fn wait_for(observer: &Observer, what: &str, is_it: impl Fn(&'static str, &Pool) -> bool) -> Pool {
+    let found = |lines: &[Line]| {
+        let mut found = lines.iter().filter_map(of_pool);
+        found.find(|(kind, pool)| is_it(kind, pool)).map(|(_, pool)| pool.clone())
+    };
+    observer.wait_lines(0, found).unwrap_or_else(|error| panic!("{what}: {error:#}"))
+}
+
+fn pools(directory: &Directory, text: &str) -> String {
+    let file = directory.file("pools.toml");
+    fs::write(&file, text).expect("write pools");
+    file
+}
+
+#[test]
+fn ports_of_declared_pools_are_told_of_as_they_are_taken() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        ephemeral_range(40_000, 40_003);
+        let own = own_name();
+        let file = pools(
+            &directory,
+            &format!(
+                "[[pool]]\nname = \"media\"\nrange = \"21000-21009\"\nprotocol = \"udp\"\n\
+                 parity = \"pair\"\nports_per_unit = 4\nprocess = \"{own}\"\nnetns = \"{inode}\"\n\
+                 [[pool]]\nname = \"others\"\nrange = \"23000-23003\"\nprocess = \"somebody\"\n\
+                 netns = \"{inode}\"\n\
+                 [[pool]]\nname = \"chosen\"\nrange = \"40000-40003\"\nnetns = \"{inode}\"\n"
+            ),
+        );
+        let before = tcp().bind(local(23_002));
+        let arguments = ["--pools", &file, "--netns", &inode.to_string()];
+        let Some(observer) = Observer::own(&arguments) else { return };
+        let started = wait_for(&observer, "the first of media", |kind, pool| {
+            kind == "threshold" && pool.pool == "media"
+        });
+        assert_eq!(
+            (started.used, started.free, started.level.as_deref()),
+            (Some(0), Some(10), Some("ok"))
+        );
+        let held = wait_for(&observer, "who was there before", |kind, pool| {
+            kind == "taken" && pool.pool == "others"
+        });
+        assert_eq!((held.local.map(|at| at.port), held.via), (Some(23_002), None));
+        drop(before);
+
+        // A unit takes two pairs: of five, the fifth has room for none.
+        let mut all = Vec::new();
+        for port in 21_000..21_008 {
+            all.push(udp().bind(local(port)));
+        }
+        let full = wait_for(&observer, "full", |kind, _| kind == "exhausted");
+        assert_eq!((full.pool.as_str(), full.errno.as_deref()), ("media", None));
+        assert!(
+            full.message.starts_with("No ports available in range 21000-21009 (media)"),
+            "{}",
+            full.message
+        );
+        let largest = &full.holders.expect("holders")[0];
+        let pid = largest.process.as_ref().map(|process| process.pid);
+        assert_eq!((pid, largest.stranger), (Some(std::process::id()), Some(false)));
+
+        assert_eq!(udp().try_bind(local(21_003)), Err(Errno::EADDRINUSE));
+        let refused = wait_for(&observer, "refused", |kind, pool| {
+            kind == "exhausted" && pool.errno.is_some()
+        });
+        assert_eq!(
+            (refused.errno.as_deref(), refused.via.as_deref(), refused.free),
+            (Some("EADDRINUSE"), Some("bind"), Some(2))
+        );
+        all.clear();
+        // It was told when it was full; from there it is ok again.
+        let again = |lines: &[Line]| {
+            let last = lines
+                .iter()
+                .filter_map(of_pool)
+                .rfind(|(kind, pool)| *kind == "threshold" && pool.pool == "media");
+            last.filter(|(_, pool)| pool.level.as_deref() == Some("ok") && pool.used != Some(0))
+                .map(|(_, pool)| pool.used)
+        };
+        observer.wait_lines(0, again).expect("ok again");
+
+        let _elsewhere = udp().bind(local(22_000));
+        let wrong = wait_for(&observer, "elsewhere", |kind, _| kind == "wrong_range");
+        assert_eq!((wrong.pool.as_str(), wrong.belongs_to), ("media", None));
+        let _in_anothers = udp().bind(local(23_001));
+        let wrong = wait_for(&observer, "in another's", |kind, pool| {
+            kind == "wrong_range" && pool.belongs_to.is_some()
+        });
+        assert_eq!(wrong.belongs_to.as_deref(), Some("others"));
+        let taken = wait_for(&observer, "a stranger", |kind, pool| {
+            kind == "taken" && pool.local.as_ref().is_some_and(|at| at.port == 23_001)
+        });
+        assert_eq!((taken.pool.as_str(), taken.via.as_deref()), ("others", Some("bind")));
+
+        // What the kernel chooses out of a pool.
+        let listener = tcp().bind(local(9_000)).listen();
+        let _client = tcp().connect(local(listener.port()));
+        let chosen =
+            wait_for(&observer, "chosen", |kind, pool| kind == "taken" && pool.pool == "chosen");
+        assert_eq!(chosen.via.as_deref(), Some("connect"));
+        assert!(chosen.fix.is_some_and(|fix| fix.contains("ip_local_reserved_ports")));
+        observer.interrupted();
+    });
+}
+
+#[test]
+fn what_is_watched_has_to_be_declared() {
+    let directory = Directory::make();
+    let file = pools(&directory, "# nothing\n");
+    for arguments in [&["pools", "watch", &file][..], &["live", "--pools", &file]] {
+        let output = tests::recording::run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("no pool is declared"), "{said}");
+    }
+    let output = tests::recording::run(&["live", "--events", "pool_taken"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("live --pools FILE"), "{said}");
+    assert!(Path::new(&file).exists());
+}
