@@ -63,6 +63,8 @@ pub unsafe fn time_wait_began<R: Read>(entry: *const u8, socket: *const u8) {
 /// `entry` is an `inet_timewait_sock`.
 #[inline(always)]
 pub unsafe fn time_wait_ended<R: Read>(entry: *const u8) {
+    // Whether it is of interest or not: its address is another entry's next.
+    let is_reset = reset::take(entry as u64);
     // SAFETY: fields of inet_timewait_sock.
     unsafe {
         if !socket::is_observed(socket::port::<R>(entry))
@@ -76,7 +78,7 @@ pub unsafe fn time_wait_ended<R: Read>(entry: *const u8) {
         let early = (expires.wrapping_sub(bpf_jiffies64()) as i64) > 0;
         let reason = match early {
             false => Released::TimeWaitExpired,
-            true if reset::ended(entry as u64) => Released::TimeWaitReset,
+            true if is_reset => Released::TimeWaitReset,
             true => Released::TimeWaitReused,
         };
         release::<R>(entry, TCP, netns, reason, (0, Payer::Nobody));

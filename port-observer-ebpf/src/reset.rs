@@ -66,13 +66,18 @@ fn note(entry: u64) {
     }
 }
 
-/// Whether the end of `entry`, which is now, is none that a new owner brought about.
+/// Whether the end of `entry`, which is now, is none that a new owner brought about; asked once. The kernel
+/// gives the memory of an entry that has ended to the next one (`tw_sock_TCP`, a cache whose last object to
+/// be freed is the first to be given out), so what was noted of its address does not outlive it.
 #[inline(always)]
-pub fn ended(entry: u64) -> bool {
+pub fn take(entry: u64) -> bool {
     let Some(place) = RESET.get_ptr_mut(0) else { return false };
     // SAFETY: a slot of this processor's own.
     unsafe {
-        let is_it = (*place).entry == entry;
-        is_it && bpf_ktime_get_boot_ns() - (*place).time_ns < AT_ONCE_NS
+        if (*place).entry != entry {
+            return false;
+        }
+        (*place).entry = 0;
+        bpf_ktime_get_boot_ns() - (*place).time_ns < AT_ONCE_NS
     }
 }

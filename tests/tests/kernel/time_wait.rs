@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use tests::child::Traffic;
 use tests::expect::Reason::{Closed, TimeWaitExpired, TimeWaitReset, TimeWaitReused};
 use tests::expect::Via::{Bind, Connect};
@@ -19,6 +21,16 @@ use tests::system::Backend;
 const REUSABLE_AFTER: Duration = Duration::from_millis(2100);
 /// TCP timestamps go on by the millisecond, and a SYN must be newer than what it replaces.
 const NEWER: Duration = Duration::from_millis(20);
+
+/// Entries in a row that are ended by an RST and give their memory to the next.
+const ENTRIES: usize = 8;
+
+/// Keeps the calling thread on this processor.
+fn stay_on(processor: usize) {
+    let mut set = CpuSet::new();
+    set.set(processor).expect("a processor's number");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("stay on a processor");
+}
 
 /// Connects, and closes before the server does.
 fn close_first(net: &Net, server: &Server, mut a: Held) -> Held {
@@ -108,6 +120,58 @@ fn an_rst_ends_time_wait_that_nobody_takes_over() {
         // Data that it has not read makes its close an RST.
         child.close();
         net.sees([a.acquired(Connect), a.time_wait(), a.released(TimeWaitReset)]);
+    });
+}
+
+/// The kernel gives out the memory of the entry that was freed last on a processor.
+#[test]
+fn what_ended_an_entry_is_not_said_of_the_next_one_at_its_address() {
+    let processors = thread::available_parallelism().expect("how many processors there are");
+    if processors.get() < 2 {
+        println!("skipped: needs two processors");
+        return;
+    }
+    scenario(|net| {
+        sysctl("ipv4/tcp_tw_reuse", "0");
+        stay_on(0);
+        let server = net.server();
+        for _ in 0..ENTRIES {
+            let mut a = tcp().connect(SERVER);
+            let mut of_a = server.accept();
+            let mut b = tcp().reuse_address().bind(local(4000)).connect(SERVER);
+            let mut of_b = server.accept();
+            a.socket().send(b"not read").expect("send");
+            a.close();
+            until("a is in FIN_WAIT2", || {
+                let is_entry = |one: &String| one.contains(" 05 03:");
+                time_waits_to(SERVER).iter().any(is_entry)
+            });
+            // With an RST, see above: the entry is freed, on this processor.
+            of_a.close();
+            b.close();
+            // Its FIN, the one packet that comes for the entry of b, goes by another processor.
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    stay_on(1);
+                    of_b.read_to_the_end();
+                    of_b.close();
+                });
+            });
+            net.until_time_wait(&b);
+            let mut c = tcp().reuse_address().bind(local(4000)).connect(SERVER);
+            let _of_c = server.accept();
+            net.sees([
+                a.acquired(Connect),
+                b.acquired(Bind(4000)),
+                a.time_wait(),
+                a.released(TimeWaitReset),
+                b.time_wait(),
+                c.acquired(Bind(4000)),
+                b.released(TimeWaitReused),
+            ]);
+            c.reset();
+            net.sees([c.released(Closed)]);
+        }
     });
 }
 
