@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -318,7 +318,8 @@ impl Net {
     /// All lines of this namespace since the last call, up to a marker that is made now.
     pub fn mark(&self) -> Vec<Line> {
         let from = self.position.get();
-        system::close(UdpSocket::bind(local(MARKER)).expect("bind the marker's port"));
+        // Shared, for the one before it may have its port still: see `Held::close`.
+        udp().reuse_address().bind(local(MARKER)).close();
         let (lines, next) = self
             .observer
             .wait_lines(from, |lines| {

@@ -263,7 +263,10 @@ impl Held {
         }
     }
 
-    /// Closes the socket with FIN.
+    /// Closes the socket with FIN. It may keep its port for a moment longer, and its release be told after
+    /// what this thread does next: whoever looks at the open files of this process, the observer among
+    /// them, has one of them meanwhile (`proc_fd_link`, fs/proc/fd.c; `task_file_seq_get_next`,
+    /// kernel/bpf/task_iter.c), and the last to let go of it closes it.
     pub fn close(&mut self) {
         close(self.socket.take());
     }

@@ -60,12 +60,12 @@ fn listen_without_bind_in_a_full_range_is_exhausted() {
 fn listen_on_a_bound_port_that_another_listens_on_is_a_conflict() {
     scenario(|net| {
         let mut a = tcp().reuse_address().bind(SERVER);
-        let b = tcp().reuse_address().bind(SERVER).listen();
+        let mut b = tcp().reuse_address().bind(SERVER).listen();
         assert_eq!(a.try_listen(), Err(Errno::EADDRINUSE));
         let bound = [a.acquired(Bind(80)), b.acquired(Bind(80))];
         net.sees(bound.into_iter().chain([conflict(Listen, SERVER, None, "EADDRINUSE")]));
-        drop(b);
-        net.forget();
+        b.close();
+        net.sees([b.released(Closed)]);
         // Its port was its own all the time.
         assert_eq!(a.try_listen(), Ok(()));
         a.close();

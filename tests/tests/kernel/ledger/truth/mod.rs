@@ -10,7 +10,6 @@ mod world;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::net::UdpSocket;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -18,7 +17,7 @@ use std::{env, thread};
 use tests::lines::{Body, Line};
 use tests::observer::Observer;
 use tests::socket::{local, udp};
-use tests::system::{self, Backend, in_virtual_machine};
+use tests::system::{Backend, in_virtual_machine};
 
 use self::question::{Answer, Asked, Question};
 use self::world::World;
@@ -217,7 +216,7 @@ fn marked(observer: &Observer, worlds: &mut [World]) -> usize {
 /// Takes a UDP port in the namespace that this thread is in; returns which.
 fn mark(world: &mut World) -> u16 {
     if Backend::chosen().is_exact() {
-        system::close(UdpSocket::bind(local(MARKER)).expect("bind the marker's port"));
+        udp().reuse_address().bind(local(MARKER)).close();
         MARKER
     } else {
         world.keep(udp().send_to(local(MARKER)))
