@@ -47,6 +47,7 @@ impl Ledger {
             }
             if known.role == Role::Owner && call.via != Via::Bind {
                 // connect() on a bound socket: the port is not new, its destination is.
+                self.scan.changed(socket, time_ns);
                 self.connected(index, flow);
                 return;
             }

@@ -4,7 +4,7 @@
 //! that part. So what the list shows and the ledger does not know is news, unless it was released
 //! since the scan began; and what was known when the scan began and was not found is gone.
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 use super::{Holding, Holds, Ledger, Role, place::Place, port, untold::Untold};
 use crate::{
@@ -26,6 +26,9 @@ pub struct Scan {
     /// Let go since it began.
     released: HashSet<SocketId>,
     released_flows: HashSet<Flow>,
+    /// Sockets that were known and of which something was told since it began, and when that was
+    /// (`CLOCK_BOOTTIME`).
+    changed: HashMap<SocketId, u64>,
     /// TIME_WAIT entries that it found and of which only the sockets before them are known.
     succeeded: Vec<(SocketId, Existing)>,
     /// Namespaces and ports with a listener.
@@ -65,6 +68,23 @@ impl Scan {
         } else {
             self.released.insert(holding.socket);
         }
+    }
+
+    /// What a list shows of this socket has become another thing.
+    pub(super) fn changed(&mut self, socket: SocketId, time_ns: u64) {
+        if self.is_running {
+            self.changed.insert(socket, time_ns);
+        }
+    }
+
+    /// Whether what is known of a holding was told after the list was read that shows `found`. A list is
+    /// handed over some time after it was read; meanwhile its address, and with it its port, may have become
+    /// another socket's.
+    fn is_older(&self, found: &Existing, holding: &Holding) -> bool {
+        let read_ns = Some(found.time_ns);
+        holding.since_ns() >= read_ns
+            || (holding.holds == Holds::TimeWait && holding.began_ns >= found.time_ns)
+            || self.changed.get(&holding.socket).copied() >= read_ns
     }
 
     /// A socket has let go of its port without a word of its own, or was told of and not accounted.
@@ -107,12 +127,15 @@ impl Ledger {
             None => self.holdings.find_flow(&found.flow),
         };
         match known {
+            Some(index) if self.scan.is_older(&found, self.holdings.get(index)) => {
+                let number = self.scan.number;
+                self.holdings.get_mut(index).seen = number;
+                return;
+            }
             Some(index) if self.holdings.get(index).place.is_at(&found.flow) => {
                 self.refresh(index, found, caller);
                 return;
             }
-            // Its address was another socket's when the list was read.
-            Some(index) if self.holdings.get(index).since_ns() >= Some(found.time_ns) => return,
             Some(index) => self.ended_before(found.time_ns, socket, index, out),
             None if self.is_stale(&found) => return,
             None => {}
@@ -298,6 +321,7 @@ impl Ledger {
         }
         self.scan.released = HashSet::default();
         self.scan.released_flows = HashSet::default();
+        self.scan.changed = HashMap::default();
         self.scan.listening = HashSet::default();
     }
 }

@@ -91,6 +91,7 @@ impl Ledger {
             }
             Kind::Listen => {
                 if let Some(index) = known {
+                    self.scan.changed(socket, time_ns);
                     self.holdings.get_mut(index).holds = Holds::Listening;
                 }
             }
@@ -110,6 +111,7 @@ impl Ledger {
                 if let Some(index) = known
                     && self.holdings.get(index).place.is_at(&flow)
                 {
+                    self.scan.changed(socket, time_ns);
                     self.holdings.correct(index, |holding| holding.place = Place::from(&flow));
                 }
             }

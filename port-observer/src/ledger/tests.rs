@@ -1,5 +1,6 @@
 mod children;
 mod leftovers;
+mod old_lists;
 mod own_range;
 mod scans;
 mod spaces;
