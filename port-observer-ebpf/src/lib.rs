@@ -136,7 +136,8 @@ pub struct SocketRecord {
     pub local_port: u16,
     /// `skc_dport`, in host byte order.
     pub remote_port: u16,
-    /// The port that the caller asked for; 0: any.
+    /// The port that the caller asked for; 0: any. Of a [`Kind::Existing`] of TCP, the port if it was asked
+    /// for by number: then the socket keeps it when its connection ends.
     pub requested_port: u16,
     /// The error the caller gets, positive; 0: none.
     pub errno: u16,

@@ -149,6 +149,9 @@ unsafe fn tell(meta: *const Meta, sk: *const u8, protocol: u16, task: Option<*co
         socket::describe::<Probed>(place, Kind::Existing, sk, protocol, netns);
         (*place).flags = flags;
         (*place).new_state = if protocol == TCP && state == CLOSE { BOUND_INACTIVE } else { state };
+        if protocol == TCP && !is_time_wait && socket::is_port_fixed::<Probed>(sk) {
+            (*place).requested_port = port;
+        }
         if let Some(task) = task {
             task::describe_process(&raw mut (*record).task, task);
         }

@@ -227,6 +227,11 @@ fn state(name: &'static str, number: u8) -> Result<TcpState, DecodeError> {
     TcpState::try_from(number).map_err(|n| DecodeError::Field(name, n.into()))
 }
 
+/// Whether the port of the record of an existing socket was asked for by number.
+pub fn is_port_fixed(existing: &[u8]) -> bool {
+    field!(existing, SocketRecord, requested_port, u16) != 0
+}
+
 fn existing(bytes: &[u8]) -> Result<Event, DecodeError> {
     let state = state("new_state", field!(bytes, SocketRecord, new_state, u8))?;
     let flow = flow(bytes)?;

@@ -12,7 +12,7 @@ use port_observer_ebpf::CallRecord;
 
 use super::super::poll::{Poll, Scope};
 use crate::{
-    decode::decode,
+    decode::{decode, is_port_fixed},
     event::{Event, Existing, Protocol, SocketId, Task, TcpState},
     kernel::netns::Namespace,
     probe::Iterators,
@@ -28,7 +28,10 @@ const CHUNK: usize = 256;
 ///
 /// The open files of all processes come first: they tell who has which socket, and are the only
 /// way to TCP sockets that are bound and neither connected nor listening. Then come the sockets of
-/// one network namespace after the other, then what remains of the first.
+/// one network namespace after the other, then what remains of the first. With it, sockets whose port was
+/// asked for by number and that no list of their namespace shows: their connection has ended since
+/// (refused, reset), or was about to begin, and they keep their port (`SOCK_BINDPORT_LOCK`,
+/// `inet_put_port` in tcp_set_state, net/ipv4/tcp.c).
 pub struct Scan {
     protocols: Vec<Protocol>,
     /// Iterators that are open and not read to their end, the first being read.
@@ -37,7 +40,7 @@ pub struct Scan {
     /// Of the last read: a record may lie across two of them.
     bytes: Vec<u8>,
     owners: Owners,
-    /// TCP sockets that are only bound, until they are seen elsewhere.
+    /// TCP sockets that are only bound, or may be by now, until they are seen elsewhere.
     bound: HashMap<SocketId, Existing>,
     looked: HashSet<u32>,
 }
@@ -120,8 +123,11 @@ impl Scan {
         }
         let some: Vec<SocketId> = self.bound.keys().take(CHUNK).copied().collect();
         let take = |socket: &SocketId| {
-            let task = self.owners.of(*socket);
-            self.bound.remove(socket).map(|one| Existing { task, ..one })
+            let one = self.bound.remove(socket)?;
+            // A connection of a namespace that was not looked into is one for all that is known.
+            let is_bound = one.state == TcpState::BOUND_INACTIVE;
+            let may_be_bound = is_bound || self.looked.contains(&one.flow.netns);
+            may_be_bound.then(|| Existing { task: self.owners.of(*socket), ..one })
         };
         Ok(Some(some.iter().filter_map(take).collect()))
     }
@@ -144,7 +150,7 @@ impl Scan {
                 if let Some(task) = &one.task {
                     self.owners.add(socket, task);
                 }
-                if one.state == TcpState::BOUND_INACTIVE {
+                if one.state == TcpState::BOUND_INACTIVE || is_port_fixed(record) {
                     self.bound.insert(socket, *one);
                 }
             } else {

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, setsockopt, socket,
+    sockopt,
+};
 
 use super::*;
 use crate::{
@@ -39,9 +42,9 @@ fn a_number_in_use_again_is_another_process() {
     assert_eq!(owners.of(SocketId(8)).unwrap().start_time_ns, 20);
 }
 
-/// All that a scan of the calling thread's namespace finds; `None` where the kernel or the
-/// privileges don't allow it.
-fn scan() -> Option<Vec<Existing>> {
+/// All that a scan of the calling thread's namespace finds, when this happens between its look at open
+/// files and that at lists; `None` where the kernel or the privileges don't allow it.
+fn scan(meanwhile: impl FnOnce()) -> Option<Vec<Existing>> {
     let namespace = Namespace::own().unwrap();
     let options = probe::Options {
         buffer_size: 1 << 16,
@@ -52,17 +55,22 @@ fn scan() -> Option<Vec<Existing>> {
     let mut iterators = Iterators::of(&mut attached.ebpf)?;
     let mut scan = Scan::new(&mut iterators, vec![namespace], &[]).unwrap();
     let mut all = Vec::new();
+    // All files.
+    while !scan.open.is_empty() {
+        all.extend(scan.chunk(&mut iterators).unwrap().unwrap());
+    }
+    meanwhile();
     while let Some(chunk) = scan.chunk(&mut iterators).unwrap() {
         all.extend(chunk);
     }
     Some(all)
 }
 
-/// A TCP socket that is only bound, and its address.
-fn bound() -> (OwnedFd, Endpoint) {
+/// A TCP socket that is only bound to this port, 0: any, and its address.
+fn bound(port: u16) -> (OwnedFd, Endpoint) {
     let bound =
         socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
     let address = getsockname::<SockaddrIn>(bound.as_raw_fd()).unwrap();
     (bound, Endpoint::new(address.ip().into(), address.port()))
 }
@@ -79,9 +87,9 @@ fn every_socket_that_holds_a_port_is_found_once_with_its_state_and_process() {
         let closed_address: Endpoint = closed.local_addr().unwrap().into();
         drop(closed);
         drop(other_end);
-        let (_only_bound, bound_address) = bound();
+        let (_only_bound, bound_address) = bound(0);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let Some(found) = scan() else {
+        let Some(found) = scan(|| ()) else {
             println!("skipped: the kernel's programs can't be loaded here");
             return;
         };
@@ -113,5 +121,30 @@ fn every_socket_that_holds_a_port_is_found_once_with_its_state_and_process() {
         assert_eq!(one(TcpState::BOUND_INACTIVE).blocked, Some(true));
         assert_eq!(one(TcpState::LISTEN).blocked, Some(true));
         assert_eq!((entry.blocked, one(TcpState::CLOSE).blocked), (Some(false), None));
+    });
+}
+
+#[test]
+fn a_socket_that_keeps_its_port_when_its_connection_ends_is_found_in_between() {
+    in_fresh_namespace(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server: Endpoint = listener.local_addr().unwrap().into();
+        let (client, at) = bound(4000);
+        connect(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, server.port)).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        let reset = || {
+            let now = libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(&accepted, sockopt::Linger, &now).unwrap();
+            drop(accepted);
+            let mut client = TcpStream::from(client.try_clone().unwrap());
+            client.read(&mut [0]).expect_err("reset");
+        };
+        let Some(found) = scan(reset) else {
+            println!("skipped: the kernel's programs can't be loaded here");
+            return;
+        };
+        let of_client: Vec<_> = found.iter().filter(|one| one.flow.local == at).collect();
+        let [of_client] = of_client[..] else { panic!("{of_client:?}") };
+        assert_eq!(of_client.task.as_ref().map(|task| task.pid), Some(std::process::id()));
     });
 }
