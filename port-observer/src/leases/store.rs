@@ -1,20 +1,23 @@
 //! The file of the leases: an SQLite database that commands share. Whoever changes something has it alone
 //! meanwhile; what a process that is killed has begun never happened.
 
+mod schema;
+
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::stat::{fstat, stat};
+use nix::sys::stat::{fstat, lstat, stat};
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction,
-    TransactionBehavior, config::DbConfig, named_params, types::Type,
+    TransactionBehavior, named_params, types::Type,
 };
 
+use self::schema::set_up;
 use super::{
     Lease, Moment, Request,
     choice::{Candidate, Refusal, choose},
@@ -26,40 +29,27 @@ use crate::{
 
 /// The file's name.
 const FILE: &str = "leases.db";
-/// What marks the file as this program's: `POLS`.
-const APPLICATION_ID: i32 = 0x504f_4c53;
-/// The version of the tables.
-const VERSION: i32 = 1;
 /// What is said when it can't be written.
 const UNCHANGED: &str = "can't write the leases, none has changed";
 /// How long others may have the file.
 const BUSY: Duration = Duration::from_secs(30);
 
-const TABLES: &str = "
-CREATE TABLE leases (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    pool TEXT NOT NULL,
-    namespace TEXT,
-    address TEXT,
-    protocol TEXT NOT NULL,
-    ports TEXT NOT NULL,
-    units INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    request_key TEXT UNIQUE,
-    since_ms INTEGER NOT NULL,
-    ttl_ms INTEGER,
-    end_wall_ms INTEGER,
-    end_boot_ms INTEGER,
-    end_boot TEXT
-) STRICT;
-CREATE TABLE turns (pool_group TEXT PRIMARY KEY, pool TEXT NOT NULL) STRICT;
-";
-
 const COLUMNS: &str = "id, pool, namespace, address, protocol, ports, units, owner, request_key, since_ms, ttl_ms, \
                        end_wall_ms, end_boot_ms, end_boot";
 
 /// The file of the leases, open.
-pub struct Store(Connection);
+pub struct Store {
+    connection: Connection,
+    /// `None`: in memory.
+    file: Option<Opened>,
+}
+
+/// The file as it was opened.
+struct Opened {
+    directory: PathBuf,
+    /// [`own_file::identity`] of what was checked. What SQLite opened can only be newer.
+    identity: (u64, u64),
+}
 
 impl Store {
     /// Opens the file in a directory; makes both, if they are not there.
@@ -100,7 +90,8 @@ impl Store {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(&path)
             .with_context(|| format!("can't open {shown} for writing"))?;
-        own_file::check_own_file(&fstat(&file)?).with_context(|| format!("the file {shown}"))?;
+        let status = fstat(&file)?;
+        own_file::check_own_file(&status).with_context(|| format!("the file {shown}"))?;
         // Closing it later would let go what SQLite has locked (fcntl(2), "Advisory record locking").
         drop(file);
         let open = || -> Result<Connection> {
@@ -111,7 +102,22 @@ impl Store {
             set_up(&mut connection)?;
             Ok(connection)
         };
-        open().with_context(|| format!("can't use {shown}")).map(Self)
+        let connection = open().with_context(|| format!("can't use {shown}"))?;
+        let identity = own_file::identity(&status);
+        Ok(Self { connection, file: Some(Opened { directory, identity }) })
+    }
+
+    /// Opens it anew if another file has its name by now, or none: what others lease is in that one.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn follow(&mut self) -> Result<()> {
+        let Some(Opened { directory, identity }) = &self.file else { return Ok(()) };
+        let there = lstat(&directory.join(FILE)).map(|status| own_file::identity(&status));
+        if there.as_ref() != Ok(identity) {
+            *self = Self::open(&directory.clone())?;
+        }
+        Ok(())
     }
 
     /// Waits until nobody else changes anything, and has the file alone from then on. Leases that have ended
@@ -125,12 +131,13 @@ impl Store {
 
     /// The same, by another clock, which is read once the file is this one's alone.
     pub(super) fn begin_by(&mut self, now: impl FnOnce() -> Result<Moment>) -> Result<Change<'_>> {
-        let transaction = match self.0.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-                bail!("others have been changing leases for {} s: try again", BUSY.as_secs())
-            }
-            other => other.context("can't change leases")?,
-        };
+        let transaction =
+            match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                    bail!("others have been changing leases for {} s: try again", BUSY.as_secs())
+                }
+                other => other.context("can't change leases")?,
+            };
         Change::of(transaction, now()?)
     }
 
@@ -138,7 +145,7 @@ impl Store {
     pub(super) fn in_memory() -> Self {
         let mut connection = Connection::open_in_memory().unwrap();
         set_up(&mut connection).unwrap();
-        Self(connection)
+        Self { connection, file: None }
     }
 
     /// All that live, by their numbers.
@@ -147,42 +154,10 @@ impl Store {
     /// When the file can't be read.
     pub fn live(&self) -> Result<Vec<Lease>> {
         let now = Moment::now()?;
-        let mut leases = all(&self.0)?;
+        let mut leases = all(&self.connection)?;
         leases.retain(|lease| lease.is_live(&now));
         Ok(leases)
     }
-}
-
-fn set_up(connection: &mut Connection) -> Result<()> {
-    for (setting, is_on) in [
-        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
-        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
-        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
-    ] {
-        connection.set_db_config(setting, is_on)?;
-    }
-    connection.busy_timeout(BUSY)?;
-    // What was said to be somebody's stays so, whatever happens then.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let number =
-        |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (number("application_id")?, number("user_version")?) {
-        (0, 0) if tables == 0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
-        (APPLICATION_ID, VERSION) => {}
-        (APPLICATION_ID, version) => {
-            bail!("it is of another port-observer (version {version}, this one knows {VERSION})")
-        }
-        _ => bail!("it is a database of another program: name another directory"),
-    }
-    Ok(transaction.commit()?)
 }
 
 /// The leases while they are changed. What is not committed never happened.

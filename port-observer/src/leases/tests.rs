@@ -316,3 +316,64 @@ proptest! {
         }
     }
 }
+
+fn lives_in(store: &Store) -> Vec<String> {
+    store.live().unwrap().into_iter().map(|lease| lease.owner).collect()
+}
+
+fn lease_now(store: &mut Store, owner: &str) {
+    let pools = [pool("a", 100, 199)];
+    let mut change = store.begin().unwrap();
+    let request = Request { owner, ..REQUEST };
+    change.lease(&free(&pools), None, &request).unwrap().unwrap();
+    change.commit().unwrap();
+}
+
+#[test]
+fn who_opens_the_leases_to_read_waits_for_nobody_who_changes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    lease_now(&mut store, "one");
+    let change = store.begin().unwrap();
+    let path = directory.path().to_owned();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = Store::open_existing(&path).unwrap().unwrap();
+        let _ = sender.send(lives_in(&store));
+    });
+    // Who waits for others does so for half a minute.
+    let read = receiver.recv_timeout(Duration::from_secs(10)).expect("opened and read");
+    assert_eq!(read, ["one"]);
+    change.commit().unwrap();
+}
+
+#[test]
+fn two_that_open_a_new_file_at_the_same_time_have_the_same_leases() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Store::open(directory.path()).unwrap();
+    std::thread::scope(|scope| {
+        (0..8).for_each(|_| drop(scope.spawn(|| lease_now(&mut open(), "one"))));
+    });
+    assert_eq!(lives_in(&open()), ["one"; 8]);
+}
+
+#[test]
+fn a_file_that_was_taken_away_is_made_anew_and_one_that_was_put_there_is_used() {
+    let [directory, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut store = Store::open(directory.path()).unwrap();
+    lease_now(&mut store, "one");
+    store.follow().unwrap();
+    assert_eq!(lives_in(&store), ["one"], "the same file");
+
+    let file = directory.path().join("leases.db");
+    std::fs::remove_file(&file).unwrap();
+    store.follow().unwrap();
+    lease_now(&mut store, "two");
+    assert_eq!(lives_in(&Store::open(directory.path()).unwrap()), ["two"]);
+
+    lease_now(&mut Store::open(elsewhere.path()).unwrap(), "three");
+    std::fs::rename(elsewhere.path().join("leases.db"), &file).unwrap();
+    assert_eq!(lives_in(&store), ["two"], "before it was looked for");
+    store.follow().unwrap();
+    assert_eq!(lives_in(&store), ["three"]);
+}

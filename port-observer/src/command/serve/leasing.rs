@@ -49,6 +49,7 @@ struct Leasing {
 
 impl Leasing {
     fn answer(&mut self, asked: Asked) -> Result<Told> {
+        self.store.follow()?;
         Ok(match asked {
             Asked::Show => {
                 let (declared, leases) = (pools::read(&self.files)?.pools, self.store.live()?);

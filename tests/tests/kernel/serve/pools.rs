@@ -99,6 +99,12 @@ fn ports_are_leased_over_http_and_by_commands_out_of_one_file() {
         let serve = Serve::start(inode, &arguments).expect("it has run before");
         let after = of(&get_unix(&socket, "/leases"));
         assert_eq!(after["leases"].as_array().expect("leases").len(), 5, "{after}");
+        // The file is gone: what commands lease from now on is in another one.
+        fs::remove_file(format!("{state}/leases.db")).expect("remove the leases");
+        assert_eq!(of(&get_unix(&socket, "/leases"))["leases"], json!([]));
+        assert_eq!(send("POST /pools/a/leases", &json!({ "owner": "engine" })).status, 201);
+        let after = of(&get_unix(&socket, "/leases"));
+        assert_eq!(after["leases"].as_array().expect("leases").len(), 1, "{after}");
         assert_eq!(serve.terminated(), Some(0));
     });
 }
