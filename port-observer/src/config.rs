@@ -85,6 +85,8 @@ pub struct Lines {
     pub holders: usize,
     /// Whose lines are printed.
     pub filter: Filter,
+    /// Whether people are shown who holds the most, and what failed, when it is over.
+    pub closing: bool,
     /// How it is printed.
     pub output: Output,
     /// Where to.
@@ -165,6 +167,7 @@ impl Lines {
             max_holdings,
             holders,
             filter: Filter::default(),
+            closing: true,
             output,
             to: Target::default(),
         }
@@ -223,6 +226,7 @@ impl Lines {
             max_holdings: args.limit.max_holdings.get(),
             holders: ledger::Options::default().holders,
             filter,
+            closing: true,
             output: Output::resolve(args.json, color),
             to: Target::default(),
         })
@@ -315,6 +319,7 @@ mod tests {
                     max_holdings: 1_000_000,
                     holders: 10,
                     filter: Filter::default(),
+                    closing: true,
                     output,
                     to: Target::StandardOutput,
                 },

@@ -58,6 +58,7 @@ pub fn watch(args: cli::PoolsWatchArgs, color: cli::Color) -> LiveConfig {
                 .collect(),
             ..Filter::default()
         },
+        closing: false,
         ..Lines::everything(Output::resolve(args.json, color))
     };
     lines.write_to(args.output.map_or(Target::StandardOutput, Target::File), color);

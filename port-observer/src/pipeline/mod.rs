@@ -69,6 +69,8 @@ pub struct Stream<S> {
     top: usize,
     /// Lines are for people.
     is_table: bool,
+    /// They are shown what there is at the end.
+    closes: bool,
     /// What people are shown at the end is of all processes.
     is_for_all: bool,
     reports: Vec<Report>,
@@ -144,14 +146,10 @@ impl<S: Sink> Stream<S> {
             pools: None,
             top: config.top,
             is_table: config.output.format == Format::Table,
+            closes: config.closing,
             reports: Vec::new(),
             events: Vec::new(),
         })
-    }
-
-    /// Ends after this long.
-    pub fn end_after(&mut self, duration: Option<Duration>) {
-        self.duration = duration;
     }
 
     /// Prints from now on only lines of this process tree, and no totals of the host for people.
@@ -263,16 +261,6 @@ impl<S: Sink> Stream<S> {
     /// Realtime less boottime, in nanoseconds.
     pub fn offset_ns(&self) -> i64 {
         self.offset_ns
-    }
-
-    /// How long to go on, `None`: until told to stop.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.duration.map(|duration| duration.saturating_sub(self.started.elapsed()))
-    }
-
-    /// How long it has observed. Detaching, which comes after, can take seconds of its own.
-    pub fn observed(&self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Whether `--count` or `--duration` is reached.
@@ -390,7 +378,7 @@ impl<S: Sink> Stream<S> {
         if self.is_for_all || !self.is_table {
             self.print(&Report { time_ns, body: Body::Stop(stop) })?;
         }
-        if self.is_for_all && self.is_table {
+        if self.is_for_all && self.is_table && self.closes {
             let closing = self.ledger.closing(time_ns);
             self.printer.closing(&closing).with_context(|| self.cant_write())?;
         }

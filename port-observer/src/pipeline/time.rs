@@ -1,8 +1,11 @@
 //! What the time is: the kernel's, or that of a recording.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
-use crate::kernel::clock;
+use super::Stream;
+use crate::{kernel::clock, report::Sink};
 
 /// A wall clock that was moved by more than this is followed; less is the clocks' own jitter.
 pub(super) const CLOCK_STEP_NS: u64 = 10_000_000;
@@ -42,5 +45,22 @@ impl Time {
             Self::Kernel => clock::offset_ns(),
             Self::Recorded { offset_ns, .. } => Ok(offset_ns),
         }
+    }
+}
+
+impl<S: Sink> Stream<S> {
+    /// Ends after this long.
+    pub fn end_after(&mut self, duration: Option<Duration>) {
+        self.duration = duration;
+    }
+
+    /// How long to go on, `None`: until told to stop.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.duration.map(|duration| duration.saturating_sub(self.started.elapsed()))
+    }
+
+    /// How long it has observed. Detaching, which comes after, can take seconds of its own.
+    pub fn observed(&self) -> Duration {
+        self.started.elapsed()
     }
 }
