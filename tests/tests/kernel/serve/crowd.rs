@@ -2,7 +2,6 @@
 
 use std::{
     iter,
-    net::TcpListener,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -11,23 +10,25 @@ use tests::{
     child::Traffic,
     http::{Event, Events, Serve, get},
     net::{SERVER, in_namespace},
-    socket::{local, udp},
+    socket::{local, tcp, udp},
 };
 
 const CLIENTS: usize = 190;
 const STALLED: usize = 10;
 
-/// Accepts at [`SERVER`] while something runs.
+/// Accepts at [`SERVER`] while something runs, by several threads: a connection that finds the queue full
+/// is tried again by the kernel after a second, and the next ones after more.
 fn while_accepting(run: impl FnOnce()) {
-    let listener = TcpListener::bind(SERVER).expect("a listener");
+    let listener = tcp().bind(SERVER).listen();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let accept = || while listener.accept().is_ok() && !is_over.load(Ordering::Relaxed) {};
-        let accepting = scope.spawn(accept);
+        let accept =
+            || while listener.accept_next().is_some() && !is_over.load(Ordering::Relaxed) {};
+        let accepting = [(); 3].map(|()| scope.spawn(accept));
         run();
         is_over.store(true, Ordering::Relaxed);
-        drop(std::net::TcpStream::connect(SERVER));
-        accepting.join().expect("the accepting thread");
+        let _last = accepting.each_ref().map(|_| tcp().connect(SERVER));
+        accepting.into_iter().for_each(|one| one.join().expect("an accepting thread"));
     });
 }
 
