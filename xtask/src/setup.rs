@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 19] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -32,6 +32,8 @@ const PACKAGES: [&str; 18] = [
     // The page of `report --html` in a browser.
     "chromium",
     "chromium-driver",
+    // Rules that `pools check` reads.
+    "nftables",
     // What scrapes `serve`, sends its alerts, and passes it sockets.
     "prometheus",
     "prometheus-alertmanager",

@@ -2,6 +2,7 @@
 
 mod environments;
 mod files;
+mod firewall;
 mod kernel;
 mod leases;
 mod watch;
@@ -33,10 +34,11 @@ use crate::{
 /// When nothing is there to check, or the answer can't be written.
 pub fn check(config: &PoolsCheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let verdict = read(&config.files)?;
+    let firewalls = firewall::look(&verdict.pools);
     let namespaces = verdict.pools.iter().any(|pool| pool.netns.is_some());
     sandbox.enter(&Task::List { namespaces, keeps: false });
     let facts = kernel::look(&verdict.pools, |pool| pool.netns.as_deref(), |_| false).facts;
-    let mut verdict = verdict.with_kernel(&facts);
+    let mut verdict = verdict.with_kernel(&facts).with_firewalls(&firewalls);
     if verdict.has_variables() {
         verdict = verdict.with_running(&environments::read());
     }
@@ -45,8 +47,7 @@ pub fn check(config: &PoolsCheckConfig, sandbox: Sandbox) -> Result<ExitCode> {
         Format::Table => text::render(&verdict),
     })?;
     let has_errors = verdict.problems.count(Severity::Error) > 0;
-    let has_warnings = verdict.problems.count(Severity::Warning) > 0;
-    let fails = has_errors || (config.is_strict && has_warnings);
+    let fails = has_errors || (config.is_strict && verdict.warnings() > 0);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -10,6 +10,7 @@ pub mod diag;
 pub mod memory;
 pub mod mounts;
 pub mod netns;
+pub mod nftables;
 pub mod release;
 pub mod rights;
 pub mod route;

@@ -171,6 +171,15 @@ pub fn check(pools: &[Pool], facts: &Facts, problems: &mut Problems) {
     }
 }
 
+/// What a command begins with that is run in a namespace; the own: nothing.
+pub(super) fn enter(netns: Option<&str>) -> String {
+    match netns {
+        None => String::new(),
+        Some(name) if name.contains('/') => format!("nsenter --net={name} "),
+        Some(name) => format!("ip netns exec {name} "),
+    }
+}
+
 fn ephemeral(pools: &[&Pool], ports: &Ports, netns: Option<&str>, problems: &mut Problems) {
     let reserved: PortSet = ports.reserved.ranges().iter().copied().collect();
     let offered = PortSet::from_iter([ports.ephemeral]).without(&reserved);
@@ -183,10 +192,7 @@ fn ephemeral(pools: &[&Pool], ports: &Ports, netns: Option<&str>, problems: &mut
             hit.push((pool, common));
         }
     }
-    let enter = netns.map(|name| match name.contains('/') {
-        true => format!("nsenter --net={name} "),
-        false => format!("ip netns exec {name} "),
-    });
+    let enter = enter(netns);
     for (pool, common) in hit {
         let message = format!(
             "{} ({}) lies in ip_local_port_range ({} {}) with {}, not reserved: any connect(), or bind() \
@@ -197,10 +203,7 @@ fn ephemeral(pools: &[&Pool], ports: &Ports, netns: Option<&str>, problems: &mut
             ports.ephemeral.max,
             common.told(),
         );
-        let fix = format!(
-            "{}sysctl -w net.ipv4.ip_local_reserved_ports={all}",
-            enter.as_deref().unwrap_or_default()
-        );
+        let fix = format!("{enter}sysctl -w net.ipv4.ip_local_reserved_ports={all}");
         let problem = Problem::warning(Code::Ephemeral, message, pool.place.clone());
         problems.push(problem.of([&*pool.name]).fix(fix));
     }

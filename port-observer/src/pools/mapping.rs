@@ -65,6 +65,17 @@ pub fn check(pools: &[Pool], services: &Services, problems: &mut Problems) {
     services.values().for_each(|service| cost(service, problems));
 }
 
+/// Marks the pools whose ports are in a container's network, and in none that is named.
+pub fn mark_forwarded(pools: &mut [Pool], services: &Services) {
+    for pool in pools.iter_mut().filter(|pool| pool.netns.is_none()) {
+        pool.is_forwarded = match owner(pool, services) {
+            Owner::Host => false,
+            Owner::Service(_) => true,
+            Owner::Nobody | Owner::Missing(_) => pool.container.is_some(),
+        };
+    }
+}
+
 fn name(service: &Service) -> &str {
     service.container_name.as_deref().unwrap_or(&service.name)
 }

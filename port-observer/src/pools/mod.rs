@@ -3,6 +3,7 @@
 
 mod compose;
 mod env;
+mod firewall;
 mod interpolation;
 pub mod json;
 mod kernel;
@@ -30,6 +31,7 @@ use self::{
     variables::Declaration,
 };
 pub use self::{
+    firewall::{Firewall, OfNamespace, Unread},
     kernel::{Facts, Held, Holder, who_is},
     pool::{Parity, Pool, Protocols, Scope},
     ports::PortSet,
@@ -101,6 +103,8 @@ pub struct Verdict {
     pub problems: Problems,
     /// What declares and covers pools in files of variables and of Compose.
     declarations: Vec<Declaration>,
+    /// How many problems say that the caller lacks a privilege.
+    forbidden: usize,
 }
 
 impl Verdict {
@@ -157,7 +161,8 @@ impl Verdict {
         rules::cover(&pools, &covers, &mut problems);
         well_known::check(&pools, &mut problems);
         mapping::check(&pools, &services, &mut problems);
-        Self { pools, problems, declarations }
+        mapping::mark_forwarded(&mut pools, &services);
+        Self { pools, problems, declarations, forbidden: 0 }
     }
 
     /// Whether a variable declares anything: then what runs is compared with it.
@@ -175,6 +180,19 @@ impl Verdict {
     pub fn with_kernel(mut self, facts: &[Facts]) -> Self {
         facts.iter().for_each(|one| kernel::check(&self.pools, one, &mut self.problems));
         self
+    }
+
+    /// The same, with the packet filter of each network namespace that pools are in.
+    pub fn with_firewalls(mut self, firewalls: &[OfNamespace]) -> Self {
+        for one in firewalls {
+            self.forbidden += usize::from(firewall::check(&self.pools, one, &mut self.problems));
+        }
+        self
+    }
+
+    /// How many warnings there are but for those that say what the caller lacks a privilege for.
+    pub fn warnings(&self) -> usize {
+        self.problems.count(Severity::Warning).saturating_sub(self.forbidden)
     }
 }
 

@@ -169,6 +169,8 @@ pub struct Pool {
     pub process: Option<String>,
     /// Pools that leases are spread over.
     pub group: Option<String>,
+    /// It is of a container with a network of its own: the host hands on what comes to it.
+    pub is_forwarded: bool,
     /// Where it is declared first.
     pub place: Place,
 }
@@ -192,6 +194,7 @@ impl Pool {
             container: None,
             process: None,
             group: None,
+            is_forwarded: false,
             place,
         }
     }

@@ -87,6 +87,8 @@ pub enum Code {
     Ephemeral,
     /// Ports of a pool are held now.
     InUse,
+    /// The firewall drops ports of a pool.
+    Firewall,
     /// The kernel could not be asked.
     NotChecked,
     /// A variable is not set, or a reference to it makes no sense.
@@ -116,6 +118,7 @@ impl Code {
             Self::Stale => "stale",
             Self::Ephemeral => "ephemeral",
             Self::InUse => "in_use",
+            Self::Firewall => "firewall",
             Self::NotChecked => "not_checked",
             Self::Interpolation => "interpolation",
         }

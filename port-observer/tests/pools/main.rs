@@ -5,6 +5,8 @@ mod compose;
 #[cfg(test)]
 mod directory;
 #[cfg(test)]
+mod firewall;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod leases;

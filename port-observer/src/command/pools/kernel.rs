@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Namespaces that are looked into.
-const MOST_NAMESPACES: usize = 64;
+pub(super) const MOST_NAMESPACES: usize = 64;
 
 /// What was found in which namespace.
 pub struct Looks {
