@@ -117,6 +117,10 @@ impl Expression {
             "rt" | "numgen" | "osf" | "xfrm" => load(at(1)?),
             "socket" | "hash" | "tunnel" => load(at(2)?),
             "exthdr" => at(1).map_or_else(|| Self::Statement(name.to_owned()), load),
+            // Of less than one number nothing is turned round (nft_byteorder_eval).
+            "byteorder" if at(1) == at(2) && all.number(4)? < all.number(5)? => {
+                Self::Statement(name.to_owned())
+            }
             "byteorder" => load(at(2)?),
             "bitwise" => match (value(4), value(5)) {
                 (Some(mask), Some(xor)) => Self::Bitwise { from: at(1)?, to: at(2)?, mask, xor },
@@ -140,7 +144,7 @@ impl Expression {
                 is_not: all.number(5).unwrap_or(0) & 1 != 0,
             },
             "reject" => Self::Verdict(Verdict::Reject),
-            "queue" | "synproxy" => Self::Verdict(Verdict::Other),
+            "queue" | "synproxy" | "nat" | "redir" | "masq" => Self::Verdict(Verdict::Other),
             "notrack" => Self::NoTrack,
             "counter" | "log" | "last" | "dup" => Self::Statement(name.to_owned()),
             "match" => Self::Match {

@@ -105,13 +105,14 @@ pub fn check(pools: &[Pool], (netns, firewall): &OfNamespace, problems: &mut Pro
         problems.push(not_checked(what, "see `nft list ruleset`"));
         return false;
     }
+    let mut steps = walk::MOST_STEPS;
     for pool in &pools {
         for (base, _) in firewall.bases() {
             if problems.is_full() {
                 problems.omit(Severity::Warning);
                 continue;
             }
-            of_chain(pool, firewall, base, netns.as_deref(), problems);
+            of_chain(pool, firewall, base, netns.as_deref(), &mut steps, problems);
         }
     }
     false
@@ -134,6 +135,7 @@ fn of_chain(
     firewall: &Firewall,
     base: &Key,
     netns: Option<&str>,
+    steps: &mut usize,
     problems: &mut Problems,
 ) {
     let to = address(pool).filter(|address| !address.is_unspecified());
@@ -151,7 +153,9 @@ fn of_chain(
             continue;
         }
         let mut of = |protocol| {
-            let found = findings(firewall, base, &packets(protocol), &pool.ports);
+            let packets = packets(protocol);
+            let ports = untranslated(firewall, &packets, &pool.ports, steps);
+            let found = ports.and_then(|ports| findings(firewall, base, &packets, &ports, steps));
             is_unknown |= found.is_none();
             found.unwrap_or_default()
         };
@@ -188,14 +192,36 @@ fn of_chain(
     }
 }
 
+/// The ports of which no packet goes elsewhere before it comes to hook input, as to a container.
+fn untranslated(
+    firewall: &Firewall,
+    packets: &Packets,
+    ports: &PortSet,
+    steps: &mut usize,
+) -> Option<PortSet> {
+    let mut left = ports.clone();
+    let all = firewall.chains.iter();
+    for (base, _) in all.filter(|(base, chain)| chain.translates && packets.are_seen(base.0)) {
+        let ends = Ends::of(firewall, base, packets, ports, steps);
+        if ends.is_unknown {
+            return None;
+        }
+        for end in ends.accepted.iter().filter(|end| !end.is_known) {
+            left = left.without(&end.ports);
+        }
+    }
+    Some(left)
+}
+
 /// What a base chain does with packets of one protocol and family.
 fn findings<'a>(
     firewall: &'a Firewall,
     base: &'a Key,
     packets: &Packets,
     ports: &PortSet,
+    steps: &mut usize,
 ) -> Option<Vec<Finding<'a>>> {
-    let ends = Ends::of(firewall, base, packets, ports);
+    let ends = Ends::of(firewall, base, packets, ports, steps);
     if ends.is_unknown {
         return None;
     }
@@ -280,8 +306,10 @@ fn warning(
         ),
     };
     let shown = pool.shown();
-    let message =
-        format!("{} ({shown}): new flows to {ports} ({protocols}{over}) {what}", subject(pool));
+    let message = format!(
+        "{} ({shown}): new flows from outside to {ports} ({protocols}{over}) {what}",
+        subject(pool)
+    );
     let problem = Problem::warning(Code::Firewall, message, pool.place.clone());
     let problem = problem.of([&*pool.name]);
     match fix(base, netns, finding, protocols) {

@@ -17,7 +17,8 @@ const MOST_ELEMENTS: usize = 100_000;
 pub(super) const INET: u8 = 1;
 pub(super) const IPV4: u8 = 2;
 pub(super) const IPV6: u8 = 10;
-/// `NF_INET_LOCAL_IN`
+/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_IN`
+const PREROUTING: u32 = 0;
 const INPUT: u32 = 1;
 /// `NFT_TABLE_F_DORMANT`
 const DORMANT: u32 = 1;
@@ -41,6 +42,8 @@ pub type Message = (u8, Vec<u8>);
 pub(super) struct Chain {
     /// Of a base chain of hook input: whether its policy is to drop.
     pub(super) input: Option<bool>,
+    /// A base chain that translates addresses before packets come to hook input.
+    pub(super) translates: bool,
     pub(super) rules: Vec<Vec<Expression>>,
 }
 
@@ -104,10 +107,13 @@ impl Firewall {
                 firewall.is_too_large = true;
                 break;
             }
-            let is_input = all.nested(4).number(1) == Some(INPUT)
-                && all.text(7).is_none_or(|kind| kind == "filter");
-            let input = is_input.then(|| all.number(5) == Some(0));
-            firewall.chains.insert((*family, table, name), Chain { input, rules: Vec::new() });
+            let is_base = |hook: u32, kind: &str| {
+                all.nested(4).number(1) == Some(hook) && all.text(7).as_deref() == Some(kind)
+            };
+            let input = is_base(INPUT, "filter").then(|| all.number(5) == Some(0));
+            let translates = is_base(PREROUTING, "nat");
+            let chain = Chain { input, translates, rules: Vec::new() };
+            firewall.chains.insert((*family, table, name), chain);
         }
         for (number, (family, bytes)) in rules.iter().enumerate() {
             firewall.is_too_large |= number == MOST_RULES;
@@ -151,7 +157,9 @@ impl Firewall {
 
     /// The sets whose elements are needed.
     pub fn wanted(&self) -> Vec<Key> {
-        let mut left: Vec<Key> = self.bases().map(|(key, _)| key.clone()).collect();
+        let all = self.chains.iter();
+        let bases = all.filter(|(_, chain)| chain.input.is_some() || chain.translates);
+        let mut left: Vec<Key> = bases.map(|(key, _)| key.clone()).collect();
         let (mut seen, mut wanted) = (BTreeSet::new(), BTreeSet::new());
         // Chains that a map leads to are not known before its elements are: all of its table count.
         while let Some(key) = left.pop() {

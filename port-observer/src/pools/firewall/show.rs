@@ -113,6 +113,10 @@ pub(super) fn rule(rule: &[Expression], chain: &Key, firewall: &Firewall) -> Str
                 };
                 let key = (chain.0, chain.1.clone(), set.clone());
                 let set = match firewall.sets.get(&key).filter(|set| set.is_anonymous) {
+                    // The fields of a concatenation are not told apart.
+                    Some(known) if known.key_bytes > 4 && shown.kind != Kind::Address => {
+                        ". … { … }".to_owned()
+                    }
                     Some(known) => elements(&known.elements, &shown),
                     None => format!("@{set}"),
                 };

@@ -49,9 +49,9 @@ fn firewall(
     others: &[(&str, Vec<Vec<Expression>>)],
 ) -> Firewall {
     let mut firewall = Firewall::default();
-    firewall.chains.insert(key("input"), Chain { input: Some(drops), rules });
+    firewall.chains.insert(key("input"), Chain { input: Some(drops), translates: false, rules });
     for (name, rules) in others {
-        firewall.chains.insert(key(name), Chain { input: None, rules: rules.clone() });
+        firewall.chains.insert(key(name), Chain { rules: rules.clone(), ..Chain::default() });
     }
     firewall
 }
@@ -69,7 +69,7 @@ fn a_drop_is_told_with_its_rule_and_the_line_that_comes_before_it() {
     let [(Code::Firewall, message, Some(fix))] = &found[..] else { panic!("{found:?}") };
     assert_eq!(
         message,
-        "media (21000-21009): new flows to 21000-21003, 4 ports (udp) are dropped by the firewall: chain inet \
+        "media (21000-21009): new flows from outside to 21000-21003, 4 ports (udp) are dropped by the firewall: chain inet \
          filter input: `udp dport 21000-21003 drop`"
     );
     assert_eq!(fix, "nft insert rule inet filter input udp dport 21000-21003 accept");
@@ -79,6 +79,15 @@ fn a_drop_is_told_with_its_rule_and_the_line_that_comes_before_it() {
     let chain = odd.chains.remove(&key("input")).unwrap();
     odd.chains.insert((INET, "a;reboot\u{1b}".to_owned(), "input".to_owned()), chain);
     assert!(!told(odd)[0].2.as_ref().unwrap().contains("nft insert"));
+}
+
+#[test]
+fn ports_that_are_translated_before_do_not_come_to_hook_input() {
+    let mut firewall = firewall(true, vec![], &[]);
+    let rules = vec![udp(21_000, 21_004, &[end(Verdict::Other)])];
+    firewall.chains.insert(key("nat"), Chain { translates: true, rules, ..Chain::default() });
+    let found = told(firewall);
+    assert!(found.len() == 1 && found[0].1.contains("to 21005-21009, 5 ports"), "{found:?}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::pools::ports::PortSet;
 
 /// How deep chains may lead to chains (`NFT_JUMP_STACK_SIZE`).
 const MOST_JUMPS: usize = 16;
-/// Rules that are held against packets on all ways through one base chain.
-const MOST_STEPS: usize = 100_000;
+/// Rules that are held against packets of all pools of a namespace.
+pub(super) const MOST_STEPS: usize = 500_000;
 
 /// What decides about packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,18 +60,20 @@ struct Walk<'a, 'p> {
     firewall: &'a Firewall,
     packets: &'p Packets,
     ends: Ends<'a>,
-    steps: usize,
+    steps: &'p mut usize,
 }
 
 impl<'a> Ends<'a> {
-    /// Follows packets to these ports through a base chain.
+    /// Follows packets to these ports through a base chain. `steps`: how many rules may be held against packets
+    /// from here on.
     pub(super) fn of(
         firewall: &'a Firewall,
         base: &'a Key,
         packets: &Packets,
         ports: &PortSet,
+        steps: &mut usize,
     ) -> Self {
-        let mut walk = Walk { firewall, packets, ends: Self::default(), steps: 0 };
+        let mut walk = Walk { firewall, packets, ends: Self::default(), steps };
         let context = Context {
             depth: 0,
             partial: PortSet::default(),
@@ -108,11 +110,11 @@ impl<'a> Walk<'a, '_> {
             if here.is_empty() {
                 break;
             }
-            self.steps += 1;
-            if self.steps > MOST_STEPS {
+            let Some(left) = self.steps.checked_sub(1) else {
                 self.ends.is_unknown = true;
                 return PortSet::default();
-            }
+            };
+            *self.steps = left;
             for (matching, verdict) in self.packets.held_against(rule, key, self.firewall) {
                 let hit = here.intersection(&matching.may);
                 if hit.is_empty() {
