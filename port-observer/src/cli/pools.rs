@@ -29,6 +29,9 @@ In files of variables, PORT_RANGE… and GLUETUN_PORT_RANGE_N declare pools, the
 container GLUETUN_CONTAINER_NAME[_N]; PORT_RANGE_HOST has to cover them; MAX_ACTIVE_REPLICAS says
 how many engines there are. rtp.conf is Asterisk's, rtpengine.conf rtpengine's.
 
+Rules of nftables that drop a pool's ports are a warning; reading them takes CAP_NET_ADMIN. Without it
+that is said, and --strict does not count it.
+
 Exit codes: 0 no error, 1 an error, or with --strict a warning; 2 wrong usage.";
 
 /// Arguments of `pools`.
@@ -73,7 +76,7 @@ pub enum PoolsCommand {
 pub struct PoolFilesArg {
     /// What declares or maps ranges: *.toml is a file of pools, *.yaml and *.yml are Compose's, and any
     /// other has variables (.env) [default: what lies in this directory of pools.toml, compose.yaml,
-    /// docker-compose.yml, their overrides, and .env]
+    /// docker-compose.yml, their overrides, or what COMPOSE_FILE names, and .env]
     #[arg(value_name = "FILES")]
     pub files: Vec<PathBuf>,
 }

@@ -169,12 +169,13 @@ fn mapped(pool: &Pool, service: &Service, problems: &mut Problems) {
             .unwrap_or_default();
         let message = format!(
             "{} ({}) is not mapped as a whole{of}: the service {} ({}) does not publish {} as \
-             the same inside and out{because}",
+             the same inside and out{because}{}",
             subject(pool),
             pool.shown(),
             service.name,
             service.place,
             missing.told(),
+            started(service),
         );
         let end = if *protocol == Some(Protocol::Udp) { "/udp" } else { "" };
         let lines: Vec<String> = pool
@@ -190,6 +191,17 @@ fn mapped(pool: &Pool, service: &Service, problems: &mut Problems) {
         );
         let problem = Problem::error(Code::NotMapped, message, pool.place.clone());
         problems.push(problem.of([&*pool.name]).fix(fix));
+    }
+}
+
+/// Of a service that no active profile starts: that it is checked all the same.
+fn started(service: &Service) -> String {
+    match service.is_inactive {
+        true => format!(
+            "; it is started only with a profile ({}), which COMPOSE_PROFILES does not name",
+            service.profiles.join(", ")
+        ),
+        false => String::new(),
     }
 }
 
@@ -229,7 +241,9 @@ fn elsewhere(pool: &Pool, own: Option<&Service>, services: &Services, problems: 
             let Some(outside) = mapping.host.range() else { continue };
             let is_of_pool =
                 mapping.protocol.is_some_and(|protocol| pool.protocols().has(protocol));
-            if !is_of_pool || !pool.ports.meets(outside) {
+            // One of them is never started with the other.
+            let is_instead = own.is_some_and(|own| own.is_instead_of(service));
+            if !is_of_pool || !pool.ports.meets(outside) || is_instead {
                 continue;
             }
             if problems.is_full() {
@@ -240,20 +254,26 @@ fn elsewhere(pool: &Pool, own: Option<&Service>, services: &Services, problems: 
             let owner =
                 own.map_or("the host".to_owned(), |own| format!("the service {}", own.name));
             let message = format!(
-                "{} ({}) is of {owner}, but the service {} publishes {} of it, as {:?} ({})",
+                "{} ({}) is of {owner}, but the service {} publishes {} of it, as {:?} ({}){}",
                 subject(pool),
                 pool.shown(),
                 service.name,
                 common.told(),
                 mapping.text,
                 mapping.place,
+                started(service),
             );
             let fix = format!(
                 "take them out of services.{}.ports, or give the pool the range of its own service",
                 service.name
             );
             let problem = Problem::error(Code::MappedElsewhere, message, pool.place.clone());
-            problems.push(problem.of([&*pool.name]).fix(fix));
+            // As long as it is not started, nothing is wrong.
+            let severity = match service.is_inactive {
+                true => Severity::Warning,
+                false => Severity::Error,
+            };
+            problems.push(Problem { severity, ..problem }.of([&*pool.name]).fix(fix));
         }
     }
 }

@@ -25,11 +25,7 @@ mod yaml;
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use self::{
-    compose::{Reader, Services},
-    env::Variables,
-    variables::Declaration,
-};
+use self::{compose::Services, env::Variables, variables::Declaration};
 pub use self::{
     firewall::{Firewall, OfNamespace, Unread},
     kernel::{Facts, Held, Holder, who_is},
@@ -82,6 +78,8 @@ pub struct File {
     pub name: Arc<str>,
     /// What it is.
     pub kind: Kind,
+    /// Of a file of Compose: the directory of its project; `None`: its own.
+    pub project: Option<String>,
     /// What is in it, or why that can't be known.
     pub text: Result<String, String>,
 }
@@ -92,6 +90,12 @@ pub struct Outside<'a> {
     pub shell: &'a dyn Fn(&str) -> Option<String>,
     /// What is in another file.
     pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+/// What a file of variables sets one to.
+pub fn value_of(name: &str, text: &str, shell: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let variables = Variables::read(&"".into(), text, shell, &mut Problems::default());
+    variables.list.into_iter().rev().find(|one| one.name == name)?.value
 }
 
 /// What was found.
@@ -144,11 +148,15 @@ impl Verdict {
         }
         let lookup = |name: &str| (outside.shell)(name).or_else(|| set.get(name).cloned());
         let mut services = Services::new();
-        for (file, text) in of(Kind::Compose) {
-            let told = &mut problems;
-            let found = Reader::read(&file.name, text, &lookup, outside, &mut services, told);
-            declarations.extend(found);
-        }
+        let of_compose: Vec<compose::File<'_>> = of(Kind::Compose)
+            .map(|(file, text)| compose::File {
+                name: &file.name,
+                text: text.as_str(),
+                project: file.project.as_deref(),
+            })
+            .collect();
+        let read = compose::read(&of_compose, &lookup, outside, &mut services, &mut problems);
+        declarations.extend(read);
         let covers = variables::read(&declarations, &mut pools, &mut problems);
         if pools.len() > MOST_POOLS {
             let message = format!("{} pools: only the first {MOST_POOLS} are checked", pools.len());
@@ -204,7 +212,7 @@ mod tests {
 
     /// Pieces of which files are made, in any order.
     fn text() -> impl Strategy<Value = String> {
-        const PIECES: [&str; 48] = [
+        const PIECES: [&str; 54] = [
             "[[pool]]\n",
             "name",
             "range",
@@ -248,6 +256,12 @@ mod tests {
             "network_mode: service:a\n",
             "environment:\n",
             "env_file: b\n",
+            "    extends: ",
+            "{service: a, file: x.yml}\n",
+            "include: [x.yml, compose.yaml]\n",
+            "!reset ",
+            "!override ",
+            "    profiles: [a]\n",
             "#",
             "\\",
             "\u{202e}",
@@ -264,7 +278,12 @@ mod tests {
         ) {
             let names = ["pools.toml", "compose.yaml", "a/.env", "rtp.conf", "rtpengine.conf", "x.yml"];
             let file = |(name, text): (&&str, String)| {
-                File { name: (*name).into(), kind: Kind::of(name), text: Ok(text) }
+                File {
+                    name: (*name).into(),
+                    kind: Kind::of(name),
+                    project: None,
+                    text: Ok(text),
+                }
             };
             let read = |_: &Path| Ok(texts[2].clone());
             let outside = Outside { shell: &|_| None, read: &read };

@@ -18,6 +18,28 @@ pub struct Node {
     pub line: u32,
     /// What it is.
     pub value: Value,
+    /// What Compose does with it where files are merged.
+    pub tag: Option<Tag>,
+}
+
+/// Tags of Compose (13-merge).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// `!reset`: what comes before is taken away.
+    Reset,
+    /// `!override`: what comes before is replaced.
+    Override,
+}
+
+impl Tag {
+    fn of(tag: Option<&granit_parser::Tag>) -> Option<Self> {
+        let tag = tag.filter(|tag| tag.handle() == "!")?;
+        match tag.suffix() {
+            "reset" => Some(Self::Reset),
+            "override" => Some(Self::Override),
+            _ => None,
+        }
+    }
 }
 
 /// What a node is.
@@ -115,6 +137,7 @@ struct Open {
     line: u32,
     anchor: usize,
     is_map: bool,
+    tag: Option<Tag>,
     nodes: Vec<Rc<Node>>,
 }
 
@@ -131,26 +154,29 @@ pub fn read(text: &str) -> Result<Vec<Rc<Node>>, (u32, String)> {
         let (event, span) = event.map_err(|error| (number(error.marker().line()), error.info()))?;
         let line = number(span.start.line());
         let (node, anchor) = match event {
-            Event::SequenceStart(_, anchor, _) => {
-                open.push(Open { line, anchor, is_map: false, nodes: Vec::new() });
+            Event::SequenceStart(_, anchor, tag) => {
+                let tag = Tag::of(tag.as_deref());
+                open.push(Open { line, anchor, is_map: false, tag, nodes: Vec::new() });
                 continue;
             }
-            Event::MappingStart(_, anchor, _) => {
-                open.push(Open { line, anchor, is_map: true, nodes: Vec::new() });
+            Event::MappingStart(_, anchor, tag) => {
+                let tag = Tag::of(tag.as_deref());
+                open.push(Open { line, anchor, is_map: true, tag, nodes: Vec::new() });
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(Open { line, anchor, is_map, nodes }) = open.pop() else { continue };
+                let Some(Open { line, anchor, is_map, tag, nodes }) = open.pop() else { continue };
                 let value = match is_map {
                     false => Value::List(nodes),
                     true => Value::Map(pairs(nodes)),
                 };
-                (Rc::new(Node { line, value }), anchor)
+                (Rc::new(Node { line, value, tag }), anchor)
             }
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
+                let tag = Tag::of(tag.as_deref());
                 let is_plain = style == ScalarStyle::Plain;
                 let value = Value::Scalar { text: text.into_owned(), is_plain };
-                (Rc::new(Node { line, value }), anchor)
+                (Rc::new(Node { line, value, tag }), anchor)
             }
             Event::Alias(anchor) => match anchors.get(&anchor) {
                 Some(node) => (node.clone(), 0),

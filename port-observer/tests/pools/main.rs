@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod compose;
 #[cfg(test)]
+mod compose_files;
+#[cfg(test)]
+mod compose_public;
+#[cfg(test)]
 mod directory;
 #[cfg(test)]
 mod firewall;

@@ -25,13 +25,20 @@ const POOLS: &str = "pools.toml";
 const COMPOSE: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 const VARIABLES: &str = ".env";
+/// What names the files of Compose in place of these, and what is between their names.
+const COMPOSE_FILE: &str = "COMPOSE_FILE";
+const COMPOSE_PATH_SEPARATOR: &str = "COMPOSE_PATH_SEPARATOR";
 
 /// Reads these files; without any, what lies in the current directory.
 ///
 /// # Errors
 /// When there are none, or too many.
 pub fn read(named: &[PathBuf]) -> Result<Vec<pools::File>> {
-    let found = if named.is_empty() { found(Path::new("")) } else { with_variables(named) };
+    let shell = |name: &str| std::env::var(name).ok();
+    let (found, project) = match named {
+        [] => found(Path::new(""), &shell),
+        named => (with_variables(named), None),
+    };
     if found.is_empty() {
         bail!(
             "there is nothing to check: no {POOLS}, {} or {VARIABLES} lies in the current directory; name \
@@ -42,7 +49,8 @@ pub fn read(named: &[PathBuf]) -> Result<Vec<pools::File>> {
     if found.len() > MOST_FILES {
         bail!("{} files: {MOST_FILES} at most are checked together", found.len());
     }
-    Ok(found.iter().map(|path| of_path(path)).collect())
+    let of = |path: &PathBuf| pools::File { project: project.clone(), ..of_path(path) };
+    Ok(found.iter().map(of).collect())
 }
 
 /// These, and where there are some of Compose and none of variables, that which Compose reads beside the
@@ -60,9 +68,26 @@ fn with_variables(named: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-/// What lies in a directory.
-fn found(directory: &Path) -> Vec<PathBuf> {
+/// What lies in a directory, and which one Compose's project is in, if files of others make it.
+fn found(
+    directory: &Path,
+    shell: &dyn Fn(&str) -> Option<String>,
+) -> (Vec<PathBuf>, Option<String>) {
     let is_there = |name: &str| as_caller(|| directory.join(name).symlink_metadata().is_ok());
+    let variables = text(&directory.join(VARIABLES)).unwrap_or_default();
+    let value = |name: &str| {
+        let value = shell(name).or_else(|| pools::value_of(name, &variables, shell));
+        value.filter(|value| !value.is_empty())
+    };
+    if let Some(files) = value(COMPOSE_FILE) {
+        let separator = value(COMPOSE_PATH_SEPARATOR).unwrap_or_else(|| ":".to_owned());
+        let files = files.split(&*separator).filter(|name| !matches!(*name, "" | "-"));
+        let files: Vec<PathBuf> = files.map(|name| directory.join(name)).collect();
+        let project = files.first().and_then(|first| first.parent());
+        let project = project.map(|project| project.display().to_string());
+        let of = |name: &str| is_there(name).then(|| directory.join(name));
+        return (of(POOLS).into_iter().chain(files).chain(of(VARIABLES)).collect(), project);
+    }
     let mut names = vec![POOLS.to_owned()];
     if let Some(first) = COMPOSE.into_iter().find(|name| is_there(name)) {
         names.push(first.to_owned());
@@ -71,7 +96,7 @@ fn found(directory: &Path) -> Vec<PathBuf> {
     }
     names.push(VARIABLES.to_owned());
     names.retain(|name| is_there(name));
-    names.into_iter().map(|name| directory.join(name)).collect()
+    (names.into_iter().map(|name| directory.join(name)).collect(), None)
 }
 
 /// Reads one file.
@@ -79,7 +104,7 @@ pub fn of_path(path: &Path) -> pools::File {
     let name = path.display().to_string();
     let kind = Kind::of(&name);
     let text = text(path).map_err(|error| error.to_string());
-    pools::File { name: name.into(), kind, text }
+    pools::File { name: name.into(), kind, project: None, text }
 }
 
 /// What is in a file, with the rights of who names it.
@@ -113,7 +138,7 @@ mod tests {
     fn what_lies_in_a_directory_is_found_as_compose_finds_it() {
         let directory = tempfile::tempdir().unwrap();
         let names = || -> Vec<String> {
-            let found = found(directory.path());
+            let (found, _) = found(directory.path(), &|_| None);
             found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into()).collect()
         };
         assert_eq!(names(), [""; 0]);
@@ -124,6 +149,17 @@ mod tests {
         fs::write(directory.path().join("compose.yaml"), "").unwrap();
         fs::write(directory.path().join("pools.toml"), "").unwrap();
         assert_eq!(names(), ["pools.toml", "compose.yaml", ".env"]);
+        // A variable of Compose's names others, first that of the shell.
+        fs::write(directory.path().join(".env"), "COMPOSE_FILE=base/a.yml:b.yml\n").unwrap();
+        assert_eq!(names(), ["pools.toml", "a.yml", "b.yml", ".env"]);
+        let shell = |name: &str| match name {
+            COMPOSE_FILE => Some("c.yml;base/d.yml".to_owned()),
+            COMPOSE_PATH_SEPARATOR => Some(";".to_owned()),
+            _ => None,
+        };
+        let (found, project) = found(directory.path(), &shell);
+        assert_eq!(found[1..3], ["c.yml", "base/d.yml"].map(|name| directory.path().join(name)));
+        assert_eq!(project, Some(directory.path().display().to_string()));
     }
 
     #[test]

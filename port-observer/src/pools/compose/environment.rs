@@ -2,13 +2,17 @@
 
 use std::{io::ErrorKind, path::Path, rc::Rc, sync::Arc};
 
-use super::{Reader, directory};
+use super::{
+    definition::{Definition, Listed},
+    project::Loader,
+    reader::Layer,
+};
 use crate::pools::{
     env::{self, Variables as OfFile},
     interpolation,
-    problem::{Code, Place, Problem},
+    problem::{Code, Problem},
     variables::{self, Declaration, Scope},
-    yaml::{Node, Value},
+    yaml::{Node, Tag, Value},
 };
 
 /// Files of variables of one service.
@@ -16,7 +20,7 @@ const MOST_FILES: usize = 16;
 
 /// What a service says of its variables.
 #[derive(Default)]
-pub(super) struct Variables {
+pub(super) struct Sources {
     pub(super) environment: Option<Rc<Node>>,
     pub(super) files: Option<Rc<Node>>,
 }
@@ -29,70 +33,101 @@ struct Wanted {
     line: u32,
 }
 
-impl Reader<'_> {
+impl Loader<'_> {
     /// Takes in the variables of a service that tell something about pools.
-    pub(super) fn environment(&mut self, service: &str, variables: &Variables) {
-        if let Some(files) = &variables.files {
-            let one = std::slice::from_ref(files);
-            let items = if files.items().is_empty() { one } else { files.items() };
-            for item in items.iter().take(MOST_FILES) {
-                if let Some(wanted) = self.wanted(item) {
-                    self.file_of(service, &wanted);
+    pub(super) fn variables(
+        &mut self,
+        layer: Layer<'_>,
+        service: &str,
+        sources: &Sources,
+        found: &mut Definition,
+    ) {
+        if let Some(files) = &sources.files {
+            found.files.replaces = files.tag.is_some();
+            if files.tag != Some(Tag::Reset) {
+                let one = std::slice::from_ref(files);
+                let items = if files.items().is_empty() { one } else { files.items() };
+                for item in items.iter().take(MOST_FILES) {
+                    if let Some(wanted) = self.wanted(layer, item) {
+                        self.file_of(layer, service, &wanted, &mut found.files);
+                    }
                 }
             }
         }
-        let Some(environment) = &variables.environment else { return };
+        let Some(environment) = &sources.environment else { return };
+        found.environment.replaces = environment.tag.is_some();
+        if environment.tag == Some(Tag::Reset) {
+            return;
+        }
+        let mut all: Vec<(String, Option<String>, u32)> = Vec::new();
         for item in environment.items() {
-            let Some((name, value)) = item.text().map(|text| match text.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (text, None),
-            }) else {
-                continue;
-            };
-            self.variable(service, name.trim(), value, item.line);
+            let Some(text) = item.text() else { continue };
+            all.push(match text.split_once('=') {
+                Some((name, value)) => (name.trim().to_owned(), Some(value.to_owned()), item.line),
+                None => (text.trim().to_owned(), None, item.line),
+            });
         }
         for entry in environment.entries() {
-            let value = entry.value.text();
-            self.variable(service, &entry.key, value, entry.line);
+            if entry.value.tag == Some(Tag::Reset) {
+                found.removed.push(entry.key);
+                continue;
+            }
+            all.push((entry.key, entry.value.text().map(str::to_owned), entry.line));
+        }
+        for (name, value, line) in all {
+            let declaration = self.variable(layer, service, &name, value.as_deref(), line);
+            found.environment.list.extend(declaration);
         }
     }
 
-    fn variable(&mut self, service: &str, name: &str, value: Option<&str>, line: u32) {
+    fn variable(
+        &mut self,
+        layer: Layer<'_>,
+        service: &str,
+        name: &str,
+        value: Option<&str>,
+        line: u32,
+    ) -> Option<Declaration> {
         if !variables::is_read(name) {
-            return;
+            return None;
         }
-        let place = Place::new(self.file, line);
+        let place = layer.place(line);
         let value = match value {
             // Handed on from where Compose runs.
-            None => (self.lookup)(name),
+            None => (layer.lookup)(name),
             Some(value) => {
-                let resolved = interpolation::resolve(value, self.lookup);
+                let resolved = interpolation::resolve(value, layer.lookup);
                 env::say(name, &resolved, &place, self.problems);
                 resolved.ok().map(|resolved| resolved.text)
             }
         };
-        if let Some(value) = value.filter(|value| !value.trim().is_empty()) {
-            let scope = Scope::Service(service.to_owned());
-            self.declarations.push(Declaration { name: name.to_owned(), value, place, scope });
-        }
+        let value = value.filter(|value| !value.trim().is_empty())?;
+        let scope = Scope::Service(service.to_owned());
+        Some(Declaration { name: name.to_owned(), value, place, scope })
     }
 
-    fn wanted(&mut self, item: &Node) -> Option<Wanted> {
+    fn wanted(&mut self, layer: Layer<'_>, item: &Node) -> Option<Wanted> {
         let line = item.line;
         if let Value::Scalar { .. } = item.value {
-            let path = self.scalar("env_file", item)?;
+            let path = self.scalar(layer, "env_file", item)?;
             return Some(Wanted { path, is_required: true, is_raw: false, line });
         }
-        let mut text = |key: &str| item.get(key).and_then(|node| self.scalar("env_file", &node));
+        let mut text =
+            |key: &str| item.get(key).and_then(|node| self.scalar(layer, "env_file", &node));
         let path = text("path")?;
         let is_required = text("required").as_deref() != Some("false");
         let is_raw = text("format").as_deref() == Some("raw");
         Some(Wanted { path, is_required, is_raw, line })
     }
 
-    fn file_of(&mut self, service: &str, wanted: &Wanted) {
-        let directory = directory(self.file);
-        let path = Path::new(&directory).join(&wanted.path);
+    fn file_of(
+        &mut self,
+        layer: Layer<'_>,
+        service: &str,
+        wanted: &Wanted,
+        into: &mut Listed<Declaration>,
+    ) {
+        let path = Path::new(layer.directory).join(&wanted.path);
         let text = match (self.outside.read)(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && !wanted.is_required => return,
@@ -101,8 +136,7 @@ impl Reader<'_> {
                     "the env_file {} of the service {service} can't be read: {error}",
                     path.display()
                 );
-                let place = Place::new(self.file, wanted.line);
-                let problem = Problem::error(Code::InvalidFile, message, place);
+                let problem = Problem::error(Code::InvalidFile, message, layer.place(wanted.line));
                 self.problems
                     .push(problem.fix("make it, or write `required: false` beside its path"));
                 return;
@@ -111,11 +145,11 @@ impl Reader<'_> {
         let name: Arc<str> = path.display().to_string().into();
         let found = match wanted.is_raw {
             true => OfFile::raw(&name, &text),
-            false => OfFile::read(&name, &text, self.lookup, self.problems),
+            false => OfFile::read(&name, &text, layer.lookup, self.problems),
         };
         for mut one in Declaration::of_file(&found) {
             one.scope = Scope::Service(service.to_owned());
-            self.declarations.push(one);
+            into.list.push(one);
         }
     }
 }

@@ -233,6 +233,33 @@ mod tests {
         }
     }
 
+    /// The examples of the specification.
+    #[test]
+    fn the_long_syntax_is_read_as_the_specification_says() {
+        let text = "- {name: web, target: 80, host_ip: 127.0.0.1, published: \"8080\", protocol: tcp, app_protocol: http, mode: host}\n\
+                    - {name: web-secured, target: 443, host_ip: 127.0.0.1, published: \"8083-9000\", protocol: tcp, app_protocol: https, mode: host}\n\
+                    - {target: 53, protocol: udp, mode: ingress, x-why: names}\n";
+        let documents = crate::pools::yaml::read(text).unwrap();
+        let place = Place { file: "compose.yaml".into(), line: Some(1) };
+        let mut resolve = |node: &Node| node.text().map(str::to_owned);
+        let found: Vec<_> = documents[0]
+            .items()
+            .iter()
+            .map(|item| long(item, place.clone(), &mut resolve).unwrap())
+            .map(|one| (one.host_ip, one.host, one.container, one.protocol))
+            .collect();
+        let local = || Some("127.0.0.1".to_owned());
+        let (tcp, udp) = (Some(Protocol::Tcp), Some(Protocol::Udp));
+        assert_eq!(
+            found,
+            [
+                (local(), Host::Each(range(8080, 8080)), range(80, 80), tcp),
+                (local(), Host::OneOf(range(8083, 9000)), range(443, 443), tcp),
+                (None, Host::Random, range(53, 53), udp),
+            ]
+        );
+    }
+
     #[test]
     fn numbers_of_base_60_are_told_from_others() {
         for (text, is) in [
