@@ -60,7 +60,8 @@ fn a_range_that_is_not_set_is_missed_wherever_it_is_missed() {
     // In neither file.
     let (answer, codes) = errors("GLUETUN_PORT_RANGE_2=", "GLUETUN_PORTS_2=");
     assert_eq!(codes, ["missing_range", "missing_range"]);
-    for problem in &answer.problems {
+    // Whoever has ports of the pools on this machine is another matter.
+    for problem in answer.problems.iter().filter(|one| one.code == "missing_range") {
         assert!(
             problem.message.contains("GLUETUN_PORT_RANGE_2 is not set for the container gluetun_2")
         );

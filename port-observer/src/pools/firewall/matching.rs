@@ -176,5 +176,5 @@ impl Domain {
 /// Whether bytes are this name as a whole (16 bytes, filled with null bytes), or this number.
 fn is_name(name: &[u8], bytes: &[u8]) -> bool {
     let is_filled = |rest: &[u8]| (name.len() == 4 && rest.is_empty()) || rest.first() == Some(&0);
-    bytes.strip_prefix(name).is_some_and(|rest| is_filled(rest))
+    bytes.strip_prefix(name).is_some_and(is_filled)
 }
