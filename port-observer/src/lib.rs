@@ -36,5 +36,6 @@ pub mod screen;
 pub mod serve;
 pub mod sink;
 pub mod source;
+pub mod trial;
 pub mod why;
 mod words;

@@ -45,11 +45,15 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("check", "event kernel ledger own_file ports process report source words"),
     ("pools", "event ledger ports process report words"),
     ("leases", "kernel own_file pools words"),
+    ("trial", "kernel pools words"),
     ("serve", "check event filter kernel leases metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),
     // From the command line to the commands, which alone know all of the above.
-    ("cli", "ask check child event filter leases ports probe recording report screen serve why"),
+    (
+        "cli",
+        "ask check child event filter leases ports probe recording report screen serve trial why",
+    ),
     (
         "config",
         "ask check child cli event filter kernel leases ledger probe recording report screen serve sink source why",
@@ -61,7 +65,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "command",
         "ask check child cli config doctor event filter forensics kernel leases ledger metrics notice pipeline \
-         pools ports probe process queued_writer recording report sandbox screen serve sink source why words",
+         pools ports probe process queued_writer recording report sandbox screen serve sink source trial why \
+         words",
     ),
     ("main", "cli command config logging notice"),
 ];
