@@ -93,6 +93,7 @@ pub fn needed(task: &Task<'_>) -> Vec<Kept> {
             kept.extend(PROCESSES);
             kept.extend((namespaces || lacks_iterator_capabilities()).then_some(NAMESPACES));
         }
+        Task::Trial => {}
         Task::Ask { socket } => {
             kept.extend(socket.is_some_and(needs_write).then_some(CONNECT));
         }

@@ -24,9 +24,9 @@ const ZONES: [&str; 6] = [
 /// The newest rights that are denied; those that a kernel does not know it does not deny.
 const NEWEST: ABI = ABI::V6;
 
-/// Leaves the recording with the files that SQLite makes beside it, the page's directory, and the time
+/// Leaves these files with their directories (of a recording, what SQLite makes beside it), and the time
 /// zones; no TCP, no other process's signals or abstract sockets.
-pub(super) fn restrict(recording: &Path, page: Option<&Path>) -> Result<()> {
+pub(super) fn restrict(files: &[Option<&Path>]) -> Result<()> {
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
@@ -47,7 +47,7 @@ pub(super) fn restrict(recording: &Path, page: Option<&Path>) -> Result<()> {
                 .map_or(path.clone(), Into::into);
             if path.is_absolute() { allow(rules, &path, reads) } else { Ok(rules) }
         })?;
-    for path in [Some(recording), page].into_iter().flatten() {
+    for path in files.iter().copied().flatten() {
         // A terminal, a pipe, /dev/null.
         if !path.is_file() && path.exists() {
             rules = allow(rules, path, AccessFs::WriteFile.into())?;

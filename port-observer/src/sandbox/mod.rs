@@ -72,6 +72,8 @@ pub enum Task<'a> {
         /// Its Unix socket; `None`: it is asked over TCP.
         socket: Option<&'a Path>,
     },
+    /// Sends and receives on UDP sockets that are open, and opens nothing: `pools verify`, `pools echo`.
+    Trial,
     /// Reads a recording, and looks at no process: `replay`, `report`, `top --replay`.
     Replay {
         /// The recording.
@@ -125,7 +127,10 @@ fn confine(task: &Task<'_>) -> Vec<String> {
     note("not dumpable", nix::sys::prctl::set_dumpable(false).map_err(Into::into));
     if let Task::Replay { recording, page } = task {
         memory::open_gauge();
-        note("Landlock", landlock::restrict(recording, *page));
+        note("Landlock", landlock::restrict(&[Some(recording), *page]));
+    }
+    if let Task::Trial = task {
+        note("Landlock", landlock::restrict(&[]));
     }
     // Last: the list has none of the calls before.
     note("seccomp", seccomp::apply(task));

@@ -62,6 +62,7 @@ impl Needs {
                 Self { observes: true, writes, serves: true, ..none }
             }
             Task::List { keeps, .. } => Self { observes: true, loads: true, writes: keeps, ..none },
+            Task::Trial => none,
             Task::Ask { .. } => Self { asks: true, ..none },
             // SQLite opens the files beside a recording for writing, whoever only reads.
             Task::Replay { .. } => Self { writes: true, ..none },

@@ -163,6 +163,40 @@ fn a_task_that_reads_a_recording_has_that_and_the_page_alone() {
 }
 
 #[test]
+fn a_task_that_tries_calls_sends_on_the_sockets_that_it_has_and_opens_nothing() {
+    in_own_process(
+        "a_task_that_tries_calls_sends_on_the_sockets_that_it_has_and_opens_nothing",
+        || {
+            let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+            one.connect(other.local_addr().unwrap()).unwrap();
+            let support = Support::read();
+            Sandbox::On.enter(&Task::Trial);
+            one.send(b"x").unwrap();
+            let (length, from) = other.recv_from(&mut [0; 9]).unwrap();
+            assert_eq!((length, other.send_to(b"yy", from).unwrap()), (1, 2));
+            assert_eq!(one.recv(&mut [0; 9]).unwrap(), 2);
+            std::thread::spawn(move || one.send(b"z").unwrap()).join().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let interrupt = runtime.unwrap().block_on(async {
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map(drop)
+            });
+            interrupt.unwrap();
+            if support.seccomp {
+                assert_eq!(error_of(UdpSocket::bind("127.0.0.1:0")), libc::ENOSYS);
+                assert_eq!(error_of(other.connect(from)), libc::ENOSYS);
+                assert_eq!(error_of(fs::write("/tmp/x", "x")), libc::EPERM);
+                // SAFETY: takes numbers.
+                assert_eq!(errno(unsafe { libc::setns(0, libc::CLONE_NEWNET) }), libc::ENOSYS);
+            }
+            if support.landlock.is_some() {
+                assert_eq!(error_of(fs::read("/etc/passwd")), libc::EACCES);
+            }
+            assert_eq!(caps::read(None, caps::CapSet::Permitted).unwrap().len(), 0);
+        },
+    );
+}
+
+#[test]
 fn a_process_that_runs_a_command_signals_and_reaps_that_alone() {
     in_own_process("a_process_that_runs_a_command_signals_and_reaps_that_alone", || {
         // Each ends with its standard input, when this process does.
