@@ -2,6 +2,7 @@
 
 mod check;
 mod pools;
+mod pools_trial;
 mod record;
 mod replay;
 mod serve;
@@ -14,6 +15,7 @@ pub use pools::{
     PoolsCheckConfig, PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig,
     PoolsShowConfig, ServedPools, watch as pools_watch,
 };
+pub use pools_trial::{PoolsEchoConfig, PoolsVerifyConfig};
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;
 pub use snapshot::SnapshotConfig;

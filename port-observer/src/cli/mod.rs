@@ -2,6 +2,7 @@
 
 mod check;
 mod pools;
+mod pools_trial;
 mod pools_watch;
 mod record;
 mod replay;
@@ -18,6 +19,7 @@ pub use pools::{
     PoolFilesArg, PoolsArgs, PoolsCheckArgs, PoolsCommand, PoolsLeaseArgs, PoolsLeasesArgs,
     PoolsReleaseArgs, PoolsRenewArgs, PoolsShowArgs, StateArg,
 };
+pub use pools_trial::{PoolsEchoArgs, PoolsVerifyArgs};
 pub use pools_watch::PoolsWatchArgs;
 pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};

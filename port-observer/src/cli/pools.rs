@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{PoolsWatchArgs, values};
+use super::{PoolsEchoArgs, PoolsVerifyArgs, PoolsWatchArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,6 +69,10 @@ pub enum PoolsCommand {
     Release(PoolsReleaseArgs),
     /// Show the leases, who holds their ports, and what is held without one
     Leases(PoolsLeasesArgs),
+    /// Try a pool with calls: RTP and RTCP on its ports, sent back by a peer
+    Verify(PoolsVerifyArgs),
+    /// Be the peer of `pools verify` elsewhere: send RTP back, and answer RTCP
+    Echo(PoolsEchoArgs),
 }
 
 /// The files in which pools are.

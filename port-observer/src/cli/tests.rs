@@ -109,6 +109,10 @@ fn the_help_of_pools_shows_what_is_read_and_the_exit_codes() {
     insta::assert_snapshot!("help_pools_check", help(pools.find_subcommand_mut("check").unwrap()));
     insta::assert_snapshot!("help_pools_show", help(pools.find_subcommand_mut("show").unwrap()));
     insta::assert_snapshot!("help_pools_lease", help(pools.find_subcommand_mut("lease").unwrap()));
+    for name in ["verify", "echo"] {
+        let help = help(pools.find_subcommand_mut(name).unwrap());
+        insta::assert_snapshot!(format!("help_pools_{name}"), help);
+    }
 }
 
 #[test]

@@ -24,9 +24,9 @@ use tokio::runtime::Runtime;
 use crate::check::Status;
 use crate::cli::{Cli, Command, PoolsCommand};
 use crate::config::{
-    self, CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsLeaseConfig,
-    PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig, ServeConfig,
-    SnapshotConfig, WhyConfig,
+    self, CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsEchoConfig,
+    PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig,
+    PoolsVerifyConfig, ServeConfig, SnapshotConfig, WhyConfig,
 };
 use crate::sandbox::Sandbox;
 use crate::source::settings;
@@ -66,6 +66,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             PoolsCommand::Leases(args) => {
                 pools::leases(&PoolsLeasesConfig::resolve(args)?, sandbox)
             }
+            PoolsCommand::Verify(args) => {
+                return pools::verify(&PoolsVerifyConfig::resolve(args), sandbox);
+            }
+            PoolsCommand::Echo(args) => pools::echo(&PoolsEchoConfig::resolve(&args), sandbox),
         },
         Command::Record(args) => {
             return live::run(LiveConfig::of_record(*args, &netns_inode)?, sandbox);

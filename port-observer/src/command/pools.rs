@@ -1,10 +1,12 @@
 //! `pools`: port ranges that applications declare.
 
+mod echo;
 mod environments;
 mod files;
 mod firewall;
 mod kernel;
 mod leases;
+mod verify;
 mod watch;
 
 use std::{
@@ -14,7 +16,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-pub use self::leases::{lease, leases, release, renew};
+pub use self::{
+    echo::echo,
+    leases::{lease, leases, release, renew},
+    verify::verify,
+};
 pub(super) use self::{
     leases::{given, seen, wanted},
     watch::watched,
@@ -64,12 +70,7 @@ pub fn show(config: &PoolsShowConfig, sandbox: Sandbox) -> Result<()> {
     let namespaces = verdict.pools.iter().any(Pool::is_elsewhere);
     // SQLite opens its files for writing, whoever only reads.
     sandbox.enter(&Task::List { namespaces, keeps: true });
-    let leased = config.state.as_deref().and_then(|directory| {
-        live(directory).unwrap_or_else(|error| {
-            log::warn!("leases are not shown: {error:#}");
-            None
-        })
-    });
+    let leased = leased_now(config.state.as_deref());
     output::answer(&shown(&verdict.pools, leased.as_deref(), |states| match config.format {
         Format::Json => json::render_states(states).context("can't write JSON"),
         Format::Table => Ok(text::render_states(states)),
@@ -94,6 +95,14 @@ pub(super) fn shown(
     };
     let states: Vec<State<'_>> = pools.iter().zip(&looks.of_pools).map(state).collect();
     show(&states)
+}
+
+/// All leases that live in a directory, if there is one with a file of leases that can be read.
+fn leased_now(directory: Option<&Path>) -> Option<Vec<Lease>> {
+    live(directory?).unwrap_or_else(|error| {
+        log::warn!("leases are not known: {error:#}");
+        None
+    })
 }
 
 /// All leases that live in a directory; `None`: there is no file of leases.

@@ -209,7 +209,7 @@ fn format(json: bool) -> Format {
 }
 
 /// The directory that was named, else the one of this user.
-fn state(args: cli::StateArg) -> Result<PathBuf> {
+pub(super) fn state(args: cli::StateArg) -> Result<PathBuf> {
     let named = args.state.map(Ok);
     named.unwrap_or_else(|| default_state(|name| env::var_os(name), is_root()))
 }

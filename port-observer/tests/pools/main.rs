@@ -19,4 +19,6 @@ mod seeds;
 #[cfg(test)]
 mod show;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod vpn;
