@@ -353,7 +353,7 @@ impl<'a> Running<'a> {
         let heard: Vec<u64> = self.legs.iter().filter_map(Leg::lost_there).collect();
         Ran {
             sending: Duration::from_nanos(self.due_ns(self.turns)),
-            is_complete: self.is_complete,
+            is_complete: self.is_complete && self.tally.skipped == 0,
             lost_there: (!heard.is_empty()).then(|| heard.iter().sum()),
             dropped,
             tally: self.tally,

@@ -135,7 +135,7 @@ fn remarks(ran: &Ran) -> Vec<String> {
 
 fn verdict(outcome: &Outcome, ran: &Ran) -> String {
     let lost = ran.tally.lost();
-    let end = if ran.is_complete { "" } else { "; ended before its time" };
+    let end = if ran.is_complete { "" } else { "; not all were sent" };
     if outcome.is_good() {
         return format!("no packet was lost{end}");
     }
@@ -181,7 +181,7 @@ lost: 10 of 1000 packets (1%): 4 on the way there, 3 dropped by the receive buff
         let ran = outcome.ran.as_mut().unwrap();
         (ran.tally.received, ran.is_complete) = (1_000, false);
         let text = render(&outcome);
-        assert!(text.ends_with("no packet was lost; ended before its time"), "{text}");
+        assert!(text.ends_with("no packet was lost; not all were sent"), "{text}");
         let text = render(&Outcome { ran: None, set_up: 1, ..outcome });
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.starts_with("media (21000-21100): 1 of 5 calls, 2 legs each"), "{text}");
