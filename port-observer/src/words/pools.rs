@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::Via,
-    report::{Level, PoolEvent, PoolHolder, PoolReport, PoolUse, Port},
+    report::{PoolEvent, PoolHolder, PoolReport, PoolUse, Port},
 };
 
 /// Holders that are named.
@@ -19,12 +19,11 @@ pub fn message(of: &PoolReport) -> String {
     let PoolReport { pool, event } = of;
     let (name, range) = (escape(&pool.name), &pool.range);
     match event {
+        PoolEvent::Threshold { .. } if pool.netns.is_none() => {
+            format!("{name} ({range}): {}", usage(pool))
+        }
         PoolEvent::Threshold { level } => {
-            let level = match level {
-                Level::Ok => "ok",
-                level => level.name(),
-            };
-            format!("{name} ({range}): {level}, {}", usage(pool))
+            format!("{name} ({range}): {}, {}", level.name(), usage(pool))
         }
         PoolEvent::Exhausted { port, refused, holders, repeated } => {
             let asked = refused.map_or_else(String::new, |(via, errno)| {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ledger_samples::ledger;
 use super::lines::{Container, Endpoint, Event, Head, Place, Process, Range, fields};
+use super::pools::pools;
 use super::samples::{OFFSET_NS, acquire, awkward, curl, port, stream};
 
 /// A reader that the writer does not own.
@@ -177,7 +178,7 @@ fn each_line_says_what_was_reported() {
 
 #[test]
 fn every_type_of_report_is_among_the_samples() {
-    let text = written(&[stream(), ledger()].concat());
+    let text = written(&[stream(), ledger(), pools()].concat());
     for event in port_observer::report::EventType::ALL {
         let name = event.name();
         assert!(text.contains(&format!("\"type\":\"{name}\"")), "{name}");

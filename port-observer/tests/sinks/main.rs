@@ -11,6 +11,8 @@ mod ledger_table;
 #[cfg(test)]
 mod lines;
 #[cfg(test)]
+mod pools;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod snapshot;
