@@ -148,7 +148,9 @@ pub fn backend() -> [&'static str; 2] {
 
 /// Whether the shell says that the command has ended.
 pub fn is_over(screen: &str) -> bool {
-    screen.lines().any(|line| line.starts_with("ended with"))
+    // What was typed says so too, and may be wrapped anywhere.
+    let code = |line: &str| line.strip_prefix("ended with ")?.chars().next();
+    screen.lines().filter_map(code).any(|first| first.is_ascii_digit())
 }
 
 fn run(command: &mut Command) -> Result<Output> {
