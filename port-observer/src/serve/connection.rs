@@ -21,9 +21,11 @@ use tokio::{
     task::AbortHandle,
     time::{sleep, timeout},
 };
-use tokio_io_timeout::TimeoutStream;
 
-use super::listen::AsyncListener;
+use super::{
+    cut::{CutOff, Impatient},
+    listen::AsyncListener,
+};
 
 /// How many connections there may be.
 const MOST: usize = 1024;
@@ -140,20 +142,21 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 fn spawn(
-    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + CutOff + Send + 'static,
     router: &Router,
 ) -> (Busy, AbortHandle) {
     let busy = Busy::default();
     let router = router.clone().layer(axum::Extension(busy.clone()));
     let task = tokio::spawn(async move {
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(HEAD_BYTES)
             .max_headers(HEADERS)
-            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+            .serve_connection(
+                TokioIo::new(Impatient::new(stream, WRITE)),
+                TowerToHyperService::new(router),
+            );
         if let Err(error) = connection.await {
             log::debug!("a connection ended: {error}");
         }

@@ -7,6 +7,7 @@
 mod answer;
 mod check;
 mod connection;
+mod cut;
 mod events;
 pub mod guard;
 mod history;
