@@ -170,6 +170,8 @@ impl Verdict {
         well_known::check(&pools, &mut problems);
         mapping::check(&pools, &services, &mut problems);
         mapping::mark_forwarded(&mut pools, &services);
+        // Which services map it is not said, so that nothing of that is checked.
+        pools.extend(variables::global(&declarations, &covers, &pools));
         Self { pools, problems, declarations, forbidden: 0 }
     }
 

@@ -17,6 +17,9 @@ const VPN_RANGE: &str = "GLUETUN_PORT_RANGE_";
 const VPN: &str = "GLUETUN_CONTAINER_NAME";
 /// The group that the pools of VPN containers are in.
 const VPN_GROUP: &str = "vpn";
+/// The pool of all of them, where none has a range, and its first port.
+const GLOBAL: &str = "global";
+const FIRST: u16 = 19_000;
 const REPLICAS: &str = "MAX_ACTIVE_REPLICAS";
 const MODE: &str = "VPN_MODE";
 /// Ends of names that hold one end of a range and not a range.
@@ -235,6 +238,29 @@ fn replicas(by_name: &ByName<'_>, found: &mut [Pool], problems: &mut Problems) {
             pool.unit_name = "engines";
         }
     }
+}
+
+/// The pool that all engines get ports of where no VPN container has a range of its own: one from 19000 on,
+/// as far as `PORT_RANGE_HOST` goes, or for a thousand ports.
+pub fn global(declarations: &[Declaration], covers: &[Cover], pools: &[Pool]) -> Option<Pool> {
+    let has_range = declarations.iter().any(|one| vpn_number(&one.name).is_some());
+    let is_vpn = |pool: &Pool| pool.group.as_deref() == Some(VPN_GROUP) || pool.name == GLOBAL;
+    if has_range || pools.iter().any(is_vpn) {
+        return None;
+    }
+    let named = declarations.iter().filter(|one| container_number(&one.name).is_some());
+    let containers: BTreeSet<&str> = named.clone().map(|one| one.value.trim()).collect();
+    let place = named.map(|one| one.place.clone()).next()?;
+    let has_first = |range: &PortRange| range.min <= FIRST && range.max >= FIRST;
+    let max = covers.iter().map(|cover| cover.range).find(has_first).map(|range| range.max);
+    let range = PortRange { min: FIRST, max: max.unwrap_or(FIRST + 999) };
+    let mut pool = Pool::new(GLOBAL, vec![range], place);
+    pool.group = Some(VPN_GROUP.to_owned());
+    // Of several, in whichever an engine is.
+    let only = containers.first().filter(|_| containers.len() == 1);
+    pool.container = only.map(|container| (*container).to_owned());
+    pool.is_forwarded = pool.container.is_some();
+    Some(pool)
 }
 
 /// Containers that have no range where others have one.

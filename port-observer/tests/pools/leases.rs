@@ -58,6 +58,24 @@ fn release_all(directory: &Directory) {
 }
 
 #[test]
+fn without_ranges_engines_get_ports_of_one_global_pool() {
+    // Of two containers; where there is one, its pool gives ports while it runs.
+    let env = "GLUETUN_CONTAINER_NAME=a\nGLUETUN_CONTAINER_NAME_2=b\nPORT_RANGE_HOST=19000-19003\n";
+    let directory = Directory::of(&[(".env", env)]);
+    // Whoever has one of them on this machine keeps it.
+    let Ok(first) = lease(&directory, &["--group", "vpn", "--owner", "engine"]) else {
+        println!("skipped: this machine has the ports 19000 to 19003 in use");
+        return;
+    };
+    assert_eq!(first["pool"], "global");
+    let port = first["ports"][0].as_u64().unwrap();
+    assert!((19_000..=19_003).contains(&port), "{first}");
+    let single = Directory::of(&[(".env", "GLUETUN_CONTAINER_NAME=no-such-container\n")]);
+    let error = lease(&single, &["--group", "vpn", "--owner", "engine"]).unwrap_err();
+    assert!(error.contains("global: ") && error.contains("no-such-container"), "{error}");
+}
+
+#[test]
 fn ports_are_leased_renewed_shown_and_given_back() {
     let directory = directory();
     let first =

@@ -1,6 +1,6 @@
 //! Seed 003: its own configuration, extracted from the document, and each mistake that it warns of.
 
-use crate::directory::{Answer, Directory};
+use crate::directory::{Answer, Directory, Pool};
 
 const SEED: &str = include_str!("seed_003.md");
 
@@ -79,8 +79,25 @@ fn a_range_that_is_not_set_is_missed_wherever_it_is_missed() {
     // Without any, there is one global pool.
     let env = "VPN_MODE=redundant\nGLUETUN_CONTAINER_NAME=a\nGLUETUN_CONTAINER_NAME_2=b\n";
     let (answer, code) = Directory::of(&[(".env", env)]).check(&[]);
-    assert_eq!((answer.problems.len(), code), (2, 0), "{answer:#?}");
+    let ranges = answer.problems.iter().filter(|one| one.code == "missing_range");
+    assert_eq!((ranges.count(), code), (2, 0), "{answer:#?}");
     assert!(answer.problems[0].message.contains("one global pool from 19000"));
+    let global = |answer: &Answer| -> Vec<(String, u16, u16)> {
+        let range = |pool: &Pool| (pool.name.clone(), pool.range.min, pool.range.max);
+        answer.pools.iter().map(range).collect()
+    };
+    assert_eq!(global(&answer), [("global".to_owned(), 19_000, 19_999)]);
+    // As far as the ports are mapped.
+    for (covered, max) in [("19000-19099", 19_099), ("18000-18099", 19_999)] {
+        let env = format!("GLUETUN_CONTAINER_NAME=a\nPORT_RANGE_HOST={covered}\n");
+        let (answer, code) = Directory::of(&[(".env", &env)]).check(&[]);
+        assert_eq!((global(&answer), code), (vec![("global".to_owned(), 19_000, max)], 0));
+    }
+    // Where one has a range, there is none for all.
+    let env =
+        "GLUETUN_CONTAINER_NAME=a\nGLUETUN_CONTAINER_NAME_2=b\nGLUETUN_PORT_RANGE_1=19000-19009\n";
+    let (answer, _) = Directory::of(&[(".env", env)]).check(&[]);
+    assert_eq!(global(&answer), [("a".to_owned(), 19_000, 19_009)]);
 }
 
 #[test]
