@@ -1,6 +1,7 @@
 //! Traffic and observers for the tests of the whole program.
 
 pub mod child;
+pub mod container;
 pub mod expect;
 pub mod http;
 pub mod lines;

@@ -6,6 +6,7 @@ pub mod container;
 mod owner;
 mod proc_fs;
 mod program;
+mod runtimes;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,15 @@ impl Process {
 impl Container {
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.id.len() + self.name.as_ref().map_or(0, String::len)
+    }
+
+    /// What tells it from all others, and says most: its name, or of a systemd unit that with its type, or
+    /// its id.
+    pub fn full_name(&self) -> &str {
+        match &self.name {
+            Some(name) if self.runtime != "systemd" => name,
+            _ => &self.id,
+        }
     }
 }
 

@@ -1,28 +1,28 @@
 //! Whose a network namespace is: what the cgroups of the processes in it show.
 
-use super::{Container, ProcFs, container::container};
+use super::{Container, ProcFs, container::container, runtimes::Runtimes};
 
 /// The unit of systemd.
 const UNIT: &str = "systemd";
 
 impl ProcFs {
-    /// The name or id of the container that these processes are in, else of the systemd unit, if all that
-    /// are in one are in the same: a process of another may have entered.
-    pub fn owner(&self, pids: impl Iterator<Item = u32>) -> Option<String> {
+    /// The container that these processes are in, else the systemd unit, if all that are in one are in the
+    /// same: a process of another may have entered.
+    pub fn owner(&self, pids: impl Iterator<Item = u32>) -> Option<Container> {
         let places = pids.filter_map(|pid| self.cgroup(pid));
-        owner(places.filter_map(|path| container(&path)))
+        let found = owner(places.filter_map(|path| container(&path)))?;
+        Some(Runtimes::default().named(found))
     }
 }
 
-fn owner(places: impl Iterator<Item = Container>) -> Option<String> {
-    let (units, containers): (Vec<_>, Vec<_>) = places.partition(|place| place.runtime == UNIT);
-    let name = |place: &Container| place.name.clone().unwrap_or_else(|| place.id.clone());
+fn owner(places: impl Iterator<Item = Container>) -> Option<Container> {
+    let (mut units, containers): (Vec<_>, Vec<_>) = places.partition(|place| place.runtime == UNIT);
     // Those of a pod, or `--network container:`: the first is the one that the others joined.
-    if let Some(first) = containers.first() {
-        return Some(name(first));
+    if let Some(first) = containers.into_iter().next() {
+        return Some(first);
     }
-    let first = units.first()?;
-    units.iter().all(|unit| unit.id == first.id).then(|| first.id.clone())
+    let first = units.pop()?;
+    units.iter().all(|unit| unit.id == first.id).then_some(first)
 }
 
 #[cfg(test)]
@@ -33,7 +33,8 @@ mod tests {
     const DOCKER: &str = "/system.slice/docker-3f4b8c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.scope";
 
     fn of(paths: &[&str]) -> Option<String> {
-        owner(paths.iter().filter_map(|path| container(path)))
+        let found = owner(paths.iter().filter_map(|path| container(path)))?;
+        Some(found.full_name().to_owned())
     }
 
     #[test]
@@ -52,7 +53,8 @@ mod tests {
             std::fs::write(root.path().join(pid).join("cgroup"), text).unwrap();
         }
         let proc_fs = ProcFs::at(root.path());
-        assert_eq!(proc_fs.owner([7, 8, 9].into_iter()).as_deref(), Some("web.service"));
+        let owner = proc_fs.owner([7, 8, 9].into_iter()).unwrap();
+        assert_eq!((owner.id.as_str(), owner.runtime), ("web.service", "systemd"));
         assert_eq!(proc_fs.owner([7, 8].into_iter()), None);
     }
 

@@ -18,6 +18,7 @@ use crate::{
         netns::{self, Namespace},
         sysctl::{Files, TooLong},
     },
+    process::Container,
 };
 
 /// How often the settings are read of namespaces where nothing happens; where something does, they
@@ -73,7 +74,7 @@ pub struct Settings {
 struct Watched {
     namespace: Namespace,
     /// Whose it is, as far as that names it; kept when its processes are gone.
-    owner: Option<String>,
+    owner: Option<Container>,
     files: Files,
     /// When they were last read.
     looked: Instant,
@@ -262,7 +263,7 @@ impl Settings {
         }
         if let Some(watched) = self.known.get_mut(&namespace.inode) {
             watched.owner = names::owner(&namespace).or(watched.owner.take());
-            let names = names::all(&namespace, watched.owner.as_deref());
+            let names = names::all(&namespace, watched.owner.as_ref());
             if watched.settings.names != names {
                 watched.settings.names = names;
                 events.push(Event::Namespace(Box::new(watched.settings.clone())));
@@ -320,7 +321,7 @@ pub fn read(namespace: &Namespace, long_bytes: &mut usize) -> Result<Option<Name
 
 /// What a namespace is called, see [`NamespaceSettings::names`].
 pub fn names(namespace: &Namespace) -> Vec<String> {
-    names::all(namespace, names::owner(namespace).as_deref())
+    names::all(namespace, names::owner(namespace).as_ref())
 }
 
 /// As [`netns::resolve`], and by the container or unit whose it is.
@@ -353,7 +354,7 @@ impl Watched {
         let owner = names::owner(&namespace);
         let settings = NamespaceSettings {
             netns: namespace.inode,
-            names: names::all(&namespace, owner.as_deref()),
+            names: names::all(&namespace, owner.as_ref()),
             ports: values.ports,
             tw_reuse: values.tw_reuse,
             tw_reuse_delay_ms: values.tw_reuse_delay_ms,

@@ -1,17 +1,16 @@
 //! Who took a port, and that it stays known after the process has gone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, ToSpan};
-use nix::unistd::gettid;
 use tests::child::Traffic;
+use tests::container::Container;
 use tests::expect::Reason::Closed;
 use tests::expect::Via::Connect;
 use tests::lines::{Acquire, Body, Line, Process};
 use tests::net::{Net, scenario};
 use tests::socket::{Taken, tcp};
-use tests::system::{beside_this_test, cgroup2};
+use tests::system::beside_this_test;
 
 /// The server, as arguments have it.
 const SERVER: &str = "127.0.0.1:80";
@@ -124,45 +123,11 @@ fn a_killed_process_with_a_hundred_sockets_leaves_a_hundred_time_waits() {
     });
 }
 
-/// A cgroup that is removed when this is dropped.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(name: &str) -> Self {
-        let path = cgroup2().expect("the unified hierarchy").join(name);
-        // One may be left of a run that was killed.
-        let _ = fs::remove_dir(&path);
-        fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.0) {
-            println!("remove {}: {error}", self.0.display());
-        }
-    }
-}
-
-/// An identifier as container runtimes make them: 64 hexadecimal digits, other ones in each run.
-fn container_id() -> String {
-    let now = Timestamp::now().as_nanosecond();
-    format!("{now:032x}{:032x}", gettid().as_raw())
-}
-
-/// Runs this traffic in the cgroup of a container; returns its lines, the container's identifier
-/// and the path of its cgroup.
-fn in_container(net: &Net, arguments: &[&str], stays: bool) -> (Vec<Line>, String, String) {
-    let id = container_id();
-    let name = format!("docker-{id}.scope");
-    let cgroup = Cgroup::make(&name);
+/// Runs this traffic in the cgroup of a container; returns its lines, and the container.
+fn in_container(net: &Net, arguments: &[&str], stays: bool) -> (Vec<Line>, Container) {
+    let container = Container::make();
     let _server = net.server();
-    let mut traffic = Traffic::start_in_cgroup(cgroup.path(), arguments);
+    let mut traffic = Traffic::start_in_cgroup(container.cgroup(), arguments);
     let a = traffic.taken().expect("a connection");
     let mut lines = Vec::new();
     if stays {
@@ -174,21 +139,22 @@ fn in_container(net: &Net, arguments: &[&str], stays: bool) -> (Vec<Line>, Strin
         assert!(traffic.wait().success());
         lines.extend(net.sees([a.acquired(Connect), a.time_wait()]));
     }
-    (lines, id, format!("/{name}"))
+    (lines, container)
 }
 
-fn assert_is_container(process: &Process, id: &str) {
+fn assert_is_container(process: &Process, of: &Container) {
     let container = process.container.as_ref().expect("a container");
-    assert_eq!((container.id.as_str(), container.runtime.as_str()), (id, "docker"));
+    assert_eq!((&*container.id, &*container.runtime), (&*of.id, "docker"));
+    assert_eq!(container.name.as_ref(), Some(&of.name));
 }
 
 #[test]
 fn a_process_in_the_cgroup_of_a_container_names_the_container() {
     scenario(|net| {
-        let (lines, id, path) = in_container(net, &["hold", "1", SERVER], true);
+        let (lines, container) = in_container(net, &["hold", "1", SERVER], true);
         for line in &lines {
-            assert_is_container(process(line), &id);
-            assert_eq!(process(line).cgroup.as_deref(), Some(path.as_str()));
+            assert_is_container(process(line), &container);
+            assert_eq!(process(line).cgroup, Some(container.cgroup_path()));
         }
     });
 }
@@ -196,11 +162,12 @@ fn a_process_in_the_cgroup_of_a_container_names_the_container() {
 #[test]
 fn a_container_is_known_after_the_end_of_its_process() {
     scenario(|net| {
-        let (lines, id, path) = in_container(net, &["exit", "0", SERVER], false);
+        let (lines, container) = in_container(net, &["exit", "0", SERVER], false);
         for line in &lines {
-            assert_is_container(process(line), &id);
+            assert_is_container(process(line), &container);
             // Of a process that is gone, the kernel's side keeps the last component at least.
             let cgroup = process(line).cgroup.as_deref().expect("its cgroup");
+            let path = container.cgroup_path();
             assert!(cgroup == path || format!("/{cgroup}") == path, "{cgroup}");
         }
     });

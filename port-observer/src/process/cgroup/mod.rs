@@ -13,7 +13,7 @@ use std::{
 use self::walk::Walk;
 use super::Container;
 use super::bounds::{Counted, PATH_BYTES, Total};
-use super::container::container;
+use super::{container::container, runtimes::Runtimes};
 use crate::{
     cache::Cache,
     kernel::{
@@ -38,6 +38,7 @@ pub(super) struct Cgroups {
     by_id: Cache<u64, Arc<Place>>,
     by_path: Cache<Arc<str>, Arc<Place>>,
     effort: Effort,
+    runtimes: Runtimes,
     total: Total,
 }
 
@@ -83,7 +84,8 @@ impl Cgroups {
             },
         };
         let (by_id, by_path) = (Cache::new(REMEMBERED_BYTES), Cache::new(REMEMBERED_BYTES));
-        Self { way, has_v1, by_id, by_path, effort: Effort::new(), total }
+        let (effort, runtimes) = (Effort::new(), Runtimes::default());
+        Self { way, has_v1, by_id, by_path, effort, runtimes, total }
     }
 
     /// The cgroup of an id.
@@ -155,11 +157,11 @@ impl Cgroups {
     }
 
     /// The whole path if there is room for it, else its last component if there is for that.
-    fn place(&self, path: &str, is_cut: bool) -> Place {
+    fn place(&mut self, path: &str, is_cut: bool) -> Place {
         let room = self.total.allowance();
         let last = path.rsplit('/').next().unwrap_or_default();
         for text in [path, last] {
-            let container = container(text);
+            let container = container(text).map(|found| self.runtimes.named(found));
             let bytes = text.len() + container.as_ref().map_or(0, Container::bytes);
             if text.len() <= PATH_BYTES && bytes <= room {
                 let is_cut = is_cut || text.len() < path.len();

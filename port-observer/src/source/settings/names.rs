@@ -3,7 +3,7 @@
 
 use crate::{
     kernel::netns::{self, Namespace},
-    process::ProcFs,
+    process::{Container, ProcFs},
 };
 
 /// The beginning of a container's id that is enough.
@@ -11,7 +11,7 @@ const SHORT: usize = 12;
 
 /// The container or unit of the processes in a namespace that was given no name. That of process 1 and
 /// that of this process are nobody's own.
-pub(super) fn owner(namespace: &Namespace) -> Option<String> {
+pub(super) fn owner(namespace: &Namespace) -> Option<Container> {
     let is_named = namespace.names.iter().any(|name| !is_path(name));
     if is_named || namespace.is_of_the_host() || namespace.is_own() {
         return None;
@@ -25,13 +25,16 @@ pub(super) fn owned_by(name: &str) -> Option<Namespace> {
     namespaces.find(|namespace| {
         // As runtimes print it, and the table shows it.
         let is_short = |owner: &str| name.len() >= SHORT && owner.starts_with(name);
-        owner(namespace).is_some_and(|owner| owner == name || is_short(&owner))
+        owner(namespace).is_some_and(|owner| {
+            owner.full_name() == name || owner.id == name || is_short(&owner.id)
+        })
     })
 }
 
 /// All names of a namespace, the most telling first: paths of bind mounts, which container runtimes keep,
 /// are last.
-pub(super) fn all(namespace: &Namespace, owner: Option<&str>) -> Vec<String> {
+pub(super) fn all(namespace: &Namespace, owner: Option<&Container>) -> Vec<String> {
+    let owner = owner.map(|owner| owner.full_name());
     let (paths, mut names): (Vec<String>, Vec<String>) =
         namespace.names.iter().cloned().partition(|name| is_path(name));
     let owner = owner.filter(|owner| !names.iter().any(|name| name == owner));
@@ -53,10 +56,17 @@ mod tests {
     fn a_given_name_comes_first_and_paths_last() {
         let mut namespace = Namespace::own().unwrap();
         namespace.names = ["/run/docker/netns/a", "blue"].map(str::to_owned).into();
-        assert_eq!(all(&namespace, Some("web")), ["blue", "web", "/run/docker/netns/a"]);
-        assert_eq!(all(&namespace, Some("blue")), ["blue", "/run/docker/netns/a"]);
+        let of = |name: Option<&str>, id: &str| Container {
+            id: id.to_owned(),
+            name: name.map(str::to_owned),
+            runtime: "docker",
+        };
+        let web = of(Some("web"), "0123");
+        assert_eq!(all(&namespace, Some(&web)), ["blue", "web", "/run/docker/netns/a"]);
+        let blue = of(None, "blue");
+        assert_eq!(all(&namespace, Some(&blue)), ["blue", "/run/docker/netns/a"]);
         namespace.names.clear();
-        assert_eq!(all(&namespace, Some("web")), ["web"]);
+        assert_eq!(all(&namespace, Some(&web)), ["web"]);
     }
 
     #[test]

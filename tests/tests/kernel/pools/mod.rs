@@ -5,7 +5,10 @@ mod servers;
 use std::{fs, path::Path};
 
 use nix::errno::Errno;
+use serde_json::{Value, json};
 use tests::{
+    child::Traffic,
+    container::Container,
     lines::{Body, Line, Pool},
     net::{ephemeral_range, in_namespace},
     observer::Observer,
@@ -133,6 +136,41 @@ fn ports_of_declared_pools_are_told_of_as_they_are_taken() {
             wait_for(&observer, "chosen", |kind, pool| kind == "taken" && pool.pool == "chosen");
         assert_eq!(chosen.via.as_deref(), Some("connect"));
         assert!(chosen.fix.is_some_and(|fix| fix.contains("ip_local_reserved_ports")));
+        observer.interrupted();
+    });
+}
+
+#[test]
+fn a_pool_is_where_its_container_is_by_the_name_that_docker_gave_it() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        ephemeral_range(19_000, 19_009);
+        let container = Container::make();
+        let file = pools(
+            &directory,
+            &format!(
+                "[[pool]]\nname = \"vpn\"\nrange = \"19000-19009\"\ncontainer = \"{}\"\n",
+                container.name
+            ),
+        );
+        let _server = tcp().bind(local(9_000)).listen();
+        // Who was there before is the container's, and so is its namespace.
+        let mut before =
+            Traffic::start_in_cgroup(container.cgroup(), &["hold", "1", "127.0.0.1:9000"]);
+        let Some(_) = before.taken() else { panic!("the traffic has no connection") };
+        let Some(observer) = Observer::own(&["--pools", &file, "--netns", &inode.to_string()])
+        else {
+            return;
+        };
+        let first = wait_for(&observer, "where the pool is", |kind, _| kind == "threshold");
+        assert_eq!((first.netns, first.used), (Some(inode), Some(1)), "{first:?}");
+        let shown = tests::recording::output(&["pools", "show", "--json", &file]);
+        let shown: Value = serde_json::from_slice(&shown).expect("JSON");
+        let holder = &shown[0]["holders"][0];
+        assert_eq!((&shown[0]["used"], &holder["stranger"]), (&json!(1), &json!(false)), "{shown}");
+        assert_eq!(holder["process"]["container"], json!(container.name), "{shown}");
+        before.go_on();
+        assert!(before.wait().success());
         observer.interrupted();
     });
 }
