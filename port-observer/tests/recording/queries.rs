@@ -27,6 +27,28 @@ fn exhausted(time_ns: u64) -> Entry {
 }
 
 #[test]
+fn a_failure_is_found_at_the_moment_up_to_which_it_is_read() {
+    let directory = Directory::make();
+    let mut recorder = recorder(options(&directory.file()));
+    recorder.push(exhausted(BEGAN + SECOND));
+    // What is taken in before a call may be later than that.
+    recorder.push(Entry::tick(BEGAN + 5 * SECOND));
+    recorder.push(exhausted(BEGAN + 4 * SECOND));
+    recorder.push(exhausted(BEGAN + 6 * SECOND));
+    // A clock that was set back is no such thing.
+    recorder.push(Entry::clock(BEGAN + 7 * SECOND, offset_ns() - 3_600_000_000_000));
+    recorder.push(exhausted(BEGAN + 8 * SECOND));
+    recorder.stop(BEGAN + 9 * SECOND, std::time::Duration::from_secs(9));
+    recorder.finish().unwrap();
+    let mut found = Vec::new();
+    port_observer::recording::failures(&directory.file(), |time_ns| found.push(time_ns)).unwrap();
+    let since_first = |at: usize| (found[at] - found[0]) / 1_000_000;
+    assert_eq!([1, 2].map(since_first), [4_000, 5_000]);
+    // The clock goes on while this runs.
+    assert_eq!((since_first(3) + 3_600_000) / 1_000, 7);
+}
+
+#[test]
 fn every_query_of_the_documentation_runs_and_finds_something() {
     let directory = Directory::make();
     let mut recorder = recorder(options(&directory.file()));

@@ -265,8 +265,11 @@ impl Watch {
     fn taken(&mut self, take: &Take<'_>, out: &mut Vec<Report>) {
         let Take { time_ns, port, via, is_chosen, is_meant } = *take;
         let (Some(local), Some(caller)) = (port.local, &port.caller) else { return };
-        let holder = Holder::of(&caller.process);
         let has = |watched: &Watched| watched.has(port.netns, port.protocol, local.port);
+        if !is_meant && !self.pools.iter().any(has) {
+            return;
+        }
+        let holder = Holder::of(&caller.process);
         for (at, watched) in self.pools.iter().enumerate().filter(|(_, watched)| has(watched)) {
             let is_taken = match watched.owner(&holder, port.netns) {
                 Some(is_own) => !is_own,
