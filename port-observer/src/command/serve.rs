@@ -88,9 +88,11 @@ async fn serve(config: &ServeConfig, sandbox: Sandbox) -> Result<()> {
     });
     let pools = match &config.pools {
         Some(of) => {
+            // What is wrong is said before anybody asks.
+            let watch = pools::watched(&of.files, &config.live.lines)?;
+            stream.watch_pools(watch, observer.named());
             let (pools, asked) = Pools::new();
             leasing::start(of, asked)?;
-            stream.watch_pools(pools::watched(&of.files, &config.live.lines)?, observer.named());
             Some(pools)
         }
         None => None,

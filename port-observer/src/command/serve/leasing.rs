@@ -21,10 +21,8 @@ const MOST_UNITS: u32 = 65_535;
 /// Starts the thread; it ends when nobody can ask any more.
 ///
 /// # Errors
-/// When nothing declares pools, or the leases can't be opened.
+/// When the leases can't be opened.
 pub(super) fn start(config: &ServedPools, mut asked: Receiver<Waiting>) -> Result<()> {
-    // What is wrong is said before anybody asks.
-    pools::read(&config.files)?;
     let store = Store::open(&config.state)?;
     let mut leasing = Leasing { files: config.files.clone(), store };
     let answer = move || {

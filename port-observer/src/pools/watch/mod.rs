@@ -134,7 +134,7 @@ impl Watch {
             for at in 0..self.pools.len() {
                 self.cross(now_ns, at, true, out);
                 if self.pools[at].is_full() {
-                    self.full(now_ns, at, None, holdings, out);
+                    self.full(now_ns, at, None, 0, holdings, out);
                 }
             }
             return;
@@ -174,7 +174,7 @@ impl Watch {
             if has_changed && self.has_begun {
                 self.cross(time_ns, at, false, out);
                 if !was_full && self.pools[at].is_full() {
-                    self.full(time_ns, at, Some((port, None)), holdings, out);
+                    self.full(time_ns, at, Some((port, None)), 0, holdings, out);
                 }
             }
         }
@@ -201,28 +201,30 @@ impl Watch {
         out.push(told(time_ns, pool, PoolEvent::Threshold { level }));
     }
 
-    /// No unit has room any more.
+    /// No unit has room any more. `by`: who took the last port, or with the call was refused one; `more`: for how
+    /// many more such calls that stands.
     fn full(
         &mut self,
         time_ns: u64,
         at: usize,
         by: Option<(&Port, Option<(Via, i32)>)>,
+        more: u64,
         holdings: &Holdings,
         out: &mut Vec<Report>,
     ) {
         let (port, refused) = by.unzip();
         let watched = &self.pools[at];
         let pid = port.and_then(Port::pid);
-        let make = |_| {
+        let make = |repeated| {
             let event = PoolEvent::Exhausted {
                 port: port.cloned(),
                 refused: refused.flatten(),
                 holders: watched.holders(holdings),
-                repeated: 0,
+                repeated,
             };
             PoolReport { pool: watched.at(time_ns), event }
         };
-        self.repeats.tell(time_ns, (at, Kind::Exhausted, pid), 0, make, out);
+        self.repeats.tell(time_ns, (at, Kind::Exhausted, pid), more, make, out);
     }
 
     /// A call for a port was refused: of a pool that is full, that is why.
@@ -242,22 +244,10 @@ impl Watch {
                 0 => watched.is_all_of(port.netns, port.protocol, holdings),
                 port_number => watched.has(port.netns, port.protocol, port_number),
             };
-            if !is_its_own || !watched.is_full() {
-                continue;
+            if is_its_own && watched.is_full() {
+                watched.refused = watched.refused.saturating_add(repeated).saturating_add(1);
+                self.full(time_ns, at, Some((port, Some(call))), repeated, holdings, out);
             }
-            watched.refused = watched.refused.saturating_add(repeated).saturating_add(1);
-            let watched = &self.pools[at];
-            let make = |_| {
-                let event = PoolEvent::Exhausted {
-                    port: Some(port.clone()),
-                    refused: Some(call),
-                    holders: watched.holders(holdings),
-                    repeated: 0,
-                };
-                PoolReport { pool: watched.at(time_ns), event }
-            };
-            let key = (at, Kind::Exhausted, port.pid());
-            self.repeats.tell(time_ns, key, repeated, make, out);
         }
     }
 

@@ -63,7 +63,7 @@ impl Repeats {
                     return;
                 }
                 window.lines += 1;
-                out.push(line(time_ns, make(more).with_repeated(more)));
+                out.push(line(time_ns, make(more)));
                 return;
             }
             tell_rest(window, out);
@@ -73,7 +73,7 @@ impl Repeats {
             self.0.clear();
         }
         self.0.insert(key, Window { began_ns: time_ns, lines: 1, untold: None });
-        out.push(line(time_ns, make(more).with_repeated(more)));
+        out.push(line(time_ns, make(more)));
     }
 
     /// Tells what was counted of seconds that are over.

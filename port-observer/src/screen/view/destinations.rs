@@ -114,8 +114,13 @@ pub fn search(of: &SpaceRow) -> String {
 
 /// When a space will be full.
 pub fn full_in(space: &Space) -> String {
-    match (space.headroom, space.seconds_to_exhaustion) {
-        (0, _) => "FULL".to_owned(),
+    when_full(space.headroom == 0, space.seconds_to_exhaustion)
+}
+
+/// When something will be full, or that it is.
+pub fn when_full(is_full: bool, seconds_to_exhaustion: Option<f64>) -> String {
+    match (is_full, seconds_to_exhaustion) {
+        (true, _) => "FULL".to_owned(),
         (_, Some(..1.0)) => "< 1 s".to_owned(),
         (_, Some(seconds)) if seconds.is_finite() => age(seconds),
         _ => "-".to_owned(),

@@ -9,6 +9,7 @@ use ratatui::{
 
 use super::{
     Places,
+    destinations::when_full,
     header::level,
     look::Look,
     place::first_fitting,
@@ -19,7 +20,7 @@ use crate::{
     screen::state::{PoolColumn, Room, State, View},
     words::{
         escape::escape,
-        figures::{age, holder_name, rate},
+        figures::{holder_name, rate},
     },
 };
 
@@ -76,7 +77,7 @@ pub fn draw(
 }
 
 /// Who has how many, and whether that is a stranger.
-pub fn held(holder: &PoolHolder) -> String {
+fn held(holder: &PoolHolder) -> String {
     let stranger = if holder.is_stranger == Some(true) { " (stranger)" } else { "" };
     format!("{}: {}{stranger}", holder_name(holder.process.as_deref()), holder.ports)
 }
@@ -98,20 +99,10 @@ fn cells(pool: &PoolUse, look: &Look) -> Vec<Span<'static>> {
         Span::raw(pool.used.to_string()),
         Span::styled(pool.free.to_string(), style),
         Span::raw(growth.map_or_else(|| "-".to_owned(), rate)),
-        Span::styled(full_in(pool), style),
+        Span::styled(when_full(pool.is_full, pool.seconds_to_exhaustion), style),
         Span::styled(pool.refused.to_string(), refused),
         name,
     ]
-}
-
-/// When a pool will be full.
-pub fn full_in(pool: &PoolUse) -> String {
-    match (pool.is_full, pool.seconds_to_exhaustion) {
-        (true, _) => "FULL".to_owned(),
-        (_, Some(..1.0)) => "< 1 s".to_owned(),
-        (_, Some(seconds)) if seconds.is_finite() => age(seconds),
-        _ => "-".to_owned(),
-    }
 }
 
 /// What is known of a pool: lines, each with how far it is indented.
