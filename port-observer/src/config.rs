@@ -7,6 +7,7 @@ mod record;
 mod replay;
 mod serve;
 mod snapshot;
+mod stress;
 mod top;
 mod why;
 
@@ -19,6 +20,7 @@ pub use pools_trial::{PoolsEchoConfig, PoolsVerifyConfig};
 pub use replay::ReplayConfig;
 pub use serve::ServeConfig;
 pub use snapshot::SnapshotConfig;
+pub use stress::StressConfig;
 pub use top::TopConfig;
 pub use why::{Asked, WhyConfig};
 

@@ -36,6 +36,7 @@ pub mod screen;
 pub mod serve;
 pub mod sink;
 pub mod source;
+pub mod stress;
 pub mod trial;
 pub mod why;
 mod words;

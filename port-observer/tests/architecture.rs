@@ -46,17 +46,19 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pools", "event ledger ports process report words"),
     ("leases", "kernel own_file pools words"),
     ("trial", "kernel pools words"),
+    ("stress", "event kernel words"),
     ("serve", "check event filter kernel leases metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),
     // From the command line to the commands, which alone know all of the above.
     (
         "cli",
-        "ask check child event filter leases ports probe recording report screen serve trial why",
+        "ask check child event filter leases ports probe recording report screen serve stress trial why",
     ),
     (
         "config",
-        "ask check child cli event filter kernel leases ledger probe recording report screen serve sink source why",
+        "ask check child cli event filter kernel leases ledger probe recording report screen serve sink source stress \
+         why",
     ),
     (
         "pipeline",
@@ -65,7 +67,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     (
         "command",
         "ask check child cli config doctor event filter forensics kernel leases ledger metrics notice pipeline \
-         pools ports probe process queued_writer recording report sandbox screen serve sink source trial why \
+         pools ports probe process queued_writer recording report sandbox screen serve sink source stress trial why \
          words",
     ),
     ("main", "cli command config logging notice"),

@@ -10,6 +10,7 @@ mod report;
 mod serve;
 mod shared;
 mod snapshot;
+mod stress;
 mod top;
 mod values;
 mod why;
@@ -27,6 +28,7 @@ pub use report::ReportArgs;
 pub use serve::ServeArgs;
 pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
 pub use snapshot::SnapshotArgs;
+pub use stress::StressArgs;
 pub use top::TopArgs;
 pub use values::BackendChoice;
 pub use values::{duration, short_name};
@@ -106,8 +108,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Run on: metrics for Prometheus, events and the state of everything over HTTP; record if asked to
     Serve(Box<ServeArgs>),
+    /// Look for the limit: fill connections up in a namespace of its own, and say which limit ended it
+    Stress(Box<StressArgs>),
     /// Say what this kernel and these privileges allow, and what would allow more
     Doctor(DoctorArgs),
+    /// A process of `stress`, which talks to those that started it.
+    #[command(hide = true)]
+    StressPart,
 }
 
 impl Cli {
@@ -143,7 +150,12 @@ impl Cli {
                 args.check().map_err(|message| usage_error("pools", message))?;
             }
             Command::Top(args) => args.check().map_err(|message| usage_error("top", message))?,
-            Command::Snapshot(_) | Command::Report(_) | Command::Serve(_) | Command::Doctor(_) => {}
+            Command::Snapshot(_)
+            | Command::Report(_)
+            | Command::Serve(_)
+            | Command::Stress(_)
+            | Command::StressPart
+            | Command::Doctor(_) => {}
         }
         Ok(cli)
     }

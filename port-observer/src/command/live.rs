@@ -67,6 +67,17 @@ pub fn run(config: LiveConfig, sandbox: Sandbox) -> Result<ExitCode> {
     })
 }
 
+/// Observes until told to stop, silently but for what a sink does with it.
+///
+/// # Errors
+/// As for [`run`].
+pub(super) fn counted(config: &LiveConfig, sink: Box<dyn Sink>, sandbox: Sandbox) -> Result<()> {
+    event_loop()?.block_on(async {
+        let mut until = Until::Told(EndSignals::catch()?);
+        live(config, (sink, None), sandbox, &mut until).await?.result
+    })
+}
+
 async fn live(
     config: &LiveConfig,
     (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),

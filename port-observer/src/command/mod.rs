@@ -12,6 +12,7 @@ pub mod report;
 pub mod serve;
 pub mod signals;
 pub mod snapshot;
+pub mod stress;
 pub mod top;
 pub mod why;
 
@@ -26,7 +27,7 @@ use crate::cli::{Cli, Command, PoolsCommand};
 use crate::config::{
     self, CheckConfig, DoctorConfig, LiveConfig, PoolsCheckConfig, PoolsEchoConfig,
     PoolsLeaseConfig, PoolsLeasesConfig, PoolsReleaseConfig, PoolsRenewConfig, PoolsShowConfig,
-    PoolsVerifyConfig, ServeConfig, SnapshotConfig, WhyConfig,
+    PoolsVerifyConfig, ServeConfig, SnapshotConfig, StressConfig, WhyConfig,
 };
 use crate::sandbox::Sandbox;
 use crate::source::settings;
@@ -77,6 +78,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(*args, cli.color, sandbox),
         Command::Report(args) => report::run(&args, cli.color, sandbox),
         Command::Serve(args) => serve::run(ServeConfig::resolve(*args, &netns_inode)?, sandbox),
+        Command::Stress(args) => {
+            let settings = crate::stress::place::settings_of_host();
+            return stress::run(&StressConfig::resolve(*args, settings), sandbox);
+        }
+        Command::StressPart => return stress::part(),
         Command::Doctor(args) => doctor::run(DoctorConfig::resolve(&args, cli.color), sandbox),
     }?;
     Ok(ExitCode::SUCCESS)

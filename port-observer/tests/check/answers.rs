@@ -81,6 +81,7 @@ fn socket(local: &str, remote: Option<&str>, state: TcpState) -> DiagSocket {
         time_wait: state == TcpState::TIME_WAIT,
         expires_ms: 0,
         is_unread: false,
+        accept_queue: (0, 0),
         inode: 0,
         cookie: 0,
         v6only: None,

@@ -27,6 +27,7 @@ fn socket(local: &str, remote: Option<&str>, state: TcpState, inode: u32) -> Dia
         time_wait: state == TcpState::TIME_WAIT,
         expires_ms: 0,
         is_unread: false,
+        accept_queue: (0, 0),
         inode,
         cookie: 0,
         v6only: None,

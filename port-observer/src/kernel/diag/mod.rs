@@ -36,6 +36,9 @@ pub struct DiagSocket {
     /// The peer has not acknowledged what was sent: more than a FIN (`idiag_wqueue`), or that more than
     /// once (`idiag_retrans`). Not known from `/proc/net`.
     pub is_unread: bool,
+    /// Of a socket that listens: connections in its accept queue, and the most of them less one
+    /// (`idiag_rqueue`, `idiag_wqueue`; tcp_diag_get_info). Of others 0, and not known from `/proc/net`.
+    pub accept_queue: (u32, u32),
     /// The number in `/proc/PID/fd` (`socket:[…]`), 0 when no process has it open.
     pub inode: u32,
     /// Unique since boot, and a TIME_WAIT entry has that of its socket if that had been asked for

@@ -56,6 +56,7 @@ pub(super) fn parse(line: &str, protocol: Protocol, netns: u32) -> Option<DiagSo
         // Clock ticks of 10 ms (USER_HZ).
         expires_ms: u32::try_from(ticks.saturating_mul(10)).unwrap_or(u32::MAX),
         is_unread: false,
+        accept_queue: (0, 0),
         inode,
         cookie: 0,
         v6only: None,

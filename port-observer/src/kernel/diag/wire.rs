@@ -116,6 +116,10 @@ fn try_socket(message: &[u8], protocol: Protocol, netns: u32) -> Option<DiagSock
         time_wait,
         expires_ms: if message[2] == 0 { 0 } else { u32_at(message, 52)? },
         is_unread: u32_at(message, 60)? > 1 || message[3] > 0,
+        accept_queue: match state {
+            TcpState::LISTEN => (u32_at(message, 56)?, u32_at(message, 60)?),
+            _ => (0, 0),
+        },
         inode: u32_at(message, 68)?,
         cookie: u64::from(u32_at(message, 44)?) | u64::from(u32_at(message, 48)?) << 32,
         v6only: None,

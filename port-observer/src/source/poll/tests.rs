@@ -25,6 +25,7 @@ fn socket(cookie: u64, state: TcpState, local: &str, remote: Option<&str>) -> Di
         time_wait: false,
         expires_ms: 0,
         is_unread: false,
+        accept_queue: (0, 0),
         inode: u32::try_from(cookie).unwrap() + 100,
         cookie,
         v6only: None,

@@ -1,0 +1,139 @@
+//! Arguments of `stress`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{ObserveArgs, values};
+use crate::{
+    filter::PortRange,
+    stress::{Bind, Close, MOST_CONNECTIONS},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  As many connections as go, and which limit ends them:
+      port-observer stress
+  With this host's settings and ten source addresses:
+      port-observer stress --sources 10
+  Open and close 500 a second, through 200 ports:
+      port-observer stress --close client --rate 500 --range 40000-40199
+  A server of your own, on the first port that it listens on:
+      port-observer stress --server 'nginx -c /etc/nginx/nginx.conf -g \"daemon off;\"'
+  In continuous integration: fail below 20,000:
+      port-observer stress --expect 20000 --json > stress.json
+
+It runs in network, mount and process namespaces of its own, with this host's settings of the network
+namespace: the host's ports, sysctls and processes are not touched, and nothing stays behind, also
+when it is killed. What belongs to the whole host (memory, open files, tcp_mem) is used, and it stops
+before memory is short. Listening sockets, clients and the observer are processes of their own.
+
+Exit codes: 0 a limit was found and named, or all that was asked for was reached; 1 it failed, or
+fewer than --expect; 2 wrong usage.";
+
+/// Arguments of `stress`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct StressArgs {
+    /// How many connections; with --close, how many in all [default: as many as go]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_CONNECTIONS))]
+    pub connections: Option<u64>,
+    /// The ephemeral range there [default: this host's]
+    #[arg(long, value_name = "MIN-MAX")]
+    pub range: Option<PortRange>,
+    /// How many addresses to connect from
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub sources: u16,
+    /// How many addresses to connect to
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub destinations: u16,
+    /// RLIMIT_NOFILE of the load, with one process at each end [default: as many processes as it takes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(32..))]
+    pub nofile: Option<u64>,
+    /// Who closes a connection as soon as it stands
+    #[arg(long, value_name = "WHO", default_value = "keep")]
+    pub close: CloseArg,
+    /// tcp_tw_reuse there [default: this host's]
+    #[arg(long, value_name = "0|1|2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub tw_reuse: Option<u8>,
+    /// How a client's socket gets its address
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub bind: BindArg,
+    /// At most so many attempts a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+    /// For how long connections are made (8s, 5m) [default: 5m, with --close 8s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// Over IPv6
+    #[arg(long)]
+    pub ipv6: bool,
+    /// Start this server by the shell in the namespace, and load it
+    #[arg(long, value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub server: Option<String>,
+    /// The port that it listens on [default: the first that is seen]
+    #[arg(long, value_name = "PORT", requires = "server", value_parser = clap::value_parser!(u16).range(1..))]
+    pub server_port: Option<u16>,
+    /// Fail when there are fewer connections
+    #[arg(long, value_name = "N")]
+    pub expect: Option<u64>,
+    /// Record what happens into this file, as `record` does
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How it is observed.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum CloseArg {
+    /// Nobody: connections are kept
+    Keep,
+    /// The client, which keeps its port in TIME_WAIT
+    Client,
+    /// The server
+    Server,
+    /// The client, with a reset
+    Rst,
+}
+
+impl From<CloseArg> for Close {
+    fn from(arg: CloseArg) -> Self {
+        match arg {
+            CloseArg::Keep => Self::Keep,
+            CloseArg::Client => Self::Client,
+            CloseArg::Server => Self::Server,
+            CloseArg::Rst => Self::Rst,
+        }
+    }
+}
+
+/// How a client's socket gets its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum BindArg {
+    /// By connect()
+    None,
+    /// Address and port by bind() to port 0
+    Before,
+    /// The address by bind() with IP_BIND_ADDRESS_NO_PORT
+    NoPort,
+    /// As before, with SO_REUSEADDR
+    Reuseaddr,
+}
+
+impl From<BindArg> for Bind {
+    fn from(arg: BindArg) -> Self {
+        match arg {
+            BindArg::None => Self::None,
+            BindArg::Before => Self::Before,
+            BindArg::NoPort => Self::NoPort,
+            BindArg::Reuseaddr => Self::Reuseaddr,
+        }
+    }
+}

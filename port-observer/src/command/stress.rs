@@ -1,0 +1,257 @@
+//! `stress`: looks for the limit of connections, in a place of its own.
+
+mod observe;
+mod part;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::mpsc::channel,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub use self::part::run as part;
+use super::{end_signals::EndSignals, event_loop, output};
+use crate::{
+    config::{Format, StressConfig},
+    sandbox::Sandbox,
+    source::settings,
+    stress::{
+        Observed, Outcome,
+        json::{self, Told},
+        parts::{Job, Line, ObserveJob},
+        place::{self, Part},
+        text,
+    },
+};
+
+/// How long the observer may take to attach.
+const ATTACHING: Duration = Duration::from_secs(60);
+/// And to say what it saw.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// How long the report may take once a signal has ended it.
+const LAST: Duration = Duration::from_secs(30);
+
+/// What reaches this process.
+enum Message {
+    /// The first process of the place said something, or ended.
+    Run(Option<Result<Line>>),
+    /// The observer did.
+    Observer(Option<Result<Line>>),
+}
+
+/// Tries it, and says which limit was met.
+///
+/// # Errors
+/// When the place can't be made, the server does not start, or the answer can't be written.
+pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
+    let time = Timestamp::now().to_string();
+    // Threads come after the first process of the place: it is forked.
+    let (to, forwarded) = channel();
+    let first = place::start_in_new(&Job::Run(config.plan.clone()), to.clone(), Message::Run)?;
+    let (told, messages) = unbounded_channel();
+    let forward = move || while forwarded.recv().is_ok_and(|message| told.send(message).is_ok()) {};
+    thread::Builder::new().name("messages".to_owned()).spawn(forward).context("can't read")?;
+    let runtime = event_loop()?;
+    let stage = Stage { config, first, observer: Err(String::new()), messages, sandbox };
+    let (outcome, observed) = runtime.block_on(stage.play(&to))?;
+    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    let told = Told {
+        time,
+        host: name.nodename().to_string_lossy().into_owned(),
+        kernel: name.release().to_string_lossy().into_owned(),
+        outcome: &outcome,
+        observed: observed.as_ref().map_err(String::as_str),
+    };
+    output::answer(&match config.format {
+        Format::Json => json::render(&told).context("can't write JSON")?,
+        Format::Table => text::render(&told),
+    })?;
+    match config.expect {
+        Some(expected) if outcome.connections < expected => {
+            bail!("{} connections, and {expected} were expected", outcome.connections)
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+struct Stage<'a> {
+    config: &'a StressConfig,
+    first: Part,
+    observer: Result<Part, String>,
+    messages: UnboundedReceiver<Message>,
+    sandbox: Sandbox,
+}
+
+impl Stage<'_> {
+    async fn play(
+        mut self,
+        to: &std::sync::mpsc::Sender<Message>,
+    ) -> Result<(Outcome, Result<Observed, String>)> {
+        let mut signals = EndSignals::catch()?;
+        tokio::select! {
+            ready = self.wait_until_ready() => ready?,
+            () = signals.next() => bail!("ended before it began"),
+        }
+        self.observer = self.observe(to).map_err(|error| format!("{error:#}"));
+        if self.observer.is_ok() {
+            tokio::select! {
+                failed = self.wait_for_observer() => if let Some(why) = failed {
+                    self.observer = Err(why);
+                },
+                () = signals.next() => bail!("ended before it began"),
+            }
+        }
+        self.first.go();
+        let (mut outcome, searched, mut seen) = self.watch(&mut signals).await?;
+        if let Ok(observer) = &self.observer {
+            observer.terminate();
+            if seen.is_none() {
+                seen = self.wait_for_observed().await;
+            }
+        }
+        self.first.stop();
+        for (connections, p50_ns) in searched {
+            let of = |one: &&mut crate::stress::Milestone| one.connections == connections;
+            if let Some(milestone) = outcome.milestones.iter_mut().find(of) {
+                milestone.search_p50_seconds = Some(p50_ns as f64 / 1e9);
+            }
+        }
+        let missing = match &self.observer {
+            Ok(_) => "it ended without a word".to_owned(),
+            Err(why) => why.clone(),
+        };
+        Ok((outcome, seen.ok_or(missing)))
+    }
+
+    /// Waits until the place stands.
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        loop {
+            match self.messages.recv().await {
+                Some(Message::Run(Some(Ok(Line::Ready { .. })))) => return Ok(()),
+                Some(Message::Run(said)) => failed(said)?,
+                Some(Message::Observer(_)) => {}
+                None => bail!("the first process of the namespace is gone"),
+            }
+        }
+    }
+
+    fn observe(&self, to: &std::sync::mpsc::Sender<Message>) -> Result<Part> {
+        let path = format!("/proc/{}/ns/net", self.first.pid());
+        let job = Job::Observe(ObserveJob {
+            netns: settings::resolve(&path)?.inode,
+            backend: self.config.backend.map(|backend| backend.name().to_owned()),
+            buffer_size: self.config.buffer_size,
+            record: self.config.record.clone(),
+            is_confined: self.sandbox == Sandbox::On,
+        });
+        place::start(&job, &[], to.clone(), Message::Observer)
+    }
+
+    /// Waits until the observer observes. Something: why it does not.
+    async fn wait_for_observer(&mut self) -> Option<String> {
+        let until = Instant::now() + ATTACHING;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.messages.recv()).await {
+                Ok(Some(Message::Observer(Some(Ok(Line::Observing { .. }))))) => return None,
+                Ok(Some(Message::Observer(said))) => {
+                    return failed(said).err().map(|error| format!("{error:#}"));
+                }
+                Ok(Some(Message::Run(None)) | None) | Err(_) => {
+                    return Some("it did not begin".to_owned());
+                }
+                Ok(Some(Message::Run(_))) => {}
+            }
+        }
+    }
+
+    /// Takes in what is said until the run is over: with how long the kernel searched, at numbers of
+    /// connections, and what the observer saw if it has said so already.
+    async fn watch(
+        &mut self,
+        signals: &mut EndSignals,
+    ) -> Result<(Outcome, Vec<(u64, u64)>, Option<Observed>)> {
+        let is_shown = io::stderr().is_terminal();
+        let (mut searched, mut seen) = (Vec::new(), None);
+        let mut until = None;
+        let clear = || {
+            if is_shown {
+                let _ = write!(io::stderr(), "\r\x1b[K");
+            }
+        };
+        loop {
+            let message = tokio::select! {
+                message = self.messages.recv() => message,
+                () = signals.next() => {
+                    if until.is_some() {
+                        bail!("ended before its report");
+                    }
+                    self.first.stop();
+                    until = Some(tokio::time::Instant::now() + LAST);
+                    continue;
+                }
+                () = at(until) => bail!("no report came within {} s of the signal", LAST.as_secs()),
+            };
+            match message {
+                Some(Message::Run(Some(Ok(Line::Progress(progress))))) => {
+                    if is_shown {
+                        let _ = write!(io::stderr(), "\r{}\x1b[K", text::progress(&progress));
+                    }
+                }
+                Some(Message::Run(Some(Ok(Line::Over(outcome))))) => {
+                    clear();
+                    return Ok((*outcome, searched, seen));
+                }
+                Some(Message::Run(said)) => {
+                    clear();
+                    failed(said)?;
+                }
+                Some(Message::Observer(Some(Ok(line)))) => match line {
+                    Line::Searched { connections, p50_ns } => searched.push((connections, p50_ns)),
+                    Line::Observed(what) => seen = Some(what),
+                    Line::Failed { why } => self.observer = Err(why),
+                    _ => {}
+                },
+                Some(Message::Observer(_)) => {}
+                None => bail!("the first process of the namespace is gone"),
+            }
+        }
+    }
+
+    async fn wait_for_observed(&mut self) -> Option<Observed> {
+        let until = Instant::now() + ENDING;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.messages.recv()).await {
+                Ok(Some(Message::Observer(Some(Ok(Line::Observed(what)))))) => return Some(what),
+                Ok(Some(Message::Observer(None)) | None) | Err(_) => return None,
+                Ok(Some(_)) => {}
+            }
+        }
+    }
+}
+
+/// Returns then; never, where there is no such time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The error of a part that said so, or ended.
+fn failed(said: Option<Result<Line>>) -> Result<()> {
+    match said {
+        Some(Ok(Line::Failed { why })) => bail!("{why}"),
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(error),
+        None => bail!("a process of the run ended without a word"),
+    }
+}

@@ -1,0 +1,118 @@
+//! The observer of a run: what `live` is, with a sink that counts.
+
+use std::io;
+
+use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
+
+use crate::{
+    cli::Color,
+    command::live,
+    config::{Lines, LiveConfig, Output},
+    filter::Filter,
+    probe::Backend,
+    recording,
+    report::{Body, Report, Sink},
+    sandbox::Sandbox,
+    stress::{
+        MILESTONES, Observed,
+        parts::{Line, ObserveJob, say},
+    },
+};
+
+/// How large a recording may get: that of `record`.
+const MOST_BYTES: u64 = 2 << 30;
+
+/// Observes until it is told to stop by SIGTERM, then says what it saw.
+///
+/// # Errors
+/// When it can't be observed, or recorded.
+pub fn run(job: ObserveJob) -> Result<()> {
+    let backend = match &job.backend {
+        None => None,
+        Some(name) => match Backend::ALL.into_iter().find(|one| one.name() == name) {
+            None => bail!("no backend is called {name}"),
+            found => found,
+        },
+    };
+    let filter = Filter { netns: vec![job.netns], ..Filter::default() };
+    let recording = job.record.map(|path| recording::Options {
+        path,
+        keep: None,
+        max_size: MOST_BYTES,
+        group: None,
+    });
+    let config = LiveConfig {
+        backend,
+        duration: None,
+        states: false,
+        buffer_size: job.buffer_size,
+        recording,
+        is_silent: true,
+        program: None,
+        pools: None,
+        lines: Lines {
+            filter,
+            closing: false,
+            ..Lines::everything(Output::resolve(true, Color::Never))
+        },
+    };
+    let sandbox = if job.is_confined { Sandbox::On } else { Sandbox::Off };
+    let searched = Histogram::new_with_max(60_000_000_000, 2).context("can't count times")?;
+    let counting = Counting { seen: Observed::default(), searched };
+    live::counted(&config, Box::new(counting), sandbox)
+}
+
+/// Counts what it is told of.
+struct Counting {
+    seen: Observed,
+    searched: Histogram<u64>,
+}
+
+impl Counting {
+    fn take(&mut self, body: &Body) -> Option<Line> {
+        let seen = &mut self.seen;
+        match body {
+            Body::Start(start) => {
+                start.backend.clone_into(&mut seen.backend);
+                return Some(Line::Observing { backend: seen.backend.clone() });
+            }
+            Body::Acquire { search_ns, .. } => {
+                seen.acquired += 1;
+                if let Some(ns) = search_ns {
+                    self.searched.saturating_record(*ns);
+                }
+                if MILESTONES.contains(&seen.acquired) && !self.searched.is_empty() {
+                    let p50_ns = self.searched.value_at_quantile(0.5);
+                    return Some(Line::Searched { connections: seen.acquired, p50_ns });
+                }
+            }
+            Body::Exhausted { story, repeated, .. } => {
+                seen.exhausted += 1 + repeated;
+                if seen.full.is_none() {
+                    let space = story.as_ref().map(|story| &story.space);
+                    seen.full = space.map(|space| (space.used, space.capacity));
+                }
+            }
+            Body::Lost { count, .. } => seen.lost += count,
+            Body::Stop(_) => return Some(Line::Observed(seen.clone())),
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Sink for Counting {
+    fn set_offset(&mut self, _offset_ns: i64) {}
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        match self.take(&report.body) {
+            Some(line) => say(&line).map_err(io::Error::other),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

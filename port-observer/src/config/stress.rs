@@ -1,0 +1,59 @@
+//! What `stress` works with.
+
+use std::path::PathBuf;
+
+use super::Format;
+use crate::{
+    cli, filter,
+    probe::Backend,
+    stress::{self, CHURNING, Close, KEEPING},
+};
+
+/// What `stress` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StressConfig {
+    /// What is tried.
+    pub plan: stress::Plan,
+    /// How it is observed; `None`: by the best backend that loads.
+    pub backend: Option<Backend>,
+    /// The size of the ring buffer in bytes.
+    pub buffer_size: u32,
+    /// Where events are recorded.
+    pub record: Option<PathBuf>,
+    /// Fewer connections are a failure.
+    pub expect: Option<u64>,
+    /// How it is printed.
+    pub format: Format,
+}
+
+impl StressConfig {
+    /// Resolves the arguments. `settings`: the host's, as they are now.
+    pub fn resolve(args: cli::StressArgs, settings: Vec<(String, String)>) -> Self {
+        let close = Close::from(args.close);
+        let usual = if close == Close::Keep { KEEPING } else { CHURNING };
+        let plan = stress::Plan {
+            connections: args.connections,
+            range: args.range.map(filter::PortRange::ends),
+            sources: args.sources,
+            destinations: args.destinations,
+            nofile: args.nofile,
+            close,
+            tw_reuse: args.tw_reuse,
+            bind: args.bind.into(),
+            rate: args.rate,
+            duration: args.duration.unwrap_or(usual),
+            ipv6: args.ipv6,
+            server: args.server,
+            server_port: args.server_port,
+            settings,
+        };
+        Self {
+            plan,
+            backend: args.observe.backend.0,
+            buffer_size: args.observe.buffer_size,
+            record: args.record,
+            expect: args.expect,
+            format: if args.json { Format::Json } else { Format::Table },
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The client: connects until it is done, and says how far it is.
+
+mod events;
+mod lately;
+mod socket;
+
+use std::{collections::HashSet, net::SocketAddr, os::fd::OwnedFd, time::Duration};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use nix::{
+    errno::Errno,
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
+        resource::{Resource, setrlimit},
+        socket::{setsockopt, sockopt},
+    },
+};
+use slab::Slab;
+
+use self::lately::Lately;
+use super::{
+    Bind, Close, RESERVE,
+    parts::{ClientJob, End, Line, Progress, say},
+};
+use crate::kernel::clock::now_boot_ns;
+
+/// How many connections are being made at a time: fewer than any usual accept queue holds.
+const WINDOW: usize = 64;
+/// How often it is said how far it is, at least.
+const EVERY: Duration = Duration::from_millis(100);
+/// And after so many connections.
+const EVERY_CONNECTIONS: u64 = 1_000;
+/// An attempt that takes this long was sent again: the first SYN or its answer was dropped (`TCP_TIMEOUT_INIT`).
+const RETRIED: Duration = Duration::from_secs(1);
+/// Between attempts that are refused.
+const PAUSE: Duration = Duration::from_millis(1);
+/// So many failures in a row, of a kind that does not pass by itself, are the end.
+const MOST_FAILED: u64 = 100;
+/// Longer times count as this.
+const LONGEST_NS: u64 = 120_000_000_000;
+
+/// The state of a connection.
+#[derive(Debug)]
+enum State {
+    /// It is being made, since then.
+    Connecting(u64),
+    /// It stands.
+    Open,
+}
+
+#[derive(Debug)]
+struct Connection {
+    fd: OwnedFd,
+    state: State,
+    pair: usize,
+}
+
+struct Client {
+    job: ClientJob,
+    epoll: Epoll,
+    connections: Slab<Connection>,
+    pending: usize,
+    progress: Progress,
+    took: Histogram<u64>,
+    /// The next attempt's number.
+    attempt: u64,
+    /// Pairs that have no port left; where bind() chooses ports, all pairs of such a source.
+    full: HashSet<usize>,
+    began_ns: u64,
+    said_ns: u64,
+    said_worked: u64,
+    /// What came of it of late.
+    lately: Lately,
+    /// Attempts that the kernel refused at once, since one was not.
+    refused_in_a_row: u64,
+    /// Those that failed later, since a connection stood, and the error of the last.
+    failed_in_a_row: (u64, i32),
+}
+
+/// Runs a client: says what it does, keeps what it has until its standard input ends.
+///
+/// # Errors
+/// When the kernel refuses what it needs beside connections, or nobody listens.
+pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
+    let limit = job.nofile;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit).with_context(|| {
+        format!("can't set RLIMIT_NOFILE to {limit}: see fs.nr_open, and the hard limit")
+    })?;
+    let began_ns = now_boot_ns()?;
+    let mut client = Client {
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("can't wait for connections")?,
+        connections: Slab::new(),
+        pending: 0,
+        progress: Progress::default(),
+        took: Histogram::new_with_max(LONGEST_NS, 2).context("can't count times")?,
+        attempt: 0,
+        full: HashSet::new(),
+        began_ns,
+        said_ns: 0,
+        said_worked: 0,
+        lately: Lately::begin(began_ns),
+        refused_in_a_row: 0,
+        failed_in_a_row: (0, 0),
+        job,
+    };
+    let end = client.connect_until_done(stop)?;
+    if matches!(end, End::Refused { .. } | End::Duration) {
+        client.wait_for_the_rest(stop)?;
+    }
+    client.take_progress()?;
+    say(&Line::Ended { end, progress: client.progress.clone() })?;
+    while !stop() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+impl Client {
+    fn connect_until_done(&mut self, stop: &dyn Fn() -> bool) -> Result<End> {
+        loop {
+            let now = now_boot_ns()?;
+            if let Some(end) = self.is_done(now, stop) {
+                return Ok(end);
+            }
+            if let Some(end) = self.attempts(now)? {
+                return Ok(end);
+            }
+            self.take_in(self.patience(now))?;
+            let now = now_boot_ns()?;
+            let is_due = now - self.said_ns >= ns(EVERY)
+                || self.progress.worked - self.said_worked >= EVERY_CONNECTIONS;
+            if is_due {
+                self.take_progress()?;
+                say(&Line::Progress(self.progress.clone()))?;
+            }
+        }
+    }
+
+    /// Lets connections that are being made stand, if they do.
+    fn wait_for_the_rest(&mut self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let until = now_boot_ns()? + ns(RETRIED + RETRIED / 2);
+        while self.pending > 0 && now_boot_ns()? < until && !stop() {
+            self.take_in(EVERY / 4)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing more to do, as far as that can be said before the next attempt.
+    fn is_done(&mut self, now: u64, stop: &dyn Fn() -> bool) -> Option<End> {
+        let made = self.job.first + self.progress.worked - self.gone();
+        if stop() {
+            return Some(End::Told);
+        }
+        if self.job.wanted.is_some_and(|wanted| made >= wanted) {
+            return Some(End::Reached);
+        }
+        if now >= self.job.until_ns {
+            return Some(End::Duration);
+        }
+        let (failed, errno) = self.failed_in_a_row;
+        if failed >= MOST_FAILED {
+            return Some(End::Refused { call: "connect".to_owned(), errno });
+        }
+        self.look_back(now)
+    }
+
+    /// Connections that were made and do not count, where they are to be kept.
+    fn gone(&self) -> u64 {
+        if self.job.close == Close::Keep { self.progress.closed } else { 0 }
+    }
+
+    /// Whether connections that are to be kept are closed by the server, or attempts get no answer.
+    fn look_back(&mut self, now: u64) -> Option<End> {
+        let lately = self.lately.next(now, &self.progress)?;
+        if self.job.close == Close::Keep && lately.closes() {
+            return Some(End::Closed);
+        }
+        let oldest = self.connections.iter().filter_map(|(_, one)| match one.state {
+            State::Connecting(since) => Some(since),
+            State::Open => None,
+        });
+        let waits = oldest.min().is_some_and(|since| now - since >= ns(RETRIED));
+        (waits && lately.is_slow()).then_some(End::Stalled)
+    }
+
+    /// Begins what may begin now.
+    fn attempts(&mut self, now: u64) -> Result<Option<End>> {
+        while self.pending < WINDOW {
+            let made = self.job.first + self.progress.worked - self.gone();
+            let begun = made + self.pending as u64;
+            if self.job.wanted.is_some_and(|wanted| begun >= wanted) {
+                break;
+            }
+            if !self.job.meets_nofile && self.connections.len() as u64 + RESERVE >= self.job.nofile
+            {
+                // Those that are being made may fail yet.
+                return Ok((self.pending == 0).then_some(End::Full));
+            }
+            let due = self.due_ns();
+            if due > now {
+                break;
+            }
+            let since = if self.job.rate.is_some() { due } else { now_boot_ns()? };
+            match self.attempt(since) {
+                Ok(()) => self.refused_in_a_row = 0,
+                Err((call, errno)) => {
+                    if let Some(end) = self.is_refused(call, errno) {
+                        return Ok(Some(end));
+                    }
+                    break;
+                }
+            }
+            // Said in time, however fast it goes.
+            if self.progress.worked - self.said_worked >= EVERY_CONNECTIONS {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn due_ns(&self) -> u64 {
+        let Some(rate) = self.job.rate else { return 0 };
+        self.began_ns + self.attempt.saturating_mul(1_000_000_000) / u64::from(rate.max(1))
+    }
+
+    /// How long nothing can happen but what the kernel tells of.
+    fn patience(&self, now: u64) -> Duration {
+        let due = self.due_ns().saturating_sub(now);
+        if self.refused_in_a_row > 0 {
+            return PAUSE;
+        }
+        if self.pending < WINDOW && self.job.rate.is_none() && self.wants_more() {
+            return Duration::ZERO;
+        }
+        match self.job.rate {
+            Some(_) if self.pending < WINDOW => Duration::from_nanos(due).min(EVERY / 4),
+            _ => EVERY / 4,
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        let made = self.job.first + self.progress.worked - self.gone() + self.pending as u64;
+        self.job.wanted.is_none_or(|wanted| made < wanted)
+    }
+
+    /// The pair whose turn it is. `None`: each is full.
+    fn turn(&self) -> Option<usize> {
+        let count = self.job.pairs.len() as u64;
+        (0..count)
+            .map(|ahead| ((self.attempt + ahead) % count) as usize)
+            .find(|pair| !self.full.contains(pair))
+    }
+
+    fn attempt(&mut self, since: u64) -> Result<(), (&'static str, i32)> {
+        let pair = self.turn().unwrap_or(0);
+        self.attempt += 1;
+        let (from, to) = self.job.pairs[pair];
+        let made = socket::begin(self.job.bind, from, to);
+        let (fd, is_standing) = made.map_err(|(call, errno)| {
+            *self.progress.refused.entry(errno as i32).or_default() += 1;
+            self.is_full(pair, errno);
+            (call, errno as i32)
+        })?;
+        self.pending += 1;
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        let flags = if is_standing { EpollFlags::EPOLLIN } else { EpollFlags::EPOLLOUT };
+        let is_watched =
+            self.epoll.add(&fd, EpollEvent::new(flags | EpollFlags::EPOLLRDHUP, key as u64));
+        entry.insert(Connection { fd, state: State::Connecting(since), pair });
+        if let Err(errno) = is_watched {
+            self.connections.remove(key);
+            self.pending -= 1;
+            return Err(("epoll_ctl", errno as i32));
+        }
+        if is_standing {
+            self.stands(key, true);
+        }
+        Ok(())
+    }
+
+    /// A pair that has no port is not tried again, where ports do not come back.
+    fn is_full(&mut self, pair: usize, errno: Errno) {
+        let is_of_ports = matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE);
+        if self.job.close != Close::Keep || !is_of_ports {
+            return;
+        }
+        self.full.insert(pair);
+        if matches!(self.job.bind, Bind::Before | Bind::Reuseaddr) && errno == Errno::EADDRINUSE {
+            let from = self.job.pairs[pair].0;
+            let of_source = |(number, one): (usize, &(Option<SocketAddr>, SocketAddr))| {
+                (one.0 == from).then_some(number)
+            };
+            self.full.extend(self.job.pairs.iter().enumerate().filter_map(of_source));
+        }
+    }
+
+    /// An attempt was refused at once: whether that is the end.
+    fn is_refused(&mut self, call: &'static str, errno: i32) -> Option<End> {
+        self.refused_in_a_row += 1;
+        let end = End::Refused { call: call.to_owned(), errno };
+        let is_of_ports = matches!(errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN);
+        if self.job.close == Close::Keep {
+            if is_of_ports && self.turn().is_some() {
+                self.refused_in_a_row = 0;
+                return None;
+            }
+            return Some(end);
+        }
+        // Ports come back, and descriptors of what closes.
+        let may_come_back = is_of_ports || errno == libc::EMFILE;
+        (!may_come_back && self.refused_in_a_row >= MOST_FAILED).then_some(end)
+    }
+
+    /// A connection stands.
+    fn stands(&mut self, key: usize, is_watched: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let State::Connecting(since) = connection.state else { return };
+        connection.state = State::Open;
+        self.pending -= 1;
+        self.progress.worked += 1;
+        self.failed_in_a_row = (0, 0);
+        let took = now_boot_ns().unwrap_or(since).saturating_sub(since);
+        self.took.saturating_record(took.max(1));
+        self.progress.retried += u64::from(took >= ns(RETRIED));
+        match self.job.close {
+            Close::Keep | Close::Server => {
+                let event =
+                    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, key as u64);
+                let mut event = event;
+                if !is_watched && self.epoll.modify(&connection.fd, &mut event).is_err() {
+                    self.connections.remove(key);
+                }
+            }
+            Close::Client => {
+                self.connections.remove(key);
+            }
+            Close::Rst => {
+                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                let _ = setsockopt(&connection.fd, sockopt::Linger, &linger);
+                self.connections.remove(key);
+            }
+        }
+    }
+
+    /// Brings what is said up to date.
+    fn take_progress(&mut self) -> Result<()> {
+        self.said_ns = now_boot_ns()?;
+        self.said_worked = self.progress.worked;
+        self.progress.at_ns = self.said_ns;
+        self.progress.pending = self.pending as u64;
+        self.progress.open = (self.connections.len() - self.pending) as u64;
+        self.progress.took = self
+            .took
+            .iter_recorded()
+            .map(|one| (one.value_iterated_to(), one.count_since_last_iteration()))
+            .collect();
+        self.took.reset();
+        Ok(())
+    }
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

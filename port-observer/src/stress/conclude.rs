@@ -1,0 +1,339 @@
+//! Which limit it was: from what both ends show, and never from the error alone. Pure.
+
+use super::{Bind, Evidence, Limit, Plan, Verdict, parts::End, parts::Progress};
+use crate::words::errno::ErrorName;
+
+/// What a verdict is found from.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// What was tried.
+    pub plan: &'a Plan,
+    /// Why clients ended.
+    pub end: &'a End,
+    /// How far they were.
+    pub progress: &'a Progress,
+    /// What the kernel shows.
+    pub evidence: &'a Evidence,
+}
+
+/// A limit that is met, with the sentence that says so.
+type Met = (Limit, String);
+
+impl Seen<'_> {
+    /// The limit that ended it, the others that were met, and why.
+    pub fn conclude(&self) -> Verdict {
+        let met = self.met();
+        let (limit, reason) = self.first(&met);
+        let mut also: Vec<Limit> =
+            met.iter().map(|(one, _)| *one).filter(|one| *one != limit).collect();
+        also.sort_unstable();
+        also.dedup();
+        let others = met
+            .into_iter()
+            .filter(|(one, text)| *text != reason && (*one == limit || also.contains(one)));
+        let others: Vec<String> = others.map(|(_, text)| text).collect();
+        let mut reasons = vec![reason];
+        reasons.extend(others);
+        Verdict { limit, also, reasons }
+    }
+
+    /// The limit that ended it.
+    fn first(&self, met: &[Met]) -> Met {
+        let found = |wanted: &[Limit]| {
+            let mut in_order =
+                wanted.iter().flat_map(|one| met.iter().filter(move |it| it.0 == *one));
+            in_order.next().cloned()
+        };
+        let progress = self.progress;
+        match self.end {
+            End::Reached => {
+                (Limit::Requested, format!("all {} connections stand", progress.worked))
+            }
+            End::Memory => (Limit::Memory, self.memory()),
+            End::Refused { call, errno } => found(&by_error(*errno)).unwrap_or_else(|| {
+                let error = ErrorName(*errno);
+                let text =
+                    format!("{call}() fails with {error}, and no limit that is known is met");
+                (unknown(*errno), text)
+            }),
+            End::Stalled | End::Closed => {
+                // What never accepted shows no more than its queue.
+                let is_queue_alone =
+                    *self.end == End::Stalled && self.evidence.listening.accepted == 0;
+                let last = if is_queue_alone { SERVER_LAST } else { QUEUE_LAST };
+                found(&OF_THE_OTHER_END)
+                    .or_else(|| found(&last))
+                    .unwrap_or_else(|| (Limit::Server, self.silence()))
+            }
+            End::Died { how } => {
+                let killed = [Limit::CgroupMemory, Limit::Memory];
+                let why = format!("the process that connects died: {how}");
+                match found(&killed) {
+                    Some(found) => found,
+                    None if how.contains("SIGSYS") || how.contains("signal: 31") => {
+                        (Limit::Seccomp, why)
+                    }
+                    None => (Limit::Memory, why),
+                }
+            }
+            End::Full | End::Duration | End::Told => {
+                let refused = progress.refused.iter().max_by_key(|(_, count)| **count);
+                let most = refused.and_then(|(&errno, _)| found(&by_error(errno)));
+                let hidden = || found(&[Limit::TimeWaitBuckets]);
+                most.or_else(hidden).unwrap_or_else(|| {
+                    (Limit::Duration, "no limit was met in the time that was given".to_owned())
+                })
+            }
+        }
+    }
+
+    /// All limits that are met, or all but met.
+    fn met(&self) -> Vec<Met> {
+        let Self { evidence, progress, .. } = *self;
+        let mut met = Vec::new();
+        let mut add = |limit, text: Option<String>| met.extend(text.map(|text| (limit, text)));
+        add(Limit::EphemeralPorts, self.ports());
+        add(Limit::FileDescriptors, self.descriptors());
+        let (files, most) = evidence.files;
+        let is_without = progress.refused.contains_key(&libc::ENFILE);
+        add(
+            Limit::FileMax,
+            (is_without || nearly(files, most))
+                .then(|| format!("the host has {files} of {most} files open (fs.file-max)")),
+        );
+        add(Limit::TcpMemory, self.tcp_memory());
+        let conntrack = evidence
+            .conntrack
+            .filter(|&(count, most)| nearly(count, most) || evidence.conntrack_drops > 0);
+        add(
+            Limit::Conntrack,
+            conntrack.map(|(count, most)| {
+                let drops = evidence.conntrack_drops;
+                format!("{count} of {most} connections are tracked, {drops} packets dropped for that (nf_conntrack_max)")
+            }),
+        );
+        add(Limit::Runtime, self.table());
+        let (threads, most) = evidence.server.threads;
+        let refused = evidence.server.threads_refused + evidence.client.threads_refused;
+        add(
+            Limit::CgroupPids,
+            (refused > 0).then(|| {
+                let most = most.map_or_else(String::new, |most| format!(" of {most}"));
+                format!("a control group refused {refused} threads or processes: {threads}{most} (pids.max)")
+            }),
+        );
+        let refused = evidence.server.memory_refused + evidence.client.memory_refused;
+        add(
+            Limit::CgroupMemory,
+            (refused > 0).then(|| format!("a control group was {refused} times at memory.max")),
+        );
+        add(Limit::Memory, (self.is_memory_short()).then(|| self.memory()));
+        let is_filtered = [libc::EPERM, libc::ENOSYS, libc::EACCES]
+            .iter()
+            .any(|errno| progress.refused.contains_key(errno))
+            && evidence.client.has_seccomp;
+        add(
+            Limit::Seccomp,
+            is_filtered.then(|| {
+                "a filter of system calls is in force on who connects (Seccomp: 2)".to_owned()
+            }),
+        );
+        add(
+            Limit::TimeWaitBuckets,
+            (evidence.time_wait_overflows > 0).then(|| {
+                format!(
+                    "{} connections ended without TIME_WAIT, as there were {} already \
+                     (tcp_max_tw_buckets): nothing fails, and that ports run out does not show",
+                    evidence.time_wait_overflows, evidence.time_wait_max
+                )
+            }),
+        );
+        for (limit, text) in self.other_end() {
+            add(limit, Some(text));
+        }
+        met
+    }
+
+    /// Ports of the range.
+    fn ports(&self) -> Option<String> {
+        let Evidence { ports, ports_used, pairs, pairs_full, time_wait, .. } = *self.evidence;
+        let is_refused = [libc::EADDRNOTAVAIL, libc::EADDRINUSE]
+            .iter()
+            .any(|errno| self.progress.refused.contains_key(errno));
+        // Where connections come and go, it is full at one moment and not at the next.
+        let is_full =
+            nearly(ports_used.into(), ports.into()) || (is_refused && self.plan.is_churn());
+        if ports == 0 || !is_full {
+            return None;
+        }
+        let each = match self.plan.bind {
+            Bind::Before | Bind::Reuseaddr => "of a source address, which bind() chooses from",
+            _ if pairs > 1 => "from a source to a destination",
+            _ => "from this source to this destination",
+        };
+        let full = match pairs {
+            ..=1 => String::new(),
+            _ => format!("; {pairs_full} of {pairs} such spaces are full"),
+        };
+        let waiting = match time_wait {
+            0 => String::new(),
+            count => format!(", {count} in TIME_WAIT"),
+        };
+        Some(format!("{ports_used} of {ports} ports {each} are used{waiting}{full}"))
+    }
+
+    /// Descriptors of either end, unless they are spread over as many processes as it takes.
+    fn descriptors(&self) -> Option<String> {
+        let mut texts = Vec::new();
+        let of_client = self.progress.refused.contains_key(&libc::EMFILE);
+        let (open, limit) = self.evidence.client.descriptors;
+        if (of_client || self.plan.nofile.is_some()) && nearly(open, limit) {
+            texts.push(format!("who connects has {open} of {limit} descriptors open"));
+        }
+        let (open, limit) = self.evidence.server.descriptors;
+        let is_single = self.plan.nofile.is_some() || self.plan.server.is_some();
+        if is_single && nearly(open, limit) {
+            let name = &self.evidence.server.name;
+            texts.push(format!("the server ({name}) has {open} of {limit} descriptors open"));
+        }
+        (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE)", texts.join(", ")))
+    }
+
+    fn tcp_memory(&self) -> Option<String> {
+        let Evidence { tcp_memory_pages: pages, tcp_memory_max: most, tcp_memory_failures, .. } =
+            *self.evidence;
+        let is_met = nearly(pages, most) || (tcp_memory_failures > 0 && pages * 10 >= most * 8);
+        is_met.then(|| {
+            format!(
+                "TCP of the host has {pages} of {most} pages of memory, which was felt \
+                 {tcp_memory_failures} times (tcp_mem)"
+            )
+        })
+    }
+
+    /// The server program's own table.
+    fn table(&self) -> Option<String> {
+        let server = &self.evidence.server;
+        let (called, each) = server.table.as_ref()?;
+        // Workers have one each, the program itself takes some places.
+        let accepted = self.evidence.listening.accepted;
+        let is_there = accepted + 16 >= *each || accepted * 5 >= each * 4;
+        let most = each.saturating_mul(u64::from(server.processes).max(1));
+        let is_ended = matches!(self.end, End::Stalled | End::Closed);
+        (is_ended && is_there && accepted <= most).then(|| {
+            let heard = match &self.progress.heard {
+                Some(text) if self.progress.closed > 0 => format!(", and said {text:?}"),
+                _ => String::new(),
+            };
+            let name = &server.name;
+            format!("{name} accepted {accepted} connections; {called} is {each}{heard}")
+        })
+    }
+
+    /// What of the other end shows that it does not take connections.
+    fn other_end(&self) -> Vec<Met> {
+        let Evidence { server, listening, .. } = self.evidence;
+        let mut met = Vec::new();
+        let is_full = listening.queue > listening.queue_max;
+        if listening.overflows > 0 || (is_full && listening.is_there) {
+            let text = format!(
+                "the accept queue has {} connections, its backlog is {}; {} were dropped \
+                 (ListenOverflows)",
+                listening.queue, listening.queue_max, listening.overflows
+            );
+            met.push((Limit::AcceptQueue, text));
+        }
+        let is_ended = matches!(self.end, End::Stalled | End::Closed | End::Refused { .. });
+        if !is_ended {
+            return met;
+        }
+        let stops = if server.processes == 0 {
+            let wrote = match self.evidence.server_wrote.lines().last() {
+                None => String::new(),
+                Some(line) => format!("; it wrote {line:?} last"),
+            };
+            Some(format!("the server's process has ended{wrote}"))
+        } else if !listening.is_there {
+            Some("nobody listens on the server's port any more".to_owned())
+        } else if server.is_stopped {
+            Some(format!("the server ({}) is stopped by a signal", server.name))
+        } else if self.end == &End::Closed {
+            let heard = self.progress.heard.as_ref();
+            let heard = heard.map_or_else(String::new, |text| format!(", after saying {text:?}"));
+            let closed = self.progress.closed;
+            Some(format!("the server closed {closed} connections that it had accepted{heard}"))
+        } else if is_full && listening.accepted_lately == 0 {
+            let accepted = listening.accepted;
+            Some(format!("the server ({}) accepts no more: {accepted} so far", server.name))
+        } else {
+            None
+        };
+        met.extend(stops.map(|text| (Limit::Server, text)));
+        met
+    }
+
+    fn silence(&self) -> String {
+        format!(
+            "{} connections are being made and get no answer, without anything to see at the server",
+            self.progress.pending
+        )
+    }
+
+    fn is_memory_short(&self) -> bool {
+        let (left, all) = self.evidence.memory;
+        all > 0 && left < all / 25
+    }
+
+    fn memory(&self) -> String {
+        let (left, all) = self.evidence.memory;
+        format!("{} of {} MiB of the host's memory are left", left >> 20, all >> 20)
+    }
+}
+
+/// In which order limits of the other end explain that it takes no more.
+const OF_THE_OTHER_END: [Limit; 6] = [
+    Limit::Conntrack,
+    Limit::TcpMemory,
+    Limit::FileDescriptors,
+    Limit::Runtime,
+    Limit::CgroupPids,
+    Limit::CgroupMemory,
+];
+/// And then, of a server that has accepted.
+const QUEUE_LAST: [Limit; 2] = [Limit::Server, Limit::AcceptQueue];
+/// Of one that has not.
+const SERVER_LAST: [Limit; 2] = [Limit::AcceptQueue, Limit::Server];
+
+/// Limits that an error may come of.
+fn by_error(errno: i32) -> Vec<Limit> {
+    use Limit::{
+        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Seccomp,
+        Server, TcpMemory, Threads,
+    };
+    match errno {
+        libc::EADDRNOTAVAIL | libc::EADDRINUSE => vec![EphemeralPorts],
+        libc::EMFILE => vec![FileDescriptors],
+        libc::ENFILE => vec![FileMax],
+        libc::ENOBUFS | libc::ENOMEM => vec![CgroupMemory, TcpMemory, Memory],
+        libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
+        libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],
+        libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT => vec![Server],
+        _ => Vec::new(),
+    }
+}
+
+/// The limit that an error names, where nothing shows that it is met.
+fn unknown(errno: i32) -> Limit {
+    match errno {
+        libc::ENOBUFS | libc::ENOMEM => Limit::Memory,
+        _ => by_error(errno).first().copied().unwrap_or(Limit::Server),
+    }
+}
+
+/// Whether all but one of fifty are used.
+fn nearly(used: u64, most: u64) -> bool {
+    most > 0 && used >= most - most / 50
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What came of a run, as JSON.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Limit, Milestone, Observed, Outcome, Refusals, outcome::Verdict};
+use crate::words::{errno::ErrorName, escape::json_line};
+
+/// Everything that is told.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    /// RFC 3339, of the start.
+    pub time: String,
+    /// The host's name.
+    pub host: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// What was seen from outside; else why nothing was.
+    pub observed: Result<&'a Observed, &'a str>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    schema: u32,
+    time: &'a str,
+    host: &'a str,
+    kernel: &'a str,
+    configuration: Value,
+    milestones: &'a [Milestone],
+    breaking_point: Breaking<'a>,
+    client: Value,
+    server: Value,
+    observer: Value,
+}
+
+#[derive(Serialize)]
+struct Breaking<'a> {
+    connections: u64,
+    seconds: f64,
+    rate_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<String>,
+    limit: Limit,
+    also: &'a [Limit],
+    reasons: &'a [String],
+    evidence: Value,
+}
+
+/// One object.
+///
+/// # Errors
+/// None that is known.
+pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
+    let Told { outcome, .. } = told;
+    let Verdict { limit, also, reasons } = &outcome.verdict;
+    let shown = Shown {
+        schema: 1,
+        time: &told.time,
+        host: &told.host,
+        kernel: &told.kernel,
+        configuration: configuration(outcome),
+        milestones: &outcome.milestones,
+        breaking_point: Breaking {
+            connections: outcome.connections,
+            seconds: outcome.seconds,
+            rate_per_second: outcome.rate(),
+            errno: most(&outcome.refused).map(|errno| ErrorName(errno).to_string()),
+            limit: *limit,
+            also,
+            reasons,
+            evidence: evidence(outcome),
+        },
+        client: client(outcome),
+        server: server(outcome),
+        observer: match told.observed {
+            Ok(seen) => with_present(json!({
+                "backend": seen.backend,
+                "acquired": seen.acquired,
+                "exhausted": seen.exhausted,
+                "lost": seen.lost,
+                "full_space": seen.full.map(|(used, capacity)| {
+                    json!({ "used": used, "capacity": capacity })
+                }),
+            })),
+            Err(why) => json!({ "missing": why }),
+        },
+    };
+    json_line(&shown)
+}
+
+/// The error of the most attempts.
+pub fn most(refused: &Refusals) -> Option<i32> {
+    refused.iter().max_by_key(|(_, count)| **count).map(|(&errno, _)| errno)
+}
+
+/// Without what is not known: `null` is not used.
+fn with_present(value: Value) -> Value {
+    let Value::Object(fields) = value else { return value };
+    Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
+}
+
+fn configuration(outcome: &Outcome) -> Value {
+    let plan = &outcome.plan;
+    let setting = |name: &str| {
+        let found = plan.settings.iter().find(|(one, _)| one.ends_with(name))?;
+        found.1.parse::<u64>().ok()
+    };
+    with_present(json!({
+        "connections": plan.connections,
+        "ephemeral_range": { "min": outcome.range.0, "max": outcome.range.1 },
+        "sources": plan.sources,
+        "destinations": plan.destinations,
+        "nofile": plan.nofile,
+        "close": plan.close,
+        "tw_reuse": plan.tw_reuse.map(u64::from).or_else(|| setting("tcp_tw_reuse")),
+        "bind": plan.bind,
+        "rate_per_second": plan.rate,
+        "duration_seconds": plan.duration.as_secs_f64(),
+        "ipv6": plan.ipv6,
+        "server": plan.server,
+    }))
+}
+
+fn client(outcome: &Outcome) -> Value {
+    let end = &outcome.evidence.client;
+    let refused: Map<String, Value> = outcome
+        .refused
+        .iter()
+        .map(|(&errno, &count)| (ErrorName(errno).to_string(), count.into()))
+        .collect();
+    json!({
+        "processes": outcome.clients,
+        "descriptors": { "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors },
+        "worked": outcome.connections,
+        "refused": outcome.refused.values().sum::<u64>(),
+        "errors": refused,
+        "retransmitted": outcome.retried,
+    })
+}
+
+fn server(outcome: &Outcome) -> Value {
+    let (end, health) = (&outcome.evidence.server, &outcome.health);
+    let listening = &outcome.evidence.listening;
+    with_present(json!({
+        "name": end.name,
+        "processes": end.processes,
+        "alive": health.alive,
+        "accepting": health.accepting,
+        "first_byte_seconds": health.first_byte_seconds,
+        "recovered_seconds": health.recovered_seconds,
+        "connections": listening.accepted,
+        "descriptors": { "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors },
+        "accept_queue": { "used": listening.queue, "backlog": listening.queue_max },
+        "listen_overflows": listening.overflows,
+        "listen_drops": listening.drops,
+        "table": end.table.as_ref().map(|(name, size)| json!({ "name": name, "size": size })),
+    }))
+}
+
+fn evidence(outcome: &Outcome) -> Value {
+    let seen = &outcome.evidence;
+    with_present(json!({
+        "ports": seen.ports,
+        "ports_used": seen.ports_used,
+        "spaces": seen.pairs,
+        "spaces_full": seen.pairs_full,
+        "time_wait": seen.time_wait,
+        "time_wait_overflows": seen.time_wait_overflows,
+        "time_wait_max": seen.time_wait_max,
+        "tcp_memory_pages": seen.tcp_memory_pages,
+        "tcp_memory_max_pages": seen.tcp_memory_max,
+        "tcp_memory_failures": seen.tcp_memory_failures,
+        "files": seen.files.0,
+        "file_max": seen.files.1,
+        "conntrack": seen.conntrack.map(|(count, max)| json!({ "count": count, "max": max })),
+        "conntrack_drops": seen.conntrack_drops,
+        "memory_available_bytes": seen.memory.0,
+        "memory_bytes": seen.memory.1,
+    }))
+}

@@ -1,0 +1,158 @@
+//! A server of the user's, which a run starts in its place.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::Read,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::stress::{
+    evidence::read,
+    listener::{self, Listener},
+};
+
+/// How long it may take until it listens.
+const START: Duration = Duration::from_secs(20);
+/// What it writes is kept so far, from the end.
+const KEPT: usize = 4096;
+
+/// The server's process. Dropped, it is killed; what it started ends with the place.
+pub struct UserServer {
+    child: Child,
+    wrote: Arc<Mutex<Vec<u8>>>,
+}
+
+impl UserServer {
+    /// Starts it by the shell.
+    ///
+    /// # Errors
+    /// When the kernel refuses a process.
+    pub fn start(command: &str) -> Result<Self> {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("can't start a shell for the server")?;
+        let wrote = Arc::new(Mutex::new(Vec::new()));
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|one| Box::new(one) as Box<dyn Read + Send>),
+            child.stderr.take().map(|one| Box::new(one) as Box<dyn Read + Send>),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let wrote = Arc::clone(&wrote);
+            thread::Builder::new()
+                .name("server".to_owned())
+                .spawn(move || keep(stream, &wrote))
+                .context("can't read what the server writes")?;
+        }
+        Ok(Self { child, wrote })
+    }
+
+    /// Waits until somebody listens: on this port, or on the first that is seen.
+    ///
+    /// # Errors
+    /// When the server ends before, or takes too long.
+    pub fn wait_until_it_listens(&mut self, port: Option<u16>) -> Result<Listener> {
+        let until = Instant::now() + START;
+        loop {
+            let mut found = listener::listeners();
+            found.retain(|one| port.is_none_or(|port| port == one.port));
+            // One for all addresses is what several destinations take.
+            found.sort_by_key(|one| (!one.address.is_unspecified(), one.v6only, one.port));
+            if let Some(first) = found.first() {
+                return Ok(*first);
+            }
+            // What puts itself into the background ends, and leaves somebody behind.
+            if let Ok(Some(status)) = self.child.try_wait()
+                && (!status.success() || self.pids().is_empty())
+            {
+                bail!("the server ended before it listened ({status}){}", self.after());
+            }
+            if Instant::now() >= until {
+                let on = port.map_or_else(String::new, |port| format!(" on port {port}"));
+                bail!("after {} s the server does not listen{on}{}", START.as_secs(), self.after());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it wrote last.
+    pub fn words(&self) -> String {
+        let wrote = self.wrote.lock().map(|wrote| wrote.clone()).unwrap_or_default();
+        String::from_utf8_lossy(&wrote).trim().to_owned()
+    }
+
+    /// The same behind a sentence.
+    fn after(&self) -> String {
+        match &*self.words() {
+            "" => String::new(),
+            text => format!("; it wrote: {text}"),
+        }
+    }
+
+    /// Its processes that may have connections: all of the place that are none of this program's own.
+    pub fn pids(&self) -> Vec<u32> {
+        let own = fs::read_link("/proc/self/exe").ok();
+        let mut parents = HashMap::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            if fs::read_link(entry.path().join("exe")).ok() == own {
+                continue;
+            }
+            let status = read(&format!("/proc/{pid}/status"));
+            let is_dead = status.lines().any(|line| line.starts_with("State:\tZ"));
+            if !is_dead {
+                parents.insert(pid, holds_sockets(pid));
+            }
+        }
+        let with: HashSet<u32> =
+            parents.iter().filter_map(|(pid, holds)| holds.then_some(*pid)).collect();
+        let mut pids: Vec<u32> = if with.is_empty() {
+            parents.into_keys().collect()
+        } else {
+            with.into_iter().collect()
+        };
+        pids.sort_unstable();
+        pids
+    }
+}
+
+impl Drop for UserServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a process has a socket open.
+fn holds_sockets(pid: u32) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.map(|entry| fs::read_link(entry.path()))
+        .any(|link| link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:")))
+}
+
+/// Keeps the end of what is written.
+fn keep(mut stream: Box<dyn Read + Send>, wrote: &Mutex<Vec<u8>>) {
+    let mut bytes = [0; 1024];
+    while let Ok(length) = stream.read(&mut bytes)
+        && length > 0
+    {
+        let Ok(mut kept) = wrote.lock() else { return };
+        kept.extend_from_slice(&bytes[..length]);
+        let over = kept.len().saturating_sub(KEPT);
+        kept.drain(..over);
+    }
+}

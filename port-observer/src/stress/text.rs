@@ -1,0 +1,202 @@
+//! What came of a run, as text.
+
+use std::fmt::Write as _;
+
+use super::{
+    Bind, Close, Limit, Milestone, Observed, Outcome, Plan,
+    json::{Told, most},
+    parts::Progress,
+};
+use crate::words::{
+    errno::error,
+    escape::escape,
+    figures::{duration, rate},
+};
+
+/// A line of progress.
+pub fn progress(progress: &Progress) -> String {
+    let refused = match progress.failed() {
+        0 => String::new(),
+        count => format!(", {count} refused"),
+    };
+    format!("{} connections{refused}", progress.worked)
+}
+
+/// The report.
+pub fn render(told: &Told<'_>) -> String {
+    let mut out = String::new();
+    let outcome = told.outcome;
+    let _ = writeln!(out, "{}", headline(outcome));
+    // Where none was met, the first says what the headline does.
+    let is_none = matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
+    for reason in outcome.verdict.reasons.iter().skip(usize::from(is_none)) {
+        let _ = writeln!(out, "  {}", escape(reason));
+    }
+    if !outcome.verdict.also.is_empty() {
+        let also: Vec<String> = outcome.verdict.also.iter().map(|one| called(*one)).collect();
+        let _ = writeln!(out, "  Also met: {}", also.join(", "));
+    }
+    let _ = writeln!(out, "\nTried\n  {}", tried(outcome));
+    let _ = writeln!(out, "\nMilestones");
+    for milestone in &outcome.milestones {
+        let _ = writeln!(out, "  {}", reached(milestone));
+    }
+    let _ = writeln!(out, "\nClient\n  {}", client(outcome));
+    let _ = writeln!(out, "\nServer\n  {}", server(outcome));
+    let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
+    out
+}
+
+fn headline(outcome: &Outcome) -> String {
+    let count = outcome.connections;
+    let time = format!("{:.2} s ({})", outcome.seconds, rate(outcome.rate()));
+    let refused: u64 = outcome.refused.values().sum();
+    let verb = if outcome.plan.is_churn() { "opened and closed" } else { "stand" };
+    match outcome.verdict.limit {
+        Limit::Requested => format!("All {count} connections {verb} after {time}."),
+        Limit::Duration => format!("No limit met: {count} connections {verb} after {time}."),
+        limit if refused > 0 => {
+            let error = most(&outcome.refused).map(error).unwrap_or_default();
+            let limit = called(limit);
+            format!(
+                "Limit: {limit}. {count} connections {verb} after {time}; {refused} refused: {error}."
+            )
+        }
+        limit => format!("Limit: {}. {count} connections {verb} after {time}.", called(limit)),
+    }
+}
+
+/// A limit as people call it.
+pub fn called(limit: Limit) -> String {
+    let name = match limit {
+        Limit::EphemeralPorts => "ephemeral ports",
+        Limit::FileDescriptors => "file descriptors (RLIMIT_NOFILE)",
+        Limit::FileMax => "open files of the host (fs.file-max)",
+        Limit::Memory => "memory",
+        Limit::TcpMemory => "memory of TCP (tcp_mem)",
+        Limit::Conntrack => "connection tracking (nf_conntrack_max)",
+        Limit::AcceptQueue => "the accept queue",
+        Limit::TimeWaitBuckets => "TIME_WAIT entries (tcp_max_tw_buckets)",
+        Limit::CgroupPids => "processes of a control group (pids.max)",
+        Limit::CgroupMemory => "memory of a control group (memory.max)",
+        Limit::Threads => "threads",
+        Limit::Seccomp => "a filter of system calls (seccomp)",
+        Limit::Server => "the server",
+        Limit::Runtime => "the server program's own table",
+        Limit::Requested => "none: all that was asked for",
+        Limit::Duration => "none: the time was over",
+    };
+    name.to_owned()
+}
+
+fn tried(outcome: &Outcome) -> String {
+    let plan: &Plan = &outcome.plan;
+    let how = match plan.close {
+        Close::Keep => "connections that are kept",
+        Close::Client => "connections that the client closes at once",
+        Close::Server => "connections that the server closes at once",
+        Close::Rst => "connections that the client resets at once",
+    };
+    let bind = match plan.bind {
+        Bind::None => "",
+        Bind::Before => ", bound to a port before connect()",
+        Bind::NoPort => ", bound to an address (IP_BIND_ADDRESS_NO_PORT)",
+        Bind::Reuseaddr => ", bound to a port before connect() with SO_REUSEADDR",
+    };
+    let (min, max) = outcome.range;
+    let at = plan.rate.map_or_else(String::new, |rate| format!(", {rate}/s at most"));
+    let server = plan
+        .server
+        .as_ref()
+        .map_or_else(String::new, |command| format!("\n  Server: {}", escape(command)));
+    format!(
+        "{how}{bind}{at}; from {} to {}, range {min}-{max}{server}",
+        counted(plan.sources, "address", "addresses"),
+        counted(plan.destinations, "destination", "destinations")
+    )
+}
+
+fn counted(count: u16, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {more}") }
+}
+
+fn reached(milestone: &Milestone) -> String {
+    let Milestone { connections, seconds, rate_per_second, .. } = milestone;
+    let (Some(seconds), Some(per_second)) = (seconds, rate_per_second) else {
+        return format!("{connections:>6}  not reached");
+    };
+    let time = |seconds: Option<f64>| seconds.map(|seconds| duration((seconds * 1e9) as u64));
+    let mut line = format!("{connections:>6}  {seconds:>7.2} s  {:>8}", rate(*per_second));
+    for (name, value) in [
+        ("connect p50", milestone.connect_p50_seconds),
+        ("p99", milestone.connect_p99_seconds),
+        ("search p50", milestone.search_p50_seconds),
+    ] {
+        if let Some(time) = time(value) {
+            let _ = write!(line, "  {name} {time}");
+        }
+    }
+    line
+}
+
+fn client(outcome: &Outcome) -> String {
+    let (open, limit) = outcome.evidence.client.descriptors;
+    let processes = match outcome.clients {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    };
+    let again = match outcome.retried {
+        0 => String::new(),
+        count => format!("; {count} took a second or more (SYN sent again)"),
+    };
+    format!("{processes}, {open} of {limit} descriptors{again}")
+}
+
+fn server(outcome: &Outcome) -> String {
+    let (end, health) = (&outcome.evidence.server, &outcome.health);
+    let listening = &outcome.evidence.listening;
+    let state = match (health.alive, health.accepting) {
+        (false, _) => "ended".to_owned(),
+        (true, false) => "alive, does not answer a new connection".to_owned(),
+        (true, true) => {
+            let first = health.first_byte_seconds.unwrap_or_default();
+            format!("alive, answers a new connection in {}", duration((first * 1e9) as u64))
+        }
+    };
+    let after = match health.recovered_seconds {
+        Some(seconds) => {
+            format!("once all were closed, back to normal in {}", duration((seconds * 1e9) as u64))
+        }
+        None if health.alive => "once all were closed, not back to normal within 10 s".to_owned(),
+        None => String::new(),
+    };
+    let (open, limit) = end.descriptors;
+    let accepted = match outcome.plan.is_churn() {
+        true => String::new(),
+        false => format!("{} accepted, ", listening.accepted),
+    };
+    format!(
+        "{} ({}): {state}; {after}\n  {accepted}accept queue {} (backlog {}), {} overflows; {open} of \
+         {limit} descriptors",
+        escape(&end.name),
+        counted(u16::try_from(end.processes).unwrap_or(u16::MAX), "process", "processes"),
+        listening.queue,
+        listening.queue_max,
+        listening.overflows,
+    )
+}
+
+fn observer(observed: Result<&Observed, &str>) -> String {
+    match observed {
+        Err(why) => format!("none: {}", escape(why)),
+        Ok(seen) => {
+            let full = seen.full.map_or_else(String::new, |(used, capacity)| {
+                format!("; when the first was refused, {used} of {capacity} ports were used")
+            });
+            format!(
+                "{}: {} ports taken by connect(), {} calls without one, {} events lost{full}",
+                seen.backend, seen.acquired, seen.exhausted, seen.lost
+            )
+        }
+    }
+}
