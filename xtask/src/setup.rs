@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 22] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -41,6 +41,10 @@ const PACKAGES: [&str; 19] = [
     // Whose ranges of ports are watched.
     "rtpengine-daemon",
     "nginx-light",
+    // Whose limits are met, with nginx.
+    "erlang-base",
+    "haproxy",
+    "redis-server",
 ];
 
 /// Installs what is missing.

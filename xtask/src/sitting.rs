@@ -9,7 +9,7 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Look once and again at TIME_WAITs of a minute: on an emulated processor a look takes seconds, and many
@@ -30,6 +30,8 @@ const GROUPS: [Group; 13] = [
     Group { prefix: "command::", threads: 8 },
     // Have observers of their own, and servers of media and of the web beside.
     Group { prefix: "pools::", threads: 4 },
+    // Have observers of their own, servers beside, and make connections as fast as they go.
+    Group { prefix: "stress::", threads: 2 },
     // With Prometheus and Alertmanager beside.
     Group { prefix: "serve::", threads: 4 },
     Group { prefix: "", threads: 16 },
@@ -80,6 +82,7 @@ pub fn is_enough_at_the_ends(test: &str) -> bool {
     ];
     is_enough_once(test)
         || test.starts_with("storms::")
+        || test.starts_with("stress::")
         || test.starts_with("privileges::")
         || waits.iter().any(|name| test.starts_with(name))
 }
@@ -97,13 +100,14 @@ pub fn is_enough_on_the_newest(test: &str) -> bool {
 }
 
 /// Groups whose tests are about the program alone, but for those whose names begin so.
-const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 10] = [
+const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 11] = [
     ("privileges::", &["live_keeps_what_it_needs", "commands_that_look_once"]),
     ("options::", &["netns_lets", "protocol_lets", "states_adds"]),
     ("output::", &[]),
     ("command::", &[]),
     ("serve::", &[]),
     ("pools::", &["ports_of_declared_pools"]),
+    ("stress::", &["a_full_range"]),
     // What `check` makes of lists that are cut short or garbage.
     ("ledger::check_failures::", &[]),
     // What is made of events, whichever kernel told them.

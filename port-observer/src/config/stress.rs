@@ -45,6 +45,7 @@ impl StressConfig {
             ipv6: args.ipv6,
             server: args.server,
             server_port: args.server_port,
+            tcp_memory_max: stress::tcp_memory_max(),
             settings,
         };
         Self {

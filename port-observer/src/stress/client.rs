@@ -321,7 +321,12 @@ impl Client {
         self.pending -= 1;
         self.progress.worked += 1;
         self.failed_in_a_row = (0, 0);
-        let took = now_boot_ns().unwrap_or(since).saturating_sub(since);
+        let now = now_boot_ns().unwrap_or(since);
+        let took = now.saturating_sub(since);
+        let standing = self.progress.worked - self.progress.closed;
+        if standing > self.progress.peak {
+            (self.progress.peak, self.progress.peak_ns) = (standing, now);
+        }
         self.took.saturating_record(took.max(1));
         self.progress.retried += u64::from(took >= ns(RETRIED));
         match self.job.close {

@@ -1,5 +1,7 @@
 //! Which limit it was: from what both ends show, and never from the error alone. Pure.
 
+use nix::errno::Errno;
+
 use super::{Bind, Evidence, Limit, Plan, Verdict, parts::End, parts::Progress};
 use crate::words::errno::ErrorName;
 
@@ -24,8 +26,10 @@ impl Seen<'_> {
     pub fn conclude(&self) -> Verdict {
         let met = self.met();
         let (limit, reason) = self.first(&met);
+        // That the server takes no more is what its own limits come to.
+        let is_said = |one: Limit| one == Limit::Server && OF_THE_OTHER_END.contains(&limit);
         let mut also: Vec<Limit> =
-            met.iter().map(|(one, _)| *one).filter(|one| *one != limit).collect();
+            met.iter().map(|(one, _)| *one).filter(|one| *one != limit && !is_said(*one)).collect();
         also.sort_unstable();
         also.dedup();
         let others = met
@@ -195,6 +199,11 @@ impl Seen<'_> {
         if is_single && nearly(open, limit) {
             let name = &self.evidence.server.name;
             texts.push(format!("the server ({name}) has {open} of {limit} descriptors open"));
+        } else if self.evidence.server.processes == 0
+            && self.evidence.server_wrote.contains(Errno::EMFILE.desc())
+        {
+            let said = Errno::EMFILE.desc();
+            texts.push(format!("the server ended, and wrote {said:?} before"));
         }
         (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE)", texts.join(", ")))
     }
@@ -216,11 +225,15 @@ impl Seen<'_> {
         let server = &self.evidence.server;
         let (called, each) = server.table.as_ref()?;
         // Workers have one each, the program itself takes some places.
-        let accepted = self.evidence.listening.accepted;
+        let listening = &self.evidence.listening;
+        let is_gone = server.processes == 0 || !listening.is_there;
+        // Of one that is gone, some of what stood waited in its queue.
+        let (accepted, queued) =
+            if is_gone { (self.progress.peak, IN_QUEUE) } else { (listening.accepted, 0) };
         let is_there = accepted + 16 >= *each || accepted * 5 >= each * 4;
         let most = each.saturating_mul(u64::from(server.processes).max(1));
-        let is_ended = matches!(self.end, End::Stalled | End::Closed);
-        (is_ended && is_there && accepted <= most).then(|| {
+        let is_ended = matches!(self.end, End::Stalled | End::Closed) || is_gone;
+        (is_ended && is_there && accepted <= most + queued).then(|| {
             let heard = match &self.progress.heard {
                 Some(text) if self.progress.closed > 0 => format!(", and said {text:?}"),
                 _ => String::new(),
@@ -236,11 +249,14 @@ impl Seen<'_> {
         let mut met = Vec::new();
         let is_full = listening.queue > listening.queue_max;
         if listening.overflows > 0 || (is_full && listening.is_there) {
-            let text = format!(
-                "the accept queue has {} connections, its backlog is {}; {} were dropped \
-                 (ListenOverflows)",
-                listening.queue, listening.queue_max, listening.overflows
-            );
+            let now = match listening.is_there {
+                true => format!(
+                    "the accept queue has {} connections, its backlog is {}",
+                    listening.queue, listening.queue_max
+                ),
+                false => "the accept queue was full".to_owned(),
+            };
+            let text = format!("{now}; {} were dropped (ListenOverflows)", listening.overflows);
             met.push((Limit::AcceptQueue, text));
         }
         let is_ended = matches!(self.end, End::Stalled | End::Closed | End::Refused { .. });
@@ -307,8 +323,8 @@ const SERVER_LAST: [Limit; 2] = [Limit::AcceptQueue, Limit::Server];
 /// Limits that an error may come of.
 fn by_error(errno: i32) -> Vec<Limit> {
     use Limit::{
-        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Seccomp,
-        Server, TcpMemory, Threads,
+        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Runtime,
+        Seccomp, Server, TcpMemory, Threads,
     };
     match errno {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => vec![EphemeralPorts],
@@ -317,7 +333,9 @@ fn by_error(errno: i32) -> Vec<Limit> {
         libc::ENOBUFS | libc::ENOMEM => vec![CgroupMemory, TcpMemory, Memory],
         libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
         libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],
-        libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT => vec![Server],
+        libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT => {
+            vec![FileDescriptors, Runtime, Server]
+        }
         _ => Vec::new(),
     }
 }
@@ -329,6 +347,9 @@ fn unknown(errno: i32) -> Limit {
         _ => by_error(errno).first().copied().unwrap_or(Limit::Server),
     }
 }
+
+/// Connections that may wait in a queue that can't be looked at any more.
+const IN_QUEUE: u64 = 1_024;
 
 /// Whether all but one of fifty are used.
 fn nearly(used: u64, most: u64) -> bool {

@@ -127,7 +127,6 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
     let sockets = listener::look(plan, server_port);
     let number = |path: &str| read(path).trim().parse().unwrap_or(0);
     let files = numbers("/proc/sys/fs/file-nr");
-    let tcp_mem = numbers("/proc/sys/net/ipv4/tcp_mem");
     let conntrack = |name: &str| {
         read(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).trim().parse::<u64>().ok()
     };
@@ -154,7 +153,7 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
             accepted_lately: 0,
         },
         tcp_memory_pages: tcp_memory_pages(),
-        tcp_memory_max: tcp_mem.get(2).copied().unwrap_or(0),
+        tcp_memory_max: plan.tcp_memory_max,
         tcp_memory_failures: now.tcp_memory.saturating_sub(since.tcp_memory),
         files: (files.first().copied().unwrap_or(0), files.get(2).copied().unwrap_or(0)),
         conntrack: conntrack("count").filter(|&count| count > 0).zip(conntrack("max")),
@@ -278,6 +277,11 @@ fn counter(text: &str, name: &str) -> Option<u64> {
         let at = pair[0].split_ascii_whitespace().position(|one| one == name)?;
         pair[1].split_ascii_whitespace().nth(at)?.parse().ok()
     })
+}
+
+/// The most pages of memory that TCP may have (`tcp_mem`); 0: it does not show in this network namespace.
+pub fn tcp_memory_max() -> u64 {
+    numbers("/proc/sys/net/ipv4/tcp_mem").get(2).copied().unwrap_or(0)
 }
 
 fn numbers(path: &str) -> Vec<u64> {

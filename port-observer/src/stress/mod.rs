@@ -26,7 +26,7 @@ use std::{net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    evidence::{End as EndUse, Evidence, Listening},
+    evidence::{End as EndUse, Evidence, Listening, tcp_memory_max},
     outcome::{Health, Limit, Milestone, Observed, Outcome, Refusals, Verdict},
 };
 
@@ -98,6 +98,9 @@ pub struct Plan {
     pub server: Option<String>,
     /// The port that it listens on; `None`: the first that is seen.
     pub server_port: Option<u16>,
+    /// The most pages of memory that TCP of the host may have (`tcp_mem`, which only the first network
+    /// namespace shows); 0: not known.
+    pub tcp_memory_max: u64,
     /// Settings of the kernel there, by name under /proc/sys, written first.
     pub settings: Vec<(String, String)>,
 }

@@ -130,6 +130,10 @@ pub struct Progress {
     pub worked: u64,
     /// Those that are open.
     pub open: u64,
+    /// The most that stood at a time, of those that are kept.
+    pub peak: u64,
+    /// When that was: nanoseconds since boot.
+    pub peak_ns: u64,
     /// Those that are being made.
     pub pending: u64,
     /// Attempts that failed, by error.

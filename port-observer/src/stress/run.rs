@@ -91,6 +91,8 @@ struct Scene {
     listener: Option<TcpListener>,
     servers: Vec<Part>,
     user_server: Option<UserServer>,
+    /// What its processes were before the load.
+    server_at_first: evidence::End,
     clients: Vec<Part>,
     tally: Tally,
     since: Counters,
@@ -104,6 +106,7 @@ impl Scene {
             listener: None,
             servers: Vec::new(),
             user_server: None,
+            server_at_first: evidence::End::default(),
             clients: Vec::new(),
             tally: Tally::begin(plan.is_churn(), 0)?,
             since: Counters::read(),
@@ -187,6 +190,7 @@ impl Scene {
 
     /// Makes connections until a limit is met, and sees which.
     fn play(&mut self) -> Result<Outcome> {
+        self.server_at_first = self.look().server;
         self.since = Counters::read();
         self.tally = Tally::begin(self.plan.is_churn(), now_boot_ns()?)?;
         self.add_client()?;
@@ -220,7 +224,6 @@ impl Scene {
 
     /// The end of it, and what both ends show then.
     fn conclude(&mut self, end: &End) -> Result<Outcome> {
-        let seconds = self.tally.seconds();
         let mut evidence = self.look();
         if matches!(end, End::Stalled | End::Closed) {
             thread::sleep(LAST_LOOK);
@@ -233,11 +236,16 @@ impl Scene {
         let verdict =
             Seen { plan: &self.plan, end, progress: &all, evidence: &evidence }.conclude();
         let health = self.health();
+        let (made, seconds) = self.tally.breaking_point();
         Ok(Outcome {
             plan: self.plan.clone(),
             range: range_here(),
             seconds,
-            connections: self.tally.reached(evidence.server.processes > 0),
+            // What the server closes at once stands for a moment, and does not count.
+            connections: match end {
+                End::Closed if evidence.listening.is_there => evidence.listening.accepted,
+                _ => made,
+            },
             unaccepted: u64::from(evidence.listening.queue),
             refused: all.refused.clone(),
             retried: all.retried,
@@ -250,13 +258,18 @@ impl Scene {
         })
     }
 
-    fn look(&self) -> Evidence {
+    fn look(&mut self) -> Evidence {
         let clients: Vec<u32> = self.clients.iter().map(Part::pid).collect();
         let servers = self.server_pids();
         let ends = [&*clients, &*servers];
         let mut evidence = evidence::gather(&self.plan, self.server_port, ends, self.since);
-        if let Some(server) = &self.user_server {
+        if let Some(server) = &mut self.user_server {
             evidence.server_wrote = server.words();
+            // One that has ended can't be asked any more.
+            if evidence.server.processes == 0 {
+                evidence.server.name.clone_from(&self.server_at_first.name);
+                evidence.server.table.clone_from(&self.server_at_first.table);
+            }
         }
         evidence
     }

@@ -19,6 +19,7 @@ mod process;
 mod refused;
 mod serve;
 mod storms;
+mod stress;
 mod time_wait;
 mod top;
 mod udp;

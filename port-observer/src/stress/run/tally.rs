@@ -18,8 +18,6 @@ pub(super) struct Tally {
     now: Progress,
     took: Histogram<u64>,
     reached: Vec<Milestone>,
-    /// The most connections that stood.
-    peak: u64,
 }
 
 impl Tally {
@@ -27,7 +25,7 @@ impl Tally {
     pub(super) fn begin(is_churn: bool, began_ns: u64) -> Result<Self> {
         let took = Histogram::new_with_max(LONGEST_NS, 2).context("can't count times")?;
         let (before, now) = (Progress::default(), Progress::default());
-        Ok(Self { is_churn, began_ns, before, now, took, reached: Vec::new(), peak: 0 })
+        Ok(Self { is_churn, began_ns, before, now, took, reached: Vec::new() })
     }
 
     pub(super) fn began_ns(&self) -> u64 {
@@ -52,7 +50,6 @@ impl Tally {
         }
         self.now = Progress { took: Vec::new(), ..progress };
         let (standing, seconds) = (self.standing(), self.seconds());
-        self.peak = self.peak.max(standing);
         while let Some(&connections) = MILESTONES.get(self.reached.len()) {
             if standing < connections {
                 break;
@@ -76,9 +73,14 @@ impl Tally {
         if self.is_churn { all.worked } else { all.worked.saturating_sub(all.closed) }
     }
 
-    /// How many stood at the limit: of a server that has ended, before it did.
-    pub(super) fn reached(&self, has_server: bool) -> u64 {
-        if has_server { self.standing() } else { self.peak }
+    /// How many were made until the limit, and in how many seconds: of those that are kept, the most that
+    /// stood, and when.
+    pub(super) fn breaking_point(&self) -> (u64, f64) {
+        let all = self.all();
+        if self.is_churn || all.peak == 0 {
+            return (all.worked, self.seconds());
+        }
+        (all.peak, all.peak_ns.saturating_sub(self.began_ns) as f64 / 1e9)
     }
 
     /// Those that were reached, and those that were not.
@@ -94,10 +96,13 @@ impl Tally {
         for (&errno, &count) in &now.refused {
             *refused.entry(errno).or_default() += count;
         }
+        // Of a client that has made none yet, the moment is that of the one before.
         Progress {
             at_ns: now.at_ns.max(before.at_ns),
             worked: before.worked + now.worked,
             open: before.open + now.open,
+            peak: before.peak + now.peak,
+            peak_ns: now.peak_ns.max(before.peak_ns),
             pending: now.pending,
             refused,
             retried: before.retried + now.retried,

@@ -7,7 +7,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,8 @@ use crate::stress::{
 
 /// How long it may take until it listens.
 const START: Duration = Duration::from_secs(20);
+/// How long what it wrote before its end may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What it writes is kept so far, from the end.
 const KEPT: usize = 4096;
 
@@ -27,6 +29,7 @@ const KEPT: usize = 4096;
 pub struct UserServer {
     child: Child,
     wrote: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl UserServer {
@@ -48,14 +51,14 @@ impl UserServer {
             child.stdout.take().map(|one| Box::new(one) as Box<dyn Read + Send>),
             child.stderr.take().map(|one| Box::new(one) as Box<dyn Read + Send>),
         ];
+        let mut readers = Vec::new();
         for stream in streams.into_iter().flatten() {
             let wrote = Arc::clone(&wrote);
-            thread::Builder::new()
-                .name("server".to_owned())
-                .spawn(move || keep(stream, &wrote))
-                .context("can't read what the server writes")?;
+            let reader = thread::Builder::new().name("server".to_owned());
+            let reader = reader.spawn(move || keep(stream, &wrote));
+            readers.push(reader.context("can't read what the server writes")?);
         }
-        Ok(Self { child, wrote })
+        Ok(Self { child, wrote, readers })
     }
 
     /// Waits until somebody listens: on this port, or on the first that is seen.
@@ -86,14 +89,21 @@ impl UserServer {
         }
     }
 
-    /// What it wrote last.
-    pub fn words(&self) -> String {
+    /// What it wrote last. Of one that has ended, all of it, unless it left others behind.
+    pub fn words(&mut self) -> String {
+        let until = Instant::now() + LAST_WORDS;
+        while matches!(self.child.try_wait(), Ok(Some(_)))
+            && !self.readers.iter().all(JoinHandle::is_finished)
+            && Instant::now() < until
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
         let wrote = self.wrote.lock().map(|wrote| wrote.clone()).unwrap_or_default();
         String::from_utf8_lossy(&wrote).trim().to_owned()
     }
 
     /// The same behind a sentence.
-    fn after(&self) -> String {
+    fn after(&mut self) -> String {
         match &*self.words() {
             "" => String::new(),
             text => format!("; it wrote: {text}"),

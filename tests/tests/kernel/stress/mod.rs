@@ -1,0 +1,207 @@
+//! `stress`: each limit that can be met here is met, and named.
+
+mod servers;
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tests::{
+    child::Guarded,
+    net::{in_namespace, sysctl},
+    observer::until,
+    system::{self, Backend},
+};
+
+/// The program with these arguments after `stress`.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(system::program().expect("the program"));
+    command.args(["stress", "--json", "--backend", Backend::chosen().name()]).args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let output = system::output(&mut command(arguments)).expect("run stress");
+    eprintln!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Its answer.
+fn stress(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{output:?}");
+    let answer = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    println!("{arguments:?}: {answer}");
+    answer
+}
+
+fn limit(answer: &Value) -> &str {
+    answer["breaking_point"]["limit"].as_str().expect("a limit")
+}
+
+fn connections(answer: &Value) -> u64 {
+    answer["breaking_point"]["connections"].as_u64().expect("how many connections")
+}
+
+/// That an observer saw all of it: `some` connections at least, and nothing was lost.
+fn assert_observed(answer: &Value, some: u64, exhausted: u64) {
+    let observer = &answer["observer"];
+    // A backend that this machine can't load is said, and the rest is answered all the same.
+    if observer["missing"].is_string() && !system::must_load() {
+        return;
+    }
+    assert!(observer["acquired"].as_u64() >= Some(some), "{observer}");
+    assert!(observer["exhausted"].as_u64() >= Some(exhausted), "{observer}");
+    assert_eq!(observer["lost"], 0, "{observer}");
+}
+
+#[test]
+fn a_full_range_is_named_and_the_server_is_well_after_it() {
+    let answer = stress(&["--range", "40000-40199", "--destinations", "2"]);
+    assert_eq!((limit(&answer), connections(&answer)), ("ephemeral_ports", 400));
+    let point = &answer["breaking_point"];
+    assert_eq!(point["errno"], "EADDRNOTAVAIL");
+    assert_eq!(point["also"], serde_json::json!([]));
+    assert_eq!(point["evidence"]["ports"], 200);
+    assert_eq!(point["evidence"]["spaces_full"], 2);
+    let server = &answer["server"];
+    assert_eq!(server["connections"], 400);
+    assert_eq!(server["accepting"], true);
+    assert!(server["recovered_seconds"].is_number(), "{server}");
+    assert_observed(&answer, 400, 1);
+}
+
+#[test]
+fn source_addresses_have_a_range_each_and_bind_before_connect_has_one_for_all() {
+    let with = |more: &[&str]| {
+        let arguments = [&["--range", "40000-40099", "--destinations", "3"], more].concat();
+        let answer = stress(&arguments);
+        assert_eq!(limit(&answer), "ephemeral_ports");
+        connections(&answer)
+    };
+    assert_eq!(with(&["--sources", "4"]), 1_200);
+    assert_eq!(with(&["--bind", "before"]), 100);
+    assert_eq!(with(&["--bind", "no-port"]), 300);
+    assert_eq!(with(&["--ipv6", "--sources", "2"]), 600);
+}
+
+#[test]
+fn descriptors_of_both_ends_are_named_where_both_are_all_but_used() {
+    let answer = stress(&["--nofile", "300"]);
+    assert_eq!(limit(&answer), "file_descriptors");
+    assert!((280..300).contains(&connections(&answer)), "{answer}");
+    let reason = answer["breaking_point"]["reasons"][0].as_str().expect("a reason");
+    assert!(reason.contains("who connects has 300 of 300"), "{reason}");
+    let both = stress(&["--nofile", "300", "--range", "40000-40291"]);
+    assert_eq!((limit(&both), connections(&both)), ("ephemeral_ports", 292));
+    assert_eq!(both["breaking_point"]["also"], serde_json::json!(["file_descriptors"]));
+}
+
+#[test]
+fn more_connections_than_a_process_may_have_are_spread_over_several() {
+    let mut limited = Command::new("/bin/sh");
+    let program = system::program().expect("the program");
+    limited.args(["-c", "ulimit -n 1000; exec \"$0\" \"$@\""]).arg(program);
+    limited.args(["stress", "--json", "--backend", Backend::chosen().name()]);
+    let output = system::output(limited.args(["--connections", "3000"])).expect("run stress");
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((limit(&answer), connections(&answer)), ("requested", 3_000));
+    assert!(answer["client"]["processes"].as_u64() >= Some(3), "{answer}");
+    assert_eq!(answer["milestones"][0]["reached"], true);
+    assert_observed(&answer, 3_000, 0);
+}
+
+#[test]
+fn what_is_expected_decides_about_the_exit_code() {
+    let enough = run(&["--connections", "100", "--expect", "100"]);
+    assert_eq!(enough.status.code(), Some(0), "{enough:?}");
+    let few = run(&["--range", "40000-40049", "--expect", "51"]);
+    assert_eq!(few.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&few.stderr);
+    assert!(said.contains("50 connections, and 51 were expected"), "{said}");
+}
+
+#[test]
+fn time_wait_keeps_ports_and_its_limit_hides_that_they_run_out() {
+    let churn = |more: &[&str]| {
+        let close = ["--close", "client", "--range", "40000-40199", "--rate", "500"];
+        stress(&[&close[..], &["--duration", "3s"], more].concat())
+    };
+    let kept = churn(&["--tw-reuse", "0"]);
+    assert_eq!((limit(&kept), connections(&kept)), ("ephemeral_ports", 200));
+    assert_eq!(kept["breaking_point"]["evidence"]["time_wait"], 200);
+    let reused = connections(&churn(&["--tw-reuse", "1"]));
+    assert!(reused > 300, "{reused}: a port is free again after a second");
+    in_namespace(|_| {
+        sysctl("ipv4/tcp_max_tw_buckets", "50");
+        let hidden = churn(&["--tw-reuse", "0"]);
+        assert_eq!(limit(&hidden), "time_wait_buckets");
+        assert_eq!(hidden["client"]["refused"], 0);
+    });
+}
+
+/// Processes with this variable in their environment.
+fn marked(mark: &str) -> Vec<String> {
+    let all = fs::read_dir("/proc").expect("read /proc").flatten();
+    let is_marked = |path: &std::path::Path| {
+        fs::read(path.join("environ")).is_ok_and(|environment| {
+            environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())
+        })
+    };
+    all.map(|entry| entry.path())
+        .filter(|path| is_marked(path))
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
+#[test]
+fn nothing_stays_behind_when_it_is_killed() {
+    for round in 0..10u64 {
+        let mark = format!("STRESS_TEST={}-{round}", std::process::id());
+        let (name, value) = mark.split_once('=').expect("as above");
+        let arguments = [
+            ["--close", "client", "--duration", "60s"],
+            // A process of the user's, that ends neither with its parent nor with its input.
+            ["--server", "sleep 1000 & exec cat /dev/zero | sleep 1000", "--server-port", "8080"],
+        ];
+        let which = arguments[usize::from(round % 2 == 1)];
+        let mut child = command(&which);
+        child.env(name, value).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = Guarded(system::spawn(&mut child).expect("start stress"));
+        // Before it has begun, while it begins, and while it is at it.
+        thread::sleep(Duration::from_millis(round * round * 30));
+        drop(child);
+        until("all processes of it to end", || marked(&mark).is_empty());
+    }
+}
+
+#[test]
+fn a_signal_ends_it_with_its_report_so_far() {
+    let mut child = command(&["--close", "client", "--rate", "200", "--duration", "60s"]);
+    let child = system::spawn(child.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let child = child.expect("start stress");
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    thread::sleep(Duration::from_secs(4));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("interrupt it");
+    let output = child.wait_with_output().expect("its end");
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert!(connections(&answer) > 0, "{answer}");
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let fails = |arguments: &[&str], words: &str| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(words), "{said}");
+    };
+    fails(&["--server", "echo oops >&2; exit 3"], "oops");
+    fails(&["--nofile", "4000000000"], "RLIMIT_NOFILE");
+}
