@@ -74,6 +74,13 @@ pub struct StressArgs {
     /// The port that it listens on [default: the first that is seen]
     #[arg(long, value_name = "PORT", requires = "server", value_parser = clap::value_parser!(u16).range(1..))]
     pub server_port: Option<u16>,
+    /// Also run it with one thing changed at a time, for at most 10 s each: how sockets are bound, who
+    /// closes, addresses, IPv6, a wider range, tcp_tw_reuse
+    #[arg(long)]
+    pub variations: bool,
+    /// Also try what could help against the limit, in the same way, for at most 10 s each
+    #[arg(long)]
+    pub mitigations: bool,
     /// Fail when there are fewer connections
     #[arg(long, value_name = "N")]
     pub expect: Option<u64>,

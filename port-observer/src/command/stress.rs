@@ -4,6 +4,7 @@ mod observe;
 mod part;
 
 use std::{
+    cmp::Reverse,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     sync::mpsc::channel,
@@ -22,11 +23,12 @@ use crate::{
     sandbox::Sandbox,
     source::settings,
     stress::{
-        Observed, Outcome,
+        Observed, Outcome, Plan,
         json::{self, Told},
-        parts::{Job, Line, ObserveJob},
+        parts::{End, Job, Line, ObserveJob},
         place::{self, Part},
         text,
+        variations::{self, Row},
     },
 };
 
@@ -52,15 +54,37 @@ enum Message {
 /// When the place can't be made, the server does not start, or the answer can't be written.
 pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let time = Timestamp::now().to_string();
-    // Threads come after the first process of the place: it is forked.
-    let (to, forwarded) = channel();
-    let first = place::start_in_new(&Job::Run(config.plan.clone()), to.clone(), Message::Run)?;
-    let (told, messages) = unbounded_channel();
-    let forward = move || while forwarded.recv().is_ok_and(|message| told.send(message).is_ok()) {};
-    thread::Builder::new().name("messages".to_owned()).spawn(forward).context("can't read")?;
     let runtime = event_loop()?;
-    let stage = Stage { config, first, observer: Err(String::new()), messages, sandbox };
-    let (outcome, observed) = runtime.block_on(stage.play(&to))?;
+    let play = |plan: &Plan, observed: Option<Sandbox>, name: &str| {
+        runtime.block_on(Stage::set(config, plan, observed, name)?)
+    };
+    let (outcome, observed) = play(&config.plan, Some(sandbox), "")?;
+    let (mut variations, mut mitigations) = (Vec::new(), Vec::new());
+    let mut is_told = outcome.end == End::Told;
+    let varied = config.variations.then(|| variations::variations(&config.plan, outcome.range));
+    for (name, plan) in varied.into_iter().flatten() {
+        if !is_told {
+            let (after, _) = play(&plan, None, name)?;
+            is_told = after.end == End::Told;
+            variations.push(Row::of(name, &after));
+        }
+    }
+    let changes = config
+        .mitigations
+        .then(|| variations::changes(&config.plan, outcome.range, outcome.verdict.limit))
+        .unwrap_or_default();
+    if !changes.is_empty() && !is_told {
+        // Bounded as they are, so that it is compared with the same.
+        let (before, _) = play(&variations::bounded(&config.plan), None, "as it is")?;
+        for change in changes {
+            if !is_told {
+                let (after, _) = play(&change.plan, None, change.name)?;
+                is_told = after.end == End::Told;
+                mitigations.push(change.brought(&before, &after));
+            }
+        }
+    }
+    mitigations.sort_by_key(|one| Reverse(one.after));
     let name = nix::sys::utsname::uname().context("can't read the host's name")?;
     let told = Told {
         time,
@@ -68,6 +92,8 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
         kernel: name.release().to_string_lossy().into_owned(),
         outcome: &outcome,
         observed: observed.as_ref().map_err(String::as_str),
+        variations: &variations,
+        mitigations: &mitigations,
     };
     output::answer(&match config.format {
         Format::Json => json::render(&told).context("can't write JSON")?,
@@ -81,12 +107,35 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     }
 }
 
+/// One run.
 struct Stage<'a> {
     config: &'a StressConfig,
+    /// Which of several it is.
+    name: &'a str,
     first: Part,
     observer: Result<Part, String>,
     messages: UnboundedReceiver<Message>,
-    sandbox: Sandbox,
+    /// It is observed from outside, and the observer is confined or not.
+    observed: Option<Sandbox>,
+}
+
+impl<'a> Stage<'a> {
+    /// Makes the place of a run, which then plays.
+    fn set(
+        config: &'a StressConfig,
+        plan: &Plan,
+        observed: Option<Sandbox>,
+        name: &'a str,
+    ) -> Result<impl Future<Output = Result<(Outcome, Result<Observed, String>)>> + use<'a>> {
+        let (to, forwarded) = channel();
+        let first = place::start_in_new(&Job::Run(plan.clone()), to.clone(), Message::Run)?;
+        let (told, messages) = unbounded_channel();
+        let forward = move || while forwarded.recv().is_ok_and(|one| told.send(one).is_ok()) {};
+        thread::Builder::new().name("messages".to_owned()).spawn(forward).context("can't read")?;
+        let observer = Err("not observed".to_owned());
+        let stage = Self { config, name, first, observer, messages, observed };
+        Ok(async move { stage.play(&to).await })
+    }
 }
 
 impl Stage<'_> {
@@ -99,7 +148,9 @@ impl Stage<'_> {
             ready = self.wait_until_ready() => ready?,
             () = signals.next() => bail!("ended before it began"),
         }
-        self.observer = self.observe(to).map_err(|error| format!("{error:#}"));
+        if self.observed.is_some() {
+            self.observer = self.observe(to).map_err(|error| format!("{error:#}"));
+        }
         if self.observer.is_ok() {
             tokio::select! {
                 failed = self.wait_for_observer() => if let Some(why) = failed {
@@ -149,7 +200,7 @@ impl Stage<'_> {
             backend: self.config.backend.map(|backend| backend.name().to_owned()),
             buffer_size: self.config.buffer_size,
             record: self.config.record.clone(),
-            is_confined: self.sandbox == Sandbox::On,
+            is_confined: self.observed == Some(Sandbox::On),
         });
         place::start(&job, &[], to.clone(), Message::Observer)
     }
@@ -202,7 +253,8 @@ impl Stage<'_> {
             match message {
                 Some(Message::Run(Some(Ok(Line::Progress(progress))))) => {
                     if is_shown {
-                        let _ = write!(io::stderr(), "\r{}\x1b[K", text::progress(&progress));
+                        let text = text::progress(&progress, self.name);
+                        let _ = write!(io::stderr(), "\r{text}\x1b[K");
                     }
                 }
                 Some(Message::Run(Some(Ok(Line::Over(outcome))))) => {

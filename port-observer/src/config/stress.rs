@@ -20,6 +20,10 @@ pub struct StressConfig {
     pub buffer_size: u32,
     /// Where events are recorded.
     pub record: Option<PathBuf>,
+    /// Variations are tried too.
+    pub variations: bool,
+    /// And what could help.
+    pub mitigations: bool,
     /// Fewer connections are a failure.
     pub expect: Option<u64>,
     /// How it is printed.
@@ -53,6 +57,8 @@ impl StressConfig {
             backend: args.observe.backend.0,
             buffer_size: args.observe.buffer_size,
             record: args.record,
+            variations: args.variations,
+            mitigations: args.mitigations,
             expect: args.expect,
             format: if args.json { Format::Json } else { Format::Table },
         }

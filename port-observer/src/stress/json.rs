@@ -3,7 +3,11 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Limit, Milestone, Observed, Outcome, Refusals, outcome::Verdict};
+use super::{
+    Limit, Milestone, Observed, Outcome, Refusals,
+    outcome::Verdict,
+    variations::{Mitigation, Row},
+};
 use crate::words::{errno::ErrorName, escape::json_line};
 
 /// Everything that is told.
@@ -19,6 +23,10 @@ pub struct Told<'a> {
     pub outcome: &'a Outcome,
     /// What was seen from outside; else why nothing was.
     pub observed: Result<&'a Observed, &'a str>,
+    /// What came of variations, where they were tried.
+    pub variations: &'a [Row],
+    /// What came of changes that could help, the one that brought most first.
+    pub mitigations: &'a [Mitigation],
 }
 
 #[derive(Serialize)]
@@ -33,6 +41,10 @@ struct Shown<'a> {
     client: Value,
     server: Value,
     observer: Value,
+    #[serde(skip_serializing_if = "<[Row]>::is_empty")]
+    variations: &'a [Row],
+    #[serde(skip_serializing_if = "<[Mitigation]>::is_empty")]
+    mitigations: &'a [Mitigation],
 }
 
 #[derive(Serialize)]
@@ -86,6 +98,8 @@ pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
             })),
             Err(why) => json!({ "missing": why }),
         },
+        variations: told.variations,
+        mitigations: told.mitigations,
     };
     json_line(&shown)
 }

@@ -20,6 +20,7 @@ mod programs;
 pub mod run;
 pub mod server;
 pub mod text;
+pub mod variations;
 
 use std::{net::IpAddr, time::Duration};
 

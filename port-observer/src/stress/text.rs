@@ -6,6 +6,7 @@ use super::{
     Bind, Close, Limit, Milestone, Observed, Outcome, Plan,
     json::{Told, most},
     parts::Progress,
+    variations::{Mitigation, Row},
 };
 use crate::words::{
     errno::error,
@@ -14,12 +15,13 @@ use crate::words::{
 };
 
 /// A line of progress.
-pub fn progress(progress: &Progress) -> String {
+pub fn progress(progress: &Progress, name: &str) -> String {
+    let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
     let refused = match progress.failed() {
         0 => String::new(),
         count => format!(", {count} refused"),
     };
-    format!("{} connections{refused}", progress.worked)
+    format!("{name}{} connections{refused}", progress.worked)
 }
 
 /// The report.
@@ -44,7 +46,36 @@ pub fn render(told: &Told<'_>) -> String {
     let _ = writeln!(out, "\nClient\n  {}", client(outcome));
     let _ = writeln!(out, "\nServer\n  {}", server(outcome));
     let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
+    varied(&mut out, told.variations);
+    mitigated(&mut out, told.mitigations);
     out
+}
+
+/// Variations, side by side.
+fn varied(out: &mut String, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\n\nVariations{:>35}{:>9}  LIMIT", "WORKED", "REFUSED");
+    for row in rows {
+        let limit = row.limit.name();
+        let _ = write!(out, "\n  {:<32}{:>9}{:>9}  {limit}", row.name, row.worked, row.refused);
+    }
+}
+
+/// What could help, the one that brought most first.
+fn mitigated(out: &mut String, all: &[Mitigation]) {
+    if all.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\n\nTried against it, for 10 s at most{:>9}{:>9}", "BEFORE", "AFTER");
+    for one in all {
+        let said = if one.proved { "" } else { "  does not help" };
+        let _ = write!(out, "\n  {:<33}{:>8}{:>9}{said}", one.change, one.before, one.after);
+        if let Some(command) = one.command.as_ref().filter(|_| one.proved) {
+            let _ = write!(out, "  {command}");
+        }
+    }
 }
 
 fn headline(outcome: &Outcome) -> String {
