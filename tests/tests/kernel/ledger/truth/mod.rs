@@ -4,6 +4,7 @@
 //! `PORT_OBSERVER_SEEDS` has the seeds, `FROM..TO` or a list with commas; each makes one state and
 //! asks two questions of it.
 
+mod evidence;
 mod question;
 mod source;
 mod world;
@@ -39,9 +40,13 @@ const LATE: Duration = Duration::from_secs(5);
 const TRIES: usize = 3;
 /// How many states that were stated wrongly are shown with their story.
 const SHOWN: usize = 3;
-/// More than the lines that an observer may need.
-const ARGUMENTS: [&str; 5] =
-    ["--spaces", "--summary", "500ms", "--events", "start,acquire,exhausted,summary,lost,stop"];
+const ARGUMENTS: [&str; 5] = [
+    "--spaces",
+    "--summary",
+    "500ms",
+    "--events",
+    "start,existing,acquire,time_wait,release,exhausted,summary,lost,stop",
+];
 
 fn seeds() -> Vec<u64> {
     let number = |text: &str| text.trim().parse().unwrap_or_else(|e| panic!("seed {text:?}: {e}"));
@@ -84,7 +89,10 @@ fn as_many_calls_succeed_as_the_headroom_says() {
 
 /// Makes these states while the observer watches, and asks.
 fn asked(observer: Observer, seeds: &[u64]) -> Vec<Result> {
-    let results = in_threads(made(seeds), &|worlds| all(&observer, filled(worlds)));
+    let results = in_threads(made(seeds), &|worlds| {
+        watch(&observer, &worlds);
+        all(&observer, filled(worlds))
+    });
     ended(observer, results)
 }
 
@@ -94,6 +102,7 @@ fn as_many_calls_succeed_as_the_headroom_says_of_sockets_from_before() {
         in_threads(made(seeds), &|worlds| {
             let worlds = filled(worlds);
             Observer::own(&ARGUMENTS).map_or_else(Vec::new, |observer| {
+                watch(&observer, &worlds);
                 knows_all(&observer);
                 let results = all(&observer, worlds);
                 ended(observer, results)
@@ -150,13 +159,13 @@ fn knows_all(observer: &Observer) {
     known.unwrap_or_else(|error| panic!("wait for the first summary: {error:#}"));
 }
 
+fn watch(observer: &Observer, worlds: &[World]) {
+    worlds.iter().for_each(|world| observer.watch(world.namespace.inode));
+}
+
 /// Waits, then asks everything and compares.
 fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
-    let settled = Instant::now() + SETTLED;
-    for world in &worlds {
-        observer.watch(world.namespace.inode);
-    }
-    thread::sleep(settled.saturating_duration_since(Instant::now()));
+    thread::sleep(SETTLED);
     let from = marked(observer, &mut worlds);
     if !Backend::chosen().is_exact() {
         // The list that showed the marker may be the first to show a FIN.
@@ -180,7 +189,14 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
             let end = asked.end(lines).unwrap_or(lines.len());
             let (mine, rest) = lines.split_at(end);
             lines = rest;
-            asked.answer(mine, *is_odd)
+            let mut answer = asked.answer(mine, *is_odd);
+            if !answer.is_right() {
+                let all = of_namespace(observer, *inode);
+                let seq = asked.begin(mine).map_or(u64::MAX, |line| line.seq);
+                let before = all.partition_point(|line| line.seq < seq);
+                answer.differences = evidence::differences(asked, &all, before, world.range);
+            }
+            answer
         };
         let answers = asked.iter().map(answer).collect();
         let (seed, story) = (world.seed, world.story());
@@ -229,6 +245,13 @@ fn udp_acquired(line: &Line) -> Option<(u32, u16)> {
         Body::Acquire(line) if line.protocol == "udp" => Some((line.netns, line.local.port)),
         _ => None,
     }
+}
+
+/// All lines of a namespace so far.
+fn of_namespace(observer: &Observer, netns: u32) -> Vec<Line> {
+    let mine = |line: &&Line| line.netns() == Some(netns);
+    let lines = observer.wait_lines(0, |lines| Some(lines.iter().filter(mine).cloned().collect()));
+    lines.unwrap_or_default()
 }
 
 /// The lines of each of these namespaces, until all questions are answered or time is up.
@@ -321,9 +344,11 @@ fn shown(results: &[Result]) -> String {
     let text = wrong.map(|(index, result)| {
         let answers = result.answers.iter().filter(|answer| !answer.is_right());
         let answers = answers.map(|answer| {
-            let Answer { question, stated, counted, .. } = answer;
+            let Answer { question, stated, counted, differences, .. } = answer;
             let seed = result.seed;
-            format!("seed {seed}: {question:?}: stated {stated:?}, but {counted} succeeded\n")
+            format!(
+                "seed {seed}: {question:?}: stated {stated:?}, but {counted} succeeded\n{differences}"
+            )
         });
         let answers: String = answers.collect();
         if index < SHOWN { format!("{answers}{}\n", result.story) } else { answers }

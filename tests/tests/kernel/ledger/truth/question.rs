@@ -31,6 +31,8 @@ pub struct Asked {
     pub first: Option<SocketAddr>,
     /// How many more succeeded.
     pub further: u32,
+    /// The ports of all that succeeded.
+    pub ports: Vec<u16>,
 }
 
 /// A statement and its truth.
@@ -43,6 +45,8 @@ pub struct Answer {
     pub tolerance: u32,
     /// What was asked.
     pub question: Question,
+    /// Where the kernel differs from what was told, if the answer is wrong.
+    pub differences: String,
 }
 
 impl Answer {
@@ -132,6 +136,7 @@ impl Question {
             question: self,
             first: held.first().map(|socket| canonical(socket.local)),
             further: held.len().saturating_sub(1) as u32,
+            ports: held.iter().map(|socket| socket.local.port()).collect(),
         };
         for socket in &mut held {
             match self {
@@ -144,9 +149,25 @@ impl Question {
 }
 
 impl Asked {
+    /// The protocol whose ports were asked for.
+    pub fn protocol(&self) -> &'static str {
+        match self.question {
+            Question::Connect(..) => "tcp",
+            Question::Bind(protocol, _) => protocol,
+        }
+    }
+
     /// How many of the lines, all of one namespace, it takes to answer this; `None`: they end before.
     pub fn end(&self, lines: &[Line]) -> Option<usize> {
         lines.iter().position(|line| self.is_exhausted(line)).map(|index| index + 1)
+    }
+
+    /// The line of the first call.
+    pub fn begin<'a>(&self, lines: &'a [Line]) -> Option<&'a Line> {
+        lines.iter().find(|line| match (&line.body, self.first) {
+            (Body::Acquire(line), Some(first)) => line.local.socket_addr() == first,
+            _ => self.is_exhausted(line),
+        })
     }
 
     /// Compares the lines of this question with what the kernel did.
@@ -158,6 +179,7 @@ impl Asked {
             counted: self.further,
             tolerance,
             question: self.question,
+            differences: String::new(),
         }
     }
 
@@ -173,8 +195,8 @@ impl Asked {
         }
         self.is_of(full)?;
         let Some(first) = self.first else { return Ok(full.headroom) };
-        let acquired = lines.iter().find_map(|line| match &line.body {
-            Body::Acquire(line) if line.local.socket_addr() == first => Some(line),
+        let acquired = self.begin(lines).and_then(|line| match &line.body {
+            Body::Acquire(line) => Some(line),
             _ => None,
         });
         let acquired = acquired.ok_or_else(|| format!("there is no acquire line of {first}"))?;

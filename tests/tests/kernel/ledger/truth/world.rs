@@ -1,7 +1,7 @@
 //! A namespace in a random state: a range, reserved ports, and sockets in every state.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tests::net::{Namespace, ephemeral_range, sysctl};
@@ -28,10 +28,12 @@ pub struct World {
     pub random: Rng,
     /// The range has an odd number of ports, of which connect() and bind() leave one out.
     pub is_odd: bool,
-    range: (u16, u16),
+    /// The first and the last port that the kernel chooses from.
+    pub range: (u16, u16),
     listeners: Vec<Held>,
     sockets: Vec<Held>,
     children: Vec<(Ends, Held)>,
+    began: Instant,
     log: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl World {
             listeners: Vec::new(),
             sockets: Vec::new(),
             children: Vec::new(),
+            began: Instant::now(),
             log: Vec::new(),
         }
     }
@@ -91,9 +94,9 @@ impl World {
         }
     }
 
-    /// Notes what is about to be done.
+    /// Notes what is about to be done, or was, and when: TIME_WAIT lasts a minute.
     pub fn note(&mut self, what: String) {
-        self.log.push(what);
+        self.log.push(format!("{:7.3} s: {what}", self.began.elapsed().as_secs_f64()));
     }
 
     /// Keeps a socket with all the others, and returns its port.
