@@ -1,17 +1,11 @@
 //! From the ring buffer to events in order, each after the settings of its namespace.
 
-use std::ops::ControlFlow;
-
 use super::{super::settings::Settings, Ring};
 use crate::{
     event::{Event, Existing, TcpState},
     kernel::clock,
     probe::Observed,
 };
-
-/// By how much an event may be older than one that was told before it: its program was interrupted between
-/// its look at the clock and its place in the buffer.
-const OUT_OF_ORDER_NS: u64 = 10_000_000;
 
 /// Takes in what the programs tell, with the settings of each namespace before its first event.
 pub(super) struct Intake {
@@ -51,29 +45,29 @@ impl Intake {
 
     /// Hands over at most `limit` events; returns how many there were.
     pub(super) fn pass(&mut self, limit: usize, out: &mut Vec<Event>) -> usize {
-        self.pass_until(u64::MAX, limit, out)
+        self.pass_until(None, limit, out)
     }
 
     /// Hands over what the programs told before now, and no more than that: who calls faster than this
-    /// goes on would else hold up everything for as long as that lasts.
-    pub(super) fn catch_up(&mut self, out: &mut Vec<Event>) {
-        // Without a clock no event is later than now, and the buffer's size is the limit.
-        let now_ns = clock::now_boot_ns().unwrap_or(u64::MAX);
-        self.pass_until(now_ns.saturating_add(OUT_OF_ORDER_NS), self.ring.most(), out);
+    /// goes on would else hold up everything for as long as that lasts. Returns `false` if some of it can't
+    /// be had yet: another processor stands still in a program, whose record is reserved and not submitted.
+    #[must_use]
+    pub(super) fn catch_up(&mut self, out: &mut Vec<Event>) -> bool {
+        let now = self.ring.begun();
+        self.pass_until(Some(now), usize::MAX, out);
+        self.ring.has_told(now)
     }
 
-    fn pass_until(&mut self, until_ns: u64, limit: usize, out: &mut Vec<Event>) -> usize {
+    fn pass_until(&mut self, until: Option<u64>, limit: usize, out: &mut Vec<Event>) -> usize {
         let Self { ring, settings, observed, attached_ns, has_new_ports, .. } = self;
         let (mut last, mut is_anothers) = (0, false);
-        let count = ring.drain(limit, |event| {
+        let count = ring.drain(limit, until, |event| {
             let Event::Socket(socket) = &event else {
                 out.push(event);
-                return ControlFlow::Continue(());
+                return;
             };
-            let is_last = socket.time_ns > until_ns;
-            let goes_on = if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             if socket.time_ns < *attached_ns {
-                return goes_on;
+                return;
             }
             if socket.flow.netns != last {
                 last = socket.flow.netns;
@@ -85,7 +79,6 @@ impl Intake {
             if !is_anothers {
                 out.push(event);
             }
-            goes_on
         });
         self.is_busy |= count > 0;
         count
@@ -98,9 +91,9 @@ impl Intake {
         out.extend(told);
     }
 
-    /// What was read from the kernel's lists is handed over after all that the programs told before.
+    /// What was read from the kernel's lists is handed over after all that the programs told before, see
+    /// [`Self::catch_up`].
     pub(super) fn hand_over(&mut self, existing: Vec<Existing>, out: &mut Vec<Event>) {
-        self.catch_up(out);
         for mut one in existing {
             if one.state == TcpState::TIME_WAIT && !self.names_time_waits {
                 one.socket = None;

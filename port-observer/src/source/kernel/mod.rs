@@ -3,6 +3,7 @@
 mod counted;
 mod intake;
 mod listing;
+mod positions;
 mod ring;
 mod scan;
 mod scans;
@@ -71,6 +72,8 @@ pub struct Kernel {
     losses_seen: Instant,
     /// When the next look at the kernel's lists is due.
     next_round: Instant,
+    /// A look that waits for what was told before it.
+    listed: Option<Box<Listing>>,
     /// What listing for answers may cost.
     answers: Budget,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -100,6 +103,7 @@ impl Kernel {
             missed: 0,
             losses_seen: now,
             next_round: now,
+            listed: None,
             answers: Budget::new(ANSWER_COST, ANSWERS_AHEAD),
             logger,
             attached,
@@ -149,7 +153,7 @@ impl Kernel {
         let count = std::mem::take(&mut self.missed);
         let is_counted = counted.iter().any(|event| matches!(event, Event::Lost { .. }))
             || self.scans.wanted == Some(For::Loss)
-            || self.scans.current.is_some();
+            || self.scans.is_under_way();
         let place = LossPlace::KernelProgram;
         (count > 0 && !is_counted).then_some(Event::Lost {
             count,
@@ -163,7 +167,7 @@ impl Kernel {
     fn scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
         let cost = Cost::begin();
         let mut slice = (self.scans.left.elapsed() / SLICE_COST).clamp(SLICE, LONGEST_SLICE);
-        if self.scans.current.is_none() {
+        if !self.scans.is_under_way() {
             if !self.scans.is_due(Instant::now()) {
                 return Ok(());
             }
@@ -174,76 +178,74 @@ impl Kernel {
         }
         let reading = Cost::begin();
         while self.scans.current.is_some() && reading.so_far() < slice {
-            self.scan_on(out);
+            self.scan_on();
         }
-        if self.scans.current.is_some() {
-            self.hand_over_found(out);
-        }
+        self.hand_over_found(out);
         self.scans.spent += cost.so_far();
         self.scans.left = Instant::now();
-        if self.scans.current.is_none() {
-            self.scans.ended = Some(Instant::now());
-        }
         Ok(())
     }
 
     fn begin_scan(&mut self, out: &mut Vec<Event>) -> Result<()> {
-        self.intake.catch_up(out);
+        // What can't be had yet and ends a socket is told within the scan: the list does not bring it back.
+        let _ = self.intake.catch_up(out);
         out.push(Event::ScanBegins);
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else {
             let found = scan::diagnostics(self.looks.scope(), &self.looks.protocols);
             let Some((existing, looked)) = log_failure(found) else {
-                self.give_up(out);
+                self.give_up();
                 return Ok(());
             };
             // The end of any TIME_WAIT entry is to be told.
             let entries = existing.iter().filter(|one| one.state == TcpState::TIME_WAIT);
             self.intake.observed.add(entries.map(|one| one.flow.local.port));
             self.scans.found = existing;
-            self.end_scan(&looked, out);
+            self.scans.read = Some(looked);
             return Ok(());
         };
         let namespaces = self.intake.settings.namespaces()?;
         let scan = Scan::new(&mut iterators, namespaces, &self.looks.protocols);
         self.scans.current = log_failure(scan);
         if self.scans.current.is_none() {
-            self.give_up(out);
+            self.give_up();
         }
         Ok(())
     }
 
     /// Tries again later. Nothing is concluded from what the scan did not show.
-    fn give_up(&mut self, out: &mut Vec<Event>) {
+    fn give_up(&mut self) {
         self.scans.current = None;
         self.scans.want(For::Completeness);
         self.scans.next = Instant::now() + RETRY;
-        self.end_scan(&HashSet::new(), out);
+        self.scans.read = Some(HashSet::new());
     }
 
-    fn scan_on(&mut self, out: &mut Vec<Event>) {
+    fn scan_on(&mut self) {
         let Some(scan) = &mut self.scans.current else { return };
         let Some(mut iterators) = Iterators::of(&mut self.attached.ebpf) else { return };
         match log_failure(scan.chunk(&mut iterators)) {
-            None => self.give_up(out),
+            None => self.give_up(),
             Some(Some(mut existing)) => self.scans.found.append(&mut existing),
             Some(None) => {
-                let looked = scan.looked().clone();
+                self.scans.read = Some(scan.looked().clone());
                 self.scans.current = None;
-                self.end_scan(&looked, out);
             }
         }
     }
 
+    /// Hands over what was found, and the end of the scan if that was all, unless something that was told
+    /// before can't be had yet: a socket that it ends would be told as found, and one that it begins as gone.
     fn hand_over_found(&mut self, out: &mut Vec<Event>) {
+        if !self.intake.catch_up(out) {
+            return;
+        }
         let found = std::mem::take(&mut self.scans.found);
         self.intake.hand_over(found, out);
-    }
-
-    fn end_scan(&mut self, looked: &HashSet<u32>, out: &mut Vec<Event>) {
-        self.hand_over_found(out);
+        let Some(looked) = self.scans.read.take() else { return };
         self.scans.has_shown |= !looked.is_empty();
-        let skipped = self.intake.settings.unseen(looked);
+        let skipped = self.intake.settings.unseen(&looked);
         out.push(Event::ScanEnded { skipped });
+        self.scans.ended = Some(Instant::now());
     }
 
     /// Lists what an answer waits for, if that may be done again.
@@ -266,8 +268,19 @@ impl Kernel {
 
     /// Lists what no program tells, if it is time to.
     fn list(&mut self, out: &mut Vec<Event>) -> Result<()> {
+        if self.listed.is_none() {
+            self.listed = self.look()?.map(Box::new);
+        }
+        // What the programs told before the look comes first: else it would be found twice.
+        if self.listed.is_some() && self.intake.catch_up(out) {
+            out.extend(self.listed.take().map(Event::Listing));
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<Option<Listing>> {
         if !self.lists() || Instant::now() < self.next_round {
-            return Ok(());
+            return Ok(None);
         }
         let (began, cost) = (Instant::now(), Cost::begin());
         let protocols = &self.looks.protocols;
@@ -279,17 +292,14 @@ impl Kernel {
         };
         let time_ns = clock::now_boot_ns()?;
         let listing = listing::look(time_ns, self.intake.settings.namespaces()?.iter(), lists);
-        // What the programs told before the look comes first: else it would be found twice.
-        self.intake.catch_up(out);
-        out.push(Event::Listing(Box::new(listing)));
         self.next_round = began + ROUND.max(cost.so_far() * ROUND_COST);
-        Ok(())
+        Ok(Some(listing))
     }
 }
 
 impl Source for Kernel {
     async fn ready(&mut self) -> Result<()> {
-        if self.scans.current.is_some() {
+        if self.scans.is_under_way() || self.listed.is_some() {
             // Signals and timers have their turn.
             tokio::task::yield_now().await;
             return Ok(());

@@ -1,6 +1,6 @@
 //! Events from the kernel programs, through the ring buffer.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -10,7 +10,7 @@ use aya::{
 use port_observer_ebpf::{Kind, PerKind};
 use tokio::io::unix::AsyncFd;
 
-use super::counted::Counted;
+use super::{counted::Counted, positions::Positions};
 use crate::{
     decode::{decode, loss_kind},
     event::{Event, LossKind, LossPlace},
@@ -21,12 +21,10 @@ use crate::{
 /// Under load the consumer comes by itself this often, and no event wakes it.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The least that an event takes in the buffer: its header, and what each begins with.
-const LEAST: usize = 16;
-
 /// The reading end of the ring buffer.
 pub struct Ring {
     events: AsyncFd<RingBuf<MapData>>,
+    positions: Positions,
     sleeping: Array<MapData, u32>,
     lost: PerCpuArray<MapData, PerKind>,
     covered: PerCpuArray<MapData, PerKind>,
@@ -37,7 +35,6 @@ pub struct Ring {
     told_misses: PerKind,
     undecoded: u64,
     busy: bool,
-    most: usize,
 }
 
 impl Ring {
@@ -55,9 +52,8 @@ impl Ring {
         let Map::RingBuf(map) = &events else {
             bail!("the eBPF object's map EVENTS is no ring buffer")
         };
-        let size = map.info().context("can't ask for the size of the ring buffer")?.max_entries();
         Ok(Self {
-            most: usize::try_from(size)? / LEAST,
+            positions: Positions::of(map.fd().as_fd())?,
             // SAFETY: the ring buffer owns its descriptor and keeps it open and the same.
             events: unsafe { AsyncFd::register(RingBuf::try_from(events)?) }
                 .context("can't wait for the ring buffer")?,
@@ -73,23 +69,33 @@ impl Ring {
         })
     }
 
-    /// How many events were in the buffer at most, whenever that was.
-    pub fn most(&self) -> usize {
-        self.most
+    /// Up to where programs have begun to tell, see [`Self::has_told`].
+    pub fn begun(&self) -> u64 {
+        self.positions.reserved()
     }
 
-    /// Hands over what is in the buffer, at most `limit` events, and none after the one that is answered
-    /// with `Break`; returns how many there were.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Event) -> ControlFlow<()>) -> usize {
+    /// Whether all that programs had begun to tell at this position was handed over. A record that one
+    /// processor has not completed keeps back those that others have submitted since.
+    pub fn has_told(&self, position: u64) -> bool {
+        self.positions.is_read_to(position)
+    }
+
+    /// Hands over what is in the buffer, at most `limit` events, and of those only what was begun before the
+    /// position `until`, if one is given; returns how many there were.
+    pub fn drain(
+        &mut self,
+        limit: usize,
+        until: Option<u64>,
+        mut each: impl FnMut(Event),
+    ) -> usize {
         let ring = self.events.get_mut();
         let mut count = 0;
-        let mut goes_on = ControlFlow::Continue(());
         while count < limit
-            && goes_on.is_continue()
+            && !until.is_some_and(|position| self.positions.is_read_to(position))
             && let Some(item) = ring.next()
         {
             match decode(&item) {
-                Ok(event) => goes_on = each(event),
+                Ok(event) => each(event),
                 Err(error) => {
                     self.undecoded += 1;
                     log::debug!("not decoded: {error}");
@@ -181,4 +187,47 @@ impl Ring {
 fn sum(counters: &PerCpuArray<MapData, PerKind>) -> Result<PerKind> {
     let counts = counters.get(&0, 0).context("can't read the loss counters")?;
     Ok(std::array::from_fn(|slot| counts.iter().map(|of| of[slot]).sum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        kernel::{netns::Namespace, testing::in_fresh_namespace},
+        probe::{self, Backend},
+    };
+
+    #[test]
+    fn what_programs_have_told_up_to_a_moment_is_handed_over_and_no_more() {
+        in_fresh_namespace(|| {
+            let netns = vec![Namespace::own().unwrap().inode];
+            let options =
+                probe::Options { buffer_size: 1 << 16, netns, ..probe::Options::default() };
+            let Ok((mut attached, _observed)) = probe::attach(Backend::Tracepoint, &options) else {
+                println!("skipped: the kernel's programs can't be loaded here");
+                return;
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let _guard = runtime.as_ref().unwrap().enter();
+            let mut ring = Ring::new(&mut attached.ebpf).unwrap();
+            let _one = TcpListener::bind("127.0.0.1:4000").unwrap();
+            let moment = ring.begun();
+            let _other = TcpListener::bind("127.0.0.1:4001").unwrap();
+            assert!(!ring.has_told(moment));
+            let mut ports = Vec::new();
+            let mut add = |event| {
+                if let Event::Socket(event) = event {
+                    ports.push(event.flow.local.port);
+                }
+            };
+            ring.drain(usize::MAX, Some(moment), &mut add);
+            assert!(ring.has_told(moment) && !ring.has_told(ring.begun()));
+            ring.drain(usize::MAX, None, &mut add);
+            ports.dedup();
+            assert_eq!(ports, [4000, 4001]);
+            assert!(ring.has_told(ring.begun()));
+        });
+    }
 }

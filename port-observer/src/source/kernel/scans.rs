@@ -1,6 +1,9 @@
 //! When scans are due, and how far the one under way is.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{super::observer::ROUND_COST, scan::Scan};
 use crate::event::Existing;
@@ -15,6 +18,8 @@ pub(super) struct Scans {
     pub(super) current: Option<Scan>,
     /// What it found and has not handed over.
     pub(super) found: Vec<Existing>,
+    /// The namespaces that it looked into, once it has read all. It ends when what was told before is in.
+    pub(super) read: Option<HashSet<u32>>,
     /// When it last had its turn.
     pub(super) left: Instant,
     /// What the next one is needed for, and from this moment on at the earliest.
@@ -44,6 +49,7 @@ impl Scans {
         Self {
             current: None,
             found: Vec::new(),
+            read: None,
             left: now,
             wanted: None,
             next: now,
@@ -51,6 +57,11 @@ impl Scans {
             has_shown: false,
             spent: Duration::ZERO,
         }
+    }
+
+    /// One has begun and not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.current.is_some() || self.read.is_some()
     }
 
     /// Asks for one.
