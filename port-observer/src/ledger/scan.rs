@@ -234,7 +234,12 @@ impl Ledger {
         if caller.is_some() && holding.process().is_none() {
             holding.set_caller(caller);
         }
+        let is_ripening = found.reuse.is_some_and(|reuse| reuse != holding.reuse);
         if let Some(reuse) = found.reuse {
+            if holding.reuse.fin_wait2 && !reuse.fin_wait2 {
+                // That the peer's FIN came was not told. It came before.
+                holding.began_ns = found.time_ns;
+            }
             holding.reuse = reuse;
         }
         let holds = holds(&found);
@@ -257,6 +262,9 @@ impl Ledger {
         }
         if sticky && let Some(blocked) = found.blocked {
             self.holdings.set_bound(index, blocked);
+        }
+        if is_ripening {
+            self.holdings.ripens(index);
         }
     }
 

@@ -14,20 +14,19 @@ impl Book {
     }
 
     fn listed(&mut self, socket: SocketId, flow: Flow, state: TcpState, reuse: Option<Reuse>) {
-        let found = Existing {
-            time_ns: READ_NS,
-            socket: Some(socket),
-            flow,
-            state,
-            reuse,
-            sharing: Sharing::default(),
-            blocked: Some(true),
-            task: Some(task("old")),
-        };
+        self.listed_as(Existing { reuse, ..found(socket, flow, state) });
+    }
+
+    fn listed_as(&mut self, found: Existing) {
         let mut out = Vec::new();
         let (event, later_ns) = (Event::Existing(Box::new(found)), self.now_ns);
         self.ledger.apply(later_ns, event, None, &mut out);
         assert!(out.is_empty(), "{out:?}");
+    }
+
+    /// How many ports can't be had for a connect() from 10.0.0.1 to this address.
+    fn used_to(&self, destination: &str) -> Option<u32> {
+        self.ledger.holdings().used(&spaces::connect_space("10.0.0.1", destination))
     }
 
     fn scan_is_over(&mut self) {
@@ -39,6 +38,19 @@ impl Book {
         let holdings: Vec<&Holding> = self.ledger.holdings().iter().collect();
         let [holding] = holdings[..] else { panic!("{holdings:?}") };
         (holding.holds, holding.flow())
+    }
+}
+
+fn found(socket: SocketId, flow: Flow, state: TcpState) -> Existing {
+    Existing {
+        time_ns: READ_NS,
+        socket: Some(socket),
+        flow,
+        state,
+        reuse: None,
+        sharing: Sharing::default(),
+        blocked: Some(true),
+        task: Some(task("old")),
     }
 }
 
@@ -108,4 +120,24 @@ fn a_list_that_is_newer_than_what_was_told_completes_it() {
     book.listed(SOCKET, to_web(40000), TcpState::ESTABLISHED, None);
     book.scan_is_over();
     assert_eq!(book.only_holding(), (Holds::Connected, to_web(40000)));
+}
+
+#[test]
+fn a_fin_that_only_the_list_shows_lets_the_port_be_taken_over_later() {
+    let awaits = Reuse { fin_wait2: true, timestamps: true };
+    let mut book = Book::new();
+    book.apply(spaces::settings(40000, 40001, 1, 1));
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    let kind = Kind::TimeWait { successor: Some(ENTRY), done: true, reuse: awaits };
+    book.tell(SOCKET, to_web(40000), kind);
+    book.list_is_read();
+    let reuse = Some(Reuse { fin_wait2: false, timestamps: true });
+    let sharing = Sharing { connect_bind: true, ..Sharing::default() };
+    let found = found(ENTRY, to_web(40000), TcpState::TIME_WAIT);
+    book.listed_as(Existing { reuse, sharing, ..found });
+    book.scan_is_over();
+    book.ledger.advance(READ_NS + 900_000_000);
+    assert_eq!(book.used_to("10.0.0.9:80"), Some(1));
+    book.ledger.advance(READ_NS + 1_100_000_000);
+    assert_eq!(book.used_to("10.0.0.9:80"), Some(0));
 }

@@ -23,7 +23,7 @@ pub(super) fn settings(min: u16, max: u16, reserved: u16, tw_reuse: u8) -> Event
     }))
 }
 
-fn connect_space(source: &str, destination: &str) -> SpaceKey {
+pub(super) fn connect_space(source: &str, destination: &str) -> SpaceKey {
     let kind =
         SpaceKind::Connect { source: source.parse().unwrap(), destination: endpoint(destination) };
     SpaceKey { netns: NETNS, protocol: Protocol::Tcp, kind }
