@@ -216,6 +216,9 @@ impl Ledger {
     fn keep(&mut self, mut holding: Holding, binds: bool) -> Option<u32> {
         holding.seen = self.scan.number();
         let socket = holding.socket;
+        if binds {
+            self.scan.bound(&holding);
+        }
         let kept = self.holdings.insert(holding, binds);
         if kept.is_none() {
             self.unaccounted += 1;

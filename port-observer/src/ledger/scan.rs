@@ -29,6 +29,8 @@ pub struct Scan {
     /// Sockets that were known and of which something was told since it began, and when that was
     /// (`CLOCK_BOOTTIME`).
     changed: HashMap<SocketId, u64>,
+    /// Namespaces and TCP ports that were bound since it began, and when that was last.
+    bound: HashMap<(u32, u16), u64>,
     /// TIME_WAIT entries that it found and of which only the sockets before them are known.
     succeeded: Vec<(SocketId, Existing)>,
     /// Namespaces and ports with a listener.
@@ -75,6 +77,22 @@ impl Scan {
         if self.is_running {
             self.changed.insert(socket, time_ns);
         }
+    }
+
+    /// A bind() has succeeded on the port of this holding.
+    pub(super) fn bound(&mut self, holding: &Holding) {
+        if self.is_running
+            && let (netns, Protocol::Tcp, port) = holding.place.port()
+            && let Some(time_ns) = holding.since_ns()
+        {
+            self.bound.insert((netns, port), time_ns);
+        }
+    }
+
+    /// Whether a bind() has succeeded on the port of `found` after the list was read that shows it.
+    fn is_bound_since(&self, found: &Existing) -> bool {
+        let port = (found.flow.netns, found.flow.local.port);
+        self.bound.get(&port).is_some_and(|time_ns| *time_ns >= found.time_ns)
     }
 
     /// Whether what is known of a holding was told after the list was read that shows `found`. A list is
@@ -229,6 +247,7 @@ impl Ledger {
     fn refresh(&mut self, index: u32, found: Existing, caller: Option<Caller>) {
         let number = self.scan.number;
         let sticky = self.options.sticky;
+        let is_bound_since = self.scan.is_bound_since(&found);
         let holding = self.holdings.get_mut(index);
         holding.seen = number;
         if caller.is_some() && holding.process().is_none() {
@@ -261,7 +280,7 @@ impl Ledger {
             holding.holds = holds;
         }
         if sticky && let Some(blocked) = found.blocked {
-            self.holdings.set_bound(index, blocked);
+            self.holdings.set_bound(index, blocked || is_bound_since);
         }
         if is_ripening {
             self.holdings.ripens(index);
@@ -330,6 +349,7 @@ impl Ledger {
         self.scan.released = HashSet::default();
         self.scan.released_flows = HashSet::default();
         self.scan.changed = HashMap::default();
+        self.scan.bound = HashMap::default();
         self.scan.listening = HashSet::default();
     }
 }

@@ -123,6 +123,21 @@ fn a_list_that_is_newer_than_what_was_told_completes_it() {
 }
 
 #[test]
+fn a_port_that_was_bound_since_the_list_was_read_is_passed_over_for_as_long_as_it_is_held() {
+    let mut book = Book::with(Options { sticky: true, ..Options::default() });
+    book.apply(spaces::settings(40000, 40001, 1, 0));
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    book.list_is_read();
+    let other = bound_at("10.0.0.4:40000");
+    book.tell(OTHER, other, bind("web"));
+    book.tell(OTHER, other, CLOSED);
+    let found = found(SOCKET, to_web(40000), TcpState::ESTABLISHED);
+    book.listed_as(Existing { blocked: Some(false), ..found });
+    book.scan_is_over();
+    assert_eq!(book.used_to("10.0.0.9:443"), Some(1));
+}
+
+#[test]
 fn a_fin_that_only_the_list_shows_lets_the_port_be_taken_over_later() {
     let awaits = Reuse { fin_wait2: true, timestamps: true };
     let mut book = Book::new();
