@@ -198,6 +198,11 @@ impl Holdings {
         if self.succeeded.is_empty() { None } else { self.succeeded.remove(&socket) }
     }
 
+    /// The same, and it may be asked again.
+    pub(super) fn succeeded_on(&self, socket: SocketId) -> Option<u16> {
+        self.succeeded.get(&socket).copied()
+    }
+
     /// All of these.
     pub(super) fn succeeded(&self) -> Vec<(SocketId, u16)> {
         self.succeeded.iter().map(|(socket, port)| (*socket, *port)).collect()

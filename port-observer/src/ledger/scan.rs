@@ -155,7 +155,7 @@ impl Ledger {
                 return;
             }
             Some(index) => self.ended_before(found.time_ns, socket, index, out),
-            None if self.is_stale(&found) => return,
+            None if self.has_successor(&found) || self.is_stale(&found) => return,
             None => {}
         }
         if let Some(index) = self.under_another_name(&found) {
@@ -224,6 +224,24 @@ impl Ledger {
             Some(socket) => self.scan.released.contains(&socket),
             None => self.scan.released_flows.contains(&found.flow),
         }
+    }
+
+    /// TIME_WAIT was told to succeed this socket before the scan began, and had not yet when the list was
+    /// read: the socket stands for its entry.
+    fn has_successor(&mut self, found: &Existing) -> bool {
+        let flow = &found.flow;
+        let port = found.socket.and_then(|socket| self.holdings.succeeded_on(socket));
+        if port != Some(flow.local.port) {
+            return false;
+        }
+        let is_entry = |(_, holding): &(u32, &Holding)| {
+            holding.holds == Holds::TimeWait && holding.flow() == *flow
+        };
+        let entry = self.holdings.on_port(flow).take(MANY_HOLDERS).find(is_entry);
+        if let Some((index, _)) = entry {
+            self.holdings.get_mut(index).seen = self.scan.number;
+        }
+        true
     }
 
     /// A holding of the same flow that the source knows by another identity: a UDP port that was

@@ -156,3 +156,21 @@ fn a_fin_that_only_the_list_shows_lets_the_port_be_taken_over_later() {
     book.ledger.advance(READ_NS + 1_100_000_000);
     assert_eq!(book.used_to("10.0.0.9:80"), Some(0));
 }
+
+#[test]
+fn a_socket_that_time_wait_is_about_to_succeed_stands_for_its_entry() {
+    let mut book = Book::new();
+    book.list_is_read();
+    book.scan_is_over();
+    book.now_ns = 0;
+    book.tell(SOCKET, to_web(40000), connect("curl"));
+    // Told before the entry is in the kernel's table and the socket out of it.
+    book.tell(SOCKET, to_web(40000), TIME_WAIT);
+    book.list_is_read();
+    book.listed(SOCKET, to_web(40000), TcpState::FIN_WAIT2, None);
+    book.scan_is_over();
+    assert_eq!(book.tell(SOCKET, to_web(40000), CLOSED), NO_LINES);
+    assert_eq!(book.only_holding(), (Holds::TimeWait, to_web(40000)));
+    book.tell(ENTRY, to_web(40000), release(Reason::TimeWaitExpired));
+    assert!(book.ledger.holdings().is_empty());
+}
