@@ -7,6 +7,7 @@ pub mod http;
 pub mod lines;
 pub mod net;
 pub mod observer;
+pub mod open;
 pub mod recording;
 pub mod socket;
 pub mod system;

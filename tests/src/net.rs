@@ -164,7 +164,7 @@ pub fn time_waits_to(remote: SocketAddr) -> Vec<String> {
 }
 
 /// The kernel's own list of TCP sockets of the calling thread's namespace: `tcp` or `tcp6`.
-fn tcp_list(name: &str) -> String {
+pub(crate) fn tcp_list(name: &str) -> String {
     let list = system::read(format!("/proc/thread-self/net/{name}"));
     list.expect("the kernel's list of sockets")
 }

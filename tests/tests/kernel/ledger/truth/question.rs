@@ -1,10 +1,14 @@
 //! What the program states, and how many calls then really succeed.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use tests::lines::{Body, Line, Space};
 use tests::net::time_waits_to;
+use tests::open::{connected_to, sockets};
 use tests::socket::{Held, udp, udp6};
 
 use super::source::Source;
@@ -12,6 +16,9 @@ use super::world::{World, canonical, loopback, tcp_for};
 
 /// More calls than any range of a world has ports.
 const MOST: usize = 400;
+
+/// Nobody looks at an open file for longer.
+const LATEST_CLOSE: Duration = Duration::from_secs(1);
 
 /// A call that the kernel chooses the port of.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +129,7 @@ impl Question {
     /// Calls until the kernel has no port to give, and then gives all of them back.
     pub fn ask(self, world: &mut World) -> Asked {
         world.note(format!("asks {self:?}"));
+        let before = sockets();
         let mut held = Vec::new();
         let error = loop {
             match self.call() {
@@ -144,6 +152,18 @@ impl Question {
                 Self::Bind(..) => socket.close(),
             }
         }
+        // Whoever looks at open files may be the one who closes them: see `Held::close`. What of them is
+        // closed after the first call of the next question is one more port for its other calls.
+        let given: HashSet<SocketAddr> = held.iter().map(|one| canonical(one.local)).collect();
+        let is_over = || match self {
+            Self::Connect(_, to) => connected_to(to).is_disjoint(&given),
+            Self::Bind(..) => sockets() <= before,
+        };
+        let latest = Instant::now() + LATEST_CLOSE;
+        while !is_over() && Instant::now() < latest {
+            thread::sleep(Duration::from_millis(1));
+        }
+        world.note("its ports are given back".to_owned());
         asked
     }
 }
