@@ -116,6 +116,8 @@ pub struct Repeated {
     pub calls: u64,
     /// They differ in their addresses and ports: those of the event say nothing.
     pub differing: bool,
+    /// They were counted, and the event comes when what was held then may be free again.
+    pub late: bool,
 }
 
 /// What happened to a socket.

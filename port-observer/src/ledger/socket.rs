@@ -40,7 +40,8 @@ impl Ledger {
                 let port = asked(&flow, caller, repeated);
                 let story = match repeated {
                     Repeated { differing: true, .. } => None,
-                    Repeated { calls: 0, .. } => self.story(via, &flow, own_range),
+                    // Recordings had the number alone once.
+                    Repeated { calls: 0, late: false, .. } => self.story(via, &flow, own_range),
                     _ => self.story_then(via, &flow, own_range),
                 };
                 // What was held before is not all known yet: that ports seem to be left says nothing.

@@ -277,11 +277,11 @@ fn a_failure_that_stands_for_others_counts_as_many() {
         task: Some(task("curl")),
         repeated,
     };
-    let equal = Repeated { calls: 9, differing: false };
+    let equal = Repeated { calls: 9, differing: false, late: true };
     assert_eq!(book.tell(SOCKET, to_web(0), exhausted(equal)), ["exhausted 99 0>10.0.0.9:80 curl"]);
     assert_eq!(book.totals(), (0, 0, 10));
     let mut out = Vec::new();
-    let kind = exhausted(Repeated { calls: 4, differing: true });
+    let kind = exhausted(Repeated { calls: 4, differing: true, late: true });
     let event = SocketEvent { time_ns: 9, socket: SOCKET, flow: to_web(0), kind };
     let event = Event::Socket(event);
     let caller = caller(&event);
@@ -291,6 +291,24 @@ fn a_failure_that_stands_for_others_counts_as_many() {
     };
     assert_eq!((port.local, port.remote), (None, None), "what differs is not said");
     assert_eq!(book.totals(), (0, 0, 15));
+}
+
+#[test]
+fn a_single_call_that_was_counted_is_not_answered_with_what_is_free_by_now() {
+    let story = |repeated| {
+        let mut book = Book::new();
+        book.apply(spaces::settings(40000, 40001, 1, 0));
+        let (via, errno) = (Via::Connect, 99);
+        let kind =
+            Kind::Exhausted { own_range: None, via, errno, search_ns: None, task: None, repeated };
+        let event = SocketEvent { time_ns: 9, socket: SOCKET, flow: to_web(0), kind };
+        let mut out = Vec::new();
+        book.ledger.apply(9, Event::Socket(event), None, &mut out);
+        let Body::Exhausted { story, .. } = &out[0].body else { panic!("{out:?}") };
+        story.as_ref().map(|story| story.space.headroom)
+    };
+    assert_eq!(story(Repeated::default()), Some(2));
+    assert_eq!(story(Repeated { late: true, ..Repeated::default() }), None);
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub mod flags {
     pub const DIFFERING: u16 = 512;
     /// `Kind::InTheWay::is_nobodys`
     pub const NOBODYS: u16 = 1024;
+    /// [`crate::event::Repeated::late`]
+    pub const LATE: u16 = 2048;
     /// Of a connection that is held, its state in the bits from here on; 0: not known.
     pub const STATE_SHIFT: u32 = 12;
 }
@@ -223,6 +225,11 @@ impl Row {
 
     fn of_kind(event: &SocketEvent, kind: &Kind) -> Self {
         let row = |row_type| Self::new(row_type, event.socket, event.flow);
+        let failed = |row_type, via, errno, repeated| {
+            let mut row = Self { via: Some(via), errno: Some(errno), ..row(row_type) };
+            row.set_repeated(repeated);
+            row
+        };
         match kind {
             Kind::Acquire { via, requested_port, search_ns, task: _, sharing } => {
                 let mut row = Self {
@@ -234,39 +241,18 @@ impl Row {
                 row.set_sharing(*sharing);
                 row
             }
-            Kind::Exhausted { via, errno, search_ns, own_range, task: _, repeated } => {
-                let mut row = Self {
-                    other_socket: own_range.map(OwnRange::bits),
-                    via: Some(*via),
-                    errno: Some(*errno),
-                    search_ns: *search_ns,
-                    repeated: repeated.calls,
-                    ..row(RowType::Exhausted)
-                };
-                row.set(flags::DIFFERING, repeated.differing);
-                row
-            }
+            Kind::Exhausted { via, errno, search_ns, own_range, task: _, repeated } => Self {
+                other_socket: own_range.map(OwnRange::bits),
+                search_ns: *search_ns,
+                ..failed(RowType::Exhausted, *via, *errno, *repeated)
+            },
             Kind::Conflict { via, errno, task: _, repeated } => {
-                let mut row = Self {
-                    via: Some(*via),
-                    errno: Some(*errno),
-                    repeated: repeated.calls,
-                    ..row(RowType::Conflict)
-                };
-                row.set(flags::DIFFERING, repeated.differing);
-                row
+                failed(RowType::Conflict, *via, *errno, *repeated)
             }
-            Kind::Refused { via, errno, refusal, task: _, repeated } => {
-                let mut row = Self {
-                    via: Some(*via),
-                    errno: Some(*errno),
-                    refusal: Some(*refusal),
-                    repeated: repeated.calls,
-                    ..row(RowType::Refused)
-                };
-                row.set(flags::DIFFERING, repeated.differing);
-                row
-            }
+            Kind::Refused { via, errno, refusal, task: _, repeated } => Self {
+                refusal: Some(*refusal),
+                ..failed(RowType::Refused, *via, *errno, *repeated)
+            },
             Kind::Inherit { listener, sharing } => {
                 let mut row = Self { other_socket: Some(listener.0), ..row(RowType::Inherit) };
                 row.set_sharing(*sharing);
@@ -321,8 +307,15 @@ impl Row {
         row
     }
 
+    fn set_repeated(&mut self, repeated: Repeated) {
+        self.repeated = repeated.calls;
+        self.set(flags::DIFFERING, repeated.differing);
+        self.set(flags::LATE, repeated.late);
+    }
+
     fn repeated(&self) -> Repeated {
-        Repeated { calls: self.repeated, differing: self.has(flags::DIFFERING) }
+        let (differing, late) = (self.has(flags::DIFFERING), self.has(flags::LATE));
+        Repeated { calls: self.repeated, differing, late }
     }
 
     fn task(&self) -> Option<Task> {

@@ -55,7 +55,7 @@ fn kinds() -> Vec<Kind> {
             via: Via::Bind,
             errno: 98,
             task: None,
-            repeated: Repeated { calls: 1 << 40, differing: true },
+            repeated: Repeated { calls: 1 << 40, differing: true, late: false },
         },
         Kind::Inherit { listener: other, sharing: sharing() },
         Kind::Listen,
@@ -67,7 +67,7 @@ fn kinds() -> Vec<Kind> {
             errno: 99,
             refusal: Refusal::NoSourceAddress,
             task: None,
-            repeated: Repeated { calls: 7, differing: true },
+            repeated: Repeated { calls: 7, differing: true, late: true },
         },
         Kind::Refused {
             via: Via::Bind,

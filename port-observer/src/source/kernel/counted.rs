@@ -174,7 +174,7 @@ fn event(record: &[u8], counting: u64, last_ns: u64, count: u64) -> Event {
     match decode(record) {
         Ok(Event::Socket(mut event)) => {
             event.time_ns = last_ns;
-            let stands_for = Repeated { calls: count - 1, differing };
+            let stands_for = Repeated { calls: count - 1, differing, late: true };
             match &mut event.kind {
                 Kind::Exhausted { repeated, .. }
                 | Kind::Conflict { repeated, .. }
@@ -223,7 +223,7 @@ mod tests {
         };
         assert_eq!((event.time_ns, event.flow.local.port), (77, 7000));
         let Kind::Conflict { repeated, task, .. } = event.kind else { panic!("no conflict") };
-        assert_eq!(repeated, Repeated { calls: 999, differing: false });
+        assert_eq!(repeated, Repeated { calls: 999, differing: false, late: true });
         assert_eq!(task.map(|task| task.pid), Some(42));
     }
 
@@ -235,7 +235,7 @@ mod tests {
             panic!("no event of a socket")
         };
         let Kind::Refused { repeated, .. } = event.kind else { panic!("not refused") };
-        assert_eq!(repeated, Repeated { calls: 999, differing: false });
+        assert_eq!(repeated, Repeated { calls: 999, differing: false, late: true });
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         };
         assert_eq!((event.flow.local.port, event.flow.remote), (0, None));
         let Kind::Conflict { repeated, .. } = event.kind else { panic!("no conflict") };
-        assert_eq!(repeated, Repeated { calls: 1, differing: true });
+        assert_eq!(repeated, Repeated { calls: 1, differing: true, late: true });
     }
 
     #[test]
