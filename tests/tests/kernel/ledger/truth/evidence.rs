@@ -85,6 +85,33 @@ pub fn differences(asked: &Asked, lines: &[Line], before: usize, range: (u16, u1
     text
 }
 
+/// What was told between the first call of a question and the one that failed, beside that its calls took
+/// ports: of each type how often, and the first lines that gave something back. `lines`: all until then.
+pub fn meanwhile(asked: &Asked, lines: &[Line]) -> String {
+    let Some(first) = asked.begin(lines) else { return "    nothing was told\n".to_owned() };
+    let since = lines.iter().filter(|line| line.seq >= first.seq);
+    let (mut acquired, mut failed_at, mut given_back) = (0, None, Vec::new());
+    for line in since {
+        match &line.body {
+            Body::Acquire(_) => acquired += 1,
+            Body::Release(_) | Body::TimeWait(_) => given_back.push(line),
+            Body::Exhausted(_) => failed_at = Some(line.time),
+            _ => {}
+        }
+    }
+    let seconds = failed_at.map(|at| at.duration_since(first.time).as_secs_f64());
+    let mut text = format!(
+        "    {} calls succeeded, of which {acquired} were told; the one that failed {seconds:?} s after the \
+         first; before that was told, {} ports were given back\n",
+        asked.ports.len(),
+        given_back.len()
+    );
+    for line in given_back.iter().take(SHOWN) {
+        let _ = writeln!(text, "        {}", short(line, Some(first.time)));
+    }
+    text
+}
+
 fn of(line: &Line) -> &str {
     match &line.body {
         Body::Existing(line) => &line.protocol,

@@ -194,7 +194,8 @@ fn all(observer: &Observer, mut worlds: Vec<World>) -> Vec<Result> {
                 let all = of_namespace(observer, *inode);
                 let seq = asked.begin(mine).map_or(u64::MAX, |line| line.seq);
                 let before = all.partition_point(|line| line.seq < seq);
-                answer.differences = evidence::differences(asked, &all, before, world.range);
+                answer.differences = evidence::meanwhile(asked, mine)
+                    + &evidence::differences(asked, &all, before, world.range);
             }
             answer
         };

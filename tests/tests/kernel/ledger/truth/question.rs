@@ -210,10 +210,10 @@ impl Asked {
         });
         let last = last.ok_or("there is no line of the call that failed")?;
         let full = last.space.as_ref().ok_or("the exhausted line has no space")?;
+        self.is_of(full)?;
         if full.headroom > tolerance || full.used + full.headroom != full.capacity {
             return Err(format!("the exhausted line is not of a full space: {full:?}"));
         }
-        self.is_of(full)?;
         let Some(first) = self.first else { return Ok(full.headroom) };
         let acquired = self.begin(lines).and_then(|line| match &line.body {
             Body::Acquire(line) => Some(line),
