@@ -145,6 +145,34 @@ fn time_wait_keeps_ports_and_its_limit_hides_that_they_run_out() {
     });
 }
 
+#[test]
+fn what_helps_is_tried_and_what_does_not_is_said() {
+    let churn = ["--close", "client", "--range", "40000-40099", "--rate", "400"];
+    let more = ["--duration", "2s", "--tw-reuse", "0", "--mitigations", "--variations"];
+    let answer = stress(&[&churn[..], &more].concat());
+    let mitigations = answer["mitigations"].as_array().expect("what was tried");
+    let of = |change: &str| {
+        let found = mitigations.iter().find(|one| one["change"] == change);
+        found.unwrap_or_else(|| panic!("{change} was not tried: {answer}"))
+    };
+    for change in ["widen_range", "source_addresses", "server_closes_first", "tcp_tw_reuse"] {
+        assert_eq!(of(change)["proved"], true, "{change}: {answer}");
+        assert_eq!(of(change)["before"], 100, "{change}: {answer}");
+    }
+    assert_eq!(of("tcp_fin_timeout")["proved"], false, "{answer}");
+    let after: Vec<u64> = mitigations.iter().filter_map(|one| one["after"].as_u64()).collect();
+    assert!(after.is_sorted_by(|a, b| a >= b), "{after:?}");
+    let variations = answer["variations"].as_array().expect("what was varied");
+    let worked = |name: &str| {
+        let found = variations.iter().find(|one| one["name"] == name);
+        found.and_then(|one| one["worked"].as_u64()).unwrap_or_else(|| panic!("{name}: {answer}"))
+    };
+    assert_eq!(worked("as it is"), 100);
+    assert_eq!(worked("bind before connect"), 100);
+    assert_eq!(worked("ten source addresses"), 1_000);
+    assert!(worked("server closes") > 500, "{answer}");
+}
+
 /// Processes with this variable in their environment.
 fn marked(mark: &str) -> Vec<String> {
     let all = fs::read_dir("/proc").expect("read /proc").flatten();
