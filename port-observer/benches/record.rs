@@ -102,6 +102,7 @@ fn recorder(path: &Path) -> Result<Recorder> {
         exact: true,
         missing: Vec::new(),
         ephemeral_range: Vec::new(),
+        netns: None,
     };
     recorder.start(0, 0, &start);
     Ok(recorder)

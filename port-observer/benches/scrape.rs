@@ -38,6 +38,7 @@ fn main() {
         exact: true,
         missing: Vec::new(),
         ephemeral_range: Vec::new(),
+        netns: None,
     };
     let own = Own::new(&start, Duration::ZERO);
     let pools = metrics::Pools::default();

@@ -247,6 +247,8 @@ pub struct Start {
     pub missing: Vec<String>,
     /// Per namespace.
     pub ephemeral_range: Vec<EphemeralRange>,
+    /// The inode number of the network namespace that the observer is in, if that is known.
+    pub netns: Option<u32>,
 }
 
 /// The ephemeral range of one network namespace.

@@ -14,7 +14,7 @@ use super::{end_signals::EndSignals, event_loop, output, pools};
 use crate::{
     child::Child,
     config::LiveConfig,
-    kernel::rights::as_caller,
+    kernel::{netns, rights::as_caller},
     notice,
     pipeline::{BATCH, Stream},
     probe::Backend,
@@ -171,5 +171,6 @@ pub(super) fn first_line(observer: &Observer) -> Result<Start> {
         exact: observer.backend().is_exact(),
         missing: observer.missing().to_vec(),
         ephemeral_range: observer.ranges().to_vec(),
+        netns: netns::own_inode().ok(),
     })
 }

@@ -32,6 +32,7 @@ fn start() -> Report {
         exact: true,
         missing: Vec::new(),
         ephemeral_range: vec![range(7)],
+        netns: Some(7),
     };
     Report { time_ns: 0, body: Body::Start(start) }
 }

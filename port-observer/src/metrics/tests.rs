@@ -225,6 +225,7 @@ fn what_rules_dashboard_and_docs_name_is_what_is_served() {
         exact: true,
         missing: Vec::new(),
         ephemeral_range: Vec::new(),
+        netns: None,
     };
     let mut served = Own::new(&start, std::time::Duration::ZERO).families();
     served.extend(Counters::default().families());

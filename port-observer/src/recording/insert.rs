@@ -70,7 +70,7 @@ impl Inserter {
             run.start.ephemeral_range.iter().map(|r| (r.netns, r.min, r.max)).collect();
         let mut insert = connection.prepare_cached(
             "INSERT INTO runs (host, kernel, version, backend, exact, missing, ephemeral_range, \
-             is_sticky, started_ns, offset_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             is_sticky, started_ns, offset_ns, netns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         self.run = insert.insert(params![
             run.start.host,
@@ -83,6 +83,7 @@ impl Inserter {
             run.is_sticky,
             self.wall_ns(run.time_ns),
             run.offset_ns,
+            run.start.netns,
         ])?;
         let Now { time_ns, offset_ns } =
             now.unwrap_or(Now { time_ns: run.time_ns, offset_ns: run.offset_ns });

@@ -8,7 +8,7 @@ use super::{numbers::signed, path::Path};
 use crate::{
     cache::Cache,
     event::Flow,
-    process::{Caller, Process},
+    process::{Caller, Process, container::container},
 };
 
 /// How many bytes of the values of each table are remembered. What was forgotten is written again.
@@ -103,7 +103,8 @@ impl Known {
         connection
             .prepare_cached(
                 "INSERT INTO processes (id, pid, name, executable, command_line, uid, \
-                 start_time_ns, cgroup, cut, exec_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 start_time_ns, cgroup, cut, exec_name, container) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
@@ -116,6 +117,7 @@ impl Known {
                 cgroup,
                 Some(process.cut.bits()).filter(|bits| *bits != 0),
                 process.exec_name,
+                name_of_container(process),
             ])?;
         self.processes.insert(key, (Arc::clone(process), id), process.bytes());
         Ok((Some(id), Some(*tid)))
@@ -135,4 +137,11 @@ impl Known {
         self.strings.insert(text, id, bytes);
         Ok(Some(id))
     }
+}
+
+/// What its container is called, where the cgroup does not show that.
+fn name_of_container(process: &Process) -> Option<&str> {
+    let name = process.container.as_ref()?.name.as_deref()?;
+    let shown = process.cgroup.as_deref().and_then(container).and_then(|shown| shown.name);
+    (shown.as_deref() != Some(name)).then_some(name)
 }

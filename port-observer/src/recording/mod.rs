@@ -7,6 +7,7 @@ mod entry;
 mod failures;
 mod faults;
 mod insert;
+mod item;
 mod known;
 mod memory;
 mod moment;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use entry::{Entry, Input};
 pub use failures::failures;
+pub use item::{Item, Run};
 pub use moment::Moment;
-pub use reader::{Item, Reader, Run};
+pub use reader::Reader;
 pub use recorder::{Options, Recorder, RunStart};

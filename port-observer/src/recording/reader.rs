@@ -7,17 +7,14 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::{
     entry::{Entry, Input},
+    item::{Item, Run},
     memory,
     open::{Opened, open},
     rows::Rows,
     segments::{self, SEGMENTS, Segment},
     sqlite::Budget,
 };
-use crate::{
-    event::{LossKind, LossPlace},
-    ledger::Checkpoint,
-    report::Start,
-};
+use crate::event::{LossKind, LossPlace};
 
 /// How many entries are read at once.
 const BATCH: usize = 4_096;
@@ -25,55 +22,6 @@ const BATCH: usize = 4_096;
 const PROBES: u32 = 20_000;
 /// The least that an event takes in the file, in bytes.
 const EVENT_BYTES: u64 = 8;
-
-/// One run of the recorder.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Its number in the file.
-    pub id: i64,
-    /// The first line.
-    pub start: Start,
-    /// See [`crate::ledger::Options`].
-    pub is_sticky: bool,
-    /// When it began, nanoseconds since 1970.
-    pub started_ns: i64,
-    /// Realtime less boottime when it began.
-    pub offset_ns: i64,
-    /// When it ended; `None`: it was killed, or goes on.
-    pub stopped_ns: Option<i64>,
-    /// How long it observed, if it ended by itself.
-    pub observed: Option<Duration>,
-}
-
-/// What comes next.
-#[derive(Debug)]
-pub enum Item {
-    /// A run begins, or what is left of it.
-    Begins {
-        /// Which.
-        run: Box<Run>,
-        /// When (`CLOCK_BOOTTIME`).
-        time_ns: u64,
-        /// Realtime less boottime.
-        offset_ns: i64,
-    },
-    /// What is held now, known from elsewhere than the entries before.
-    Holds {
-        /// When (`CLOCK_BOOTTIME`).
-        time_ns: u64,
-        /// What.
-        checkpoint: Box<Checkpoint>,
-    },
-    /// Something that the ledger took in.
-    Entry(Entry),
-    /// The run ended.
-    Ends {
-        /// When (`CLOCK_BOOTTIME`).
-        time_ns: u64,
-        /// For how long it observed.
-        observed: Duration,
-    },
-}
 
 /// A recording that is read.
 pub struct Reader {
@@ -376,7 +324,7 @@ impl Reader {
 
     fn run(&self, id: i64) -> Result<Run> {
         self.budget.piece();
-        super::tables::run(&self.connection, id)
+        super::tables::run(&self.connection, self.rows.version(), id)
             .with_context(|| format!("can't read how run {id} of the recording began"))
     }
 }

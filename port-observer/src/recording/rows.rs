@@ -68,6 +68,11 @@ struct Raw {
 }
 
 impl Rows {
+    /// Of which version the recording is.
+    pub fn version(&self) -> i32 {
+        self.version
+    }
+
     /// Of a recording of this version, or of a newer one.
     pub fn of(version: i32) -> Self {
         Self {

@@ -13,7 +13,7 @@ pub(super) use check::check;
 /// "port" in ASCII: what `file` and SQLite's own tools see a recording by.
 pub const APPLICATION_ID: i32 = 0x706f_7274;
 /// The version of the schema that this program writes. It reads those before it too.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// The tables of version 1. A new recording is made as one of version 1 and brought to the present
 /// one, so that it has the same schema as an old one that was.
@@ -25,6 +25,10 @@ const MIGRATIONS: [&str; VERSION as usize - 1] = [
      ALTER TABLE processes ADD COLUMN cut INTEGER;",
     // What the program was called when it began, where that is another name.
     "ALTER TABLE processes ADD COLUMN exec_name TEXT;",
+    // `netns`: the network namespace that the recorder is in. `container`: what its runtime calls the
+    // container that the cgroup shows.
+    "ALTER TABLE runs ADD COLUMN netns INTEGER; \
+     ALTER TABLE processes ADD COLUMN container TEXT;",
 ];
 /// What is there for who queries a recording. The program reads none of them.
 const VIEWS: &str = include_str!("schema/views.sql");

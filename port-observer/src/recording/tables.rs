@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 
 use super::{
     entry::Input,
+    item::Run,
     path::Path,
-    reader::Run,
     row::Whose,
     text::{self, text},
 };
@@ -15,7 +15,7 @@ use crate::{
     event::{LossKind, LossPlace, NamespaceSettings, Protocol},
     ports::{PortRange, Ports, ReservedPorts},
     probe::Backend,
-    process::{Cut, Process, container::container},
+    process::{Container, Cut, Process, container::container},
     report::{EphemeralRange, Start},
 };
 
@@ -58,8 +58,10 @@ pub(super) fn path(connection: &Connection, id: i64) -> Result<Option<Path>> {
 pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<Option<Process>> {
     let cut = if version >= 2 { "p.cut" } else { "NULL" };
     let exec_name = if version >= 3 { "p.exec_name" } else { "NULL" };
+    let named = if version >= 4 { "p.container" } else { "NULL" };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut}, {exec_name} \
+        "SELECT p.pid, p.name, e.text, l.text, p.uid, p.start_time_ns, c.text, {cut}, {exec_name}, \
+         {named} \
          FROM processes p \
          LEFT JOIN strings e ON e.id = p.executable \
          LEFT JOIN strings l ON l.id = p.command_line \
@@ -68,6 +70,8 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
     statement
         .query_row([id], |row| {
             let cgroup = text::optional(row, 6, text::PATH)?;
+            let name = text::optional(row, 9, text::NAME)?.map(str::to_owned);
+            let named = |of: Container| Container { name: name.or(of.name), ..of };
             Ok(Process {
                 pid: row.get(0)?,
                 name: text(row, 1, text::NAME)?,
@@ -75,7 +79,7 @@ pub(super) fn process(connection: &Connection, version: i32, id: i64) -> Result<
                 command_line: text::words(row, 3)?.into(),
                 uid: row.get(4)?,
                 start_time_ns: row.get::<_, i64>(5)?.cast_unsigned(),
-                container: cgroup.and_then(container).map(Into::into),
+                container: cgroup.and_then(container).map(named).map(Into::into),
                 cgroup: cgroup.map(Into::into),
                 cut: Cut::from_bits(row.get::<_, Option<i64>>(7)?.unwrap_or(0)),
                 exec_name: text::optional(row, 8, text::NAME)?.map(Into::into),
@@ -163,10 +167,13 @@ pub(super) fn netns(connection: &Connection, name: &str) -> Result<Option<u32>> 
 }
 
 /// How a run began.
-pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
-    let find = "SELECT host, kernel, version, backend, exact, missing, ephemeral_range, is_sticky, \
-                started_ns, stopped_ns, observed_ns, offset_ns FROM runs WHERE id = ?";
-    connection.query_row(find, [id], |row| {
+pub(super) fn run(connection: &Connection, version: i32, id: i64) -> Result<Run> {
+    let netns = if version >= 4 { "netns" } else { "NULL" };
+    let find = format!(
+        "SELECT host, kernel, version, backend, exact, missing, ephemeral_range, is_sticky, \
+                started_ns, stopped_ns, observed_ns, offset_ns, {netns} FROM runs WHERE id = ?"
+    );
+    connection.query_row(&find, [id], |row| {
         let backend = text(row, 3, text::NAME)?;
         let ranges: Vec<(u32, u16, u16)> = text::list(row, 6)?;
         let range = |(netns, min, max)| EphemeralRange { netns, min, max };
@@ -181,6 +188,7 @@ pub(super) fn run(connection: &Connection, id: i64) -> Result<Run> {
                 exact: row.get(4)?,
                 missing: text::words(row, 5)?,
                 ephemeral_range: ranges.into_iter().map(range).collect(),
+                netns: row.get(12)?,
             },
             is_sticky: row.get(7)?,
             started_ns: row.get(8)?,

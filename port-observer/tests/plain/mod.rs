@@ -17,6 +17,7 @@ pub fn start() -> Start {
         exact: true,
         missing: Vec::new(),
         ephemeral_range: Vec::new(),
+        netns: None,
     }
 }
 

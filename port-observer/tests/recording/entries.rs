@@ -5,6 +5,7 @@ use port_observer::event::{
 };
 use port_observer::ledger::{Held, Holds, Role};
 use port_observer::ports::{OwnRange, PortRange, Ports, ReservedPorts};
+use port_observer::process::Container;
 
 use super::*;
 
@@ -101,6 +102,20 @@ fn existing(blocked: Option<bool>, reuse: Option<Reuse>) -> Existing {
     }
 }
 
+/// Its cgroup shows an id, and the runtime knows the name.
+fn in_docker() -> Caller {
+    let id = "3f4b8c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let name = Some("gluetun".to_owned());
+    let container = Container { id: id.to_owned(), name, runtime: "docker" };
+    let process = Process {
+        pid: 44,
+        cgroup: Some(format!("/system.slice/docker-{id}.scope").into()),
+        container: Some(Arc::new(container)),
+        ..(*caller().process).clone()
+    };
+    Caller { process: Arc::new(process), tid: 44 }
+}
+
 #[test]
 fn every_input_is_read_as_it_was_recorded() {
     let directory = Directory::make();
@@ -130,6 +145,7 @@ fn every_input_is_read_as_it_was_recorded() {
     written.push(Entry::tick(BEGAN + 4));
     written.push(Entry::clock(BEGAN + 5, offset_ns() + 3_600_000_000_000));
     written.push(opened(BEGAN + 6, 1, &caller()));
+    written.push(opened(BEGAN + 6, 2, &in_docker()));
     let mut recorder = recorder(options(&directory.file()));
     written.iter().for_each(|entry| recorder.push(entry.clone()));
     recorder.stop(BEGAN + 7, std::time::Duration::from_nanos(7));

@@ -112,12 +112,12 @@ fn a_schema_that_is_not_the_own_is_refused_before_anything_is_read_or_written() 
             "DROP TABLE details; CREATE TABLE details (event INTEGER PRIMARY KEY, value TEXT \
              GENERATED ALWAYS AS (hex(zeroblob(450000000))))"
                 .to_owned(),
-            "table \"details\" is not as version 3",
+            "table \"details\" is not as version 4",
         ),
         (
             "ALTER TABLE paths RENAME TO old; CREATE TABLE paths AS SELECT * FROM old; DROP TABLE old"
                 .to_owned(),
-            "table \"paths\" is not as version 3",
+            "table \"paths\" is not as version 4",
         ),
         (
             "CREATE INDEX mine ON events (abs(time_ns))".to_owned(),
@@ -254,8 +254,8 @@ fn more_than_fits_into_memory_is_read_as_far_as_it_fits() {
     let directory = Directory::make();
     // Each port is held by a process of its own, with long texts.
     let processes = "WITH RECURSIVE c(x) AS (SELECT 1000 UNION ALL SELECT x + 1 FROM c WHERE x < 60000) \
-                     INSERT INTO processes SELECT x, x, 'a', 1000000, 1000001, 0, x, 1000000, NULL, NULL \
-                     FROM c; \
+                     INSERT INTO processes SELECT x, x, 'a', 1000000, 1000001, 0, x, 1000000, NULL, NULL, \
+                     NULL FROM c; \
                      INSERT INTO strings VALUES (1000000, hex(zeroblob(2000))), \
                      (1000001, '[\"' || hex(zeroblob(2000)) || '\"]');";
     for sql in [
@@ -281,7 +281,7 @@ fn nothing_that_comes_out_of_a_file_drives_a_terminal() {
     let sql = format!(
         "UPDATE runs SET version = {hostile}, host = {hostile}, kernel = {hostile}, backend = \
          {hostile}, missing = '[\"' || char(155) || char(8238) || '\"]'; UPDATE processes SET name = \
-         {hostile}; UPDATE strings SET text = {hostile}"
+         {hostile}, container = {hostile}; UPDATE strings SET text = {hostile}"
     );
     let crafted_texts = crafted(&directory, &sql);
     let name = directory.0.join("\u{1b}]0;PWNED\u{7}\u{1b}[2J\u{202e}.db");

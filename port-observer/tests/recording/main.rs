@@ -63,6 +63,7 @@ fn start() -> Start {
         exact: true,
         missing: vec!["nothing".to_owned()],
         ephemeral_range: vec![EphemeralRange { netns: 1, min: 32_768, max: 60_999 }],
+        netns: Some(1),
     }
 }
 

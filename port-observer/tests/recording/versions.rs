@@ -68,7 +68,7 @@ fn a_recording_of_version_1_is_written_on_as_one_of_the_present_version() {
     let connection = Connection::open(&path).unwrap();
     let number =
         |query: &str| -> i64 { connection.query_row(query, [], |row| row.get(0)).unwrap() };
-    assert_eq!(number("PRAGMA user_version"), 3);
+    assert_eq!(number("PRAGMA user_version"), 4);
     assert_eq!(number("SELECT count(*) FROM runs"), 2);
     assert_eq!(number("SELECT sum(1 + repeated) FROM conflicts"), 1_236);
     assert_eq!(number("SELECT sum(1 + repeated) FROM exhaustions"), 2);

@@ -71,6 +71,7 @@ fn start() -> Start {
         exact: false,
         missing: vec!["the release of UDP ports, found by comparing".to_owned()],
         ephemeral_range: vec![EphemeralRange { netns: NETNS, min: 32768, max: 60999 }],
+        netns: Some(NETNS),
     }
 }
 

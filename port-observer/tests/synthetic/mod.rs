@@ -124,6 +124,7 @@ impl<'a> Run<'a> {
             exact: true,
             missing: Vec::new(),
             ephemeral_range: vec![EphemeralRange { netns: NETNS, min, max }],
+            netns: Some(NETNS),
         };
         recorder.start(BEGAN_NS, OFFSET_NS, &start);
         let settings = NamespaceSettings {

@@ -90,6 +90,7 @@ impl Host {
             exact: backend == "fexit",
             missing: Vec::new(),
             ephemeral_range: Vec::new(),
+            netns: None,
         };
         self.take(&[Report { time_ns: self.now_ns, body: Body::Start(start) }]);
     }
