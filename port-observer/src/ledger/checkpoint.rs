@@ -161,6 +161,7 @@ impl Ledger {
         for (socket, port) in checkpoint.succeeded {
             self.holdings.succeed(socket, port);
         }
+        self.all_is_known();
     }
 
     fn restore_one(&mut self, now_ns: u64, held: &Held, out: &mut Vec<Report>) {

@@ -124,6 +124,11 @@ impl Ledger {
         self.scan.has_ended
     }
 
+    /// It is, from elsewhere than a scan.
+    pub(super) fn all_is_known(&mut self) {
+        self.scan.has_ended = true;
+    }
+
     /// What was held before is known once a scan has ended: one runs, or comes.
     pub(super) fn scan_is_due(&self) -> bool {
         self.options.listings || self.scan.number > 0

@@ -304,6 +304,14 @@ fn all_is_known_once_a_scan_has_ended() {
 }
 
 #[test]
+fn all_is_known_once_it_is_restored() {
+    let mut book = Book::new();
+    let checkpoint = book.ledger.holdings().checkpoint();
+    book.ledger.restore(0, checkpoint, &mut Vec::new());
+    assert!(book.ledger.knows_all());
+}
+
+#[test]
 fn a_refused_connect_leaves_the_peer_that_it_was_for() {
     let mut book = Book::new();
     book.tell(SOCKET, to_web(4000), bind("curl"));
