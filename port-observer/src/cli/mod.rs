@@ -140,7 +140,8 @@ impl Cli {
                 checked.map_err(|message| usage_error("record", message))?;
             }
             Command::Replay(args) => {
-                args.lines.check(false).map_err(|message| usage_error("replay", message))?;
+                let checked = args.lines.check(!args.pools.is_empty());
+                checked.map_err(|message| usage_error("replay", message))?;
             }
             Command::Check(args) => {
                 args.check().map_err(|message| usage_error("check", message))?
@@ -245,7 +246,7 @@ pub struct LinesArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
     /// Print only these types of lines: start, existing, acquire, time_wait, release, exhausted,
-    /// conflict, refused, threshold, state, summary, lost, stop; of `live --pools` pool_threshold,
+    /// conflict, refused, threshold, state, summary, lost, stop; with --pools pool_threshold,
     /// pool_exhausted, pool_wrong_range, pool_taken
     #[arg(
         long,
@@ -291,7 +292,9 @@ impl LinesArgs {
         let Self { warning, critical, .. } = self;
         if !has_pools && self.events.iter().any(|event| EventType::OF_POOLS.contains(event)) {
             return Err(
-                "lines about pools are those of `live --pools FILE`, and of `pools watch`".into()
+                "lines about pools are those of `live --pools FILE`, `replay --pools FILE` and \
+                        `pools watch`"
+                    .into(),
             );
         }
         values::thresholds(*warning, *critical)?;

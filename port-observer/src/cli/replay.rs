@@ -15,6 +15,8 @@ Examples:
       port-observer replay ports.db --from 14:00 --to 14:10 --events exhausted
   The last ten minutes as they happened, ten times as fast:
       port-observer replay ports.db --from 10m --speed 10
+  When declared port ranges were full, and who took their ports:
+      port-observer replay ports.db --pools pools.toml --events pool_exhausted,pool_taken
 
 TIME is 2026-01-02T03:04:05Z; 2026-01-02T03:04 or 03:04 in local time, of the last day that has it;
 or 10m, before the end of the recording. Of several runs, each has its `start` and its `stop` line.
@@ -42,6 +44,10 @@ pub struct ReplayArgs {
     /// Which lines, and what is in them.
     #[command(flatten)]
     pub lines: LinesArgs,
+    /// Also tell what happened to the pools that this file declares, as `live --pools` does; may be given
+    /// several times
+    #[arg(long, value_name = "FILE")]
+    pub pools: Vec<PathBuf>,
     /// What to print.
     #[command(flatten)]
     pub filter: FilterArgs<To>,

@@ -23,7 +23,7 @@ pub use self::{
 };
 pub(super) use self::{
     leases::{given, seen, wanted},
-    watch::watched,
+    watch::{declared, watch, watched},
 };
 use super::output;
 use crate::{

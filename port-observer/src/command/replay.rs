@@ -9,12 +9,13 @@ use std::{
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
-use super::{end_signals::EndSignals, event_loop, output};
+use super::{end_signals::EndSignals, event_loop, output, pools};
 use crate::{
     cli::{Color, ReplayArgs, Speed},
     config::{Lines, ReplayConfig, Target},
     kernel::netns,
     pipeline::{Recorded, Stream},
+    pools::Pool,
     queued_writer::QueuedWriter,
     recording::{Moment, Reader},
     report::Sink,
@@ -31,6 +32,8 @@ const OUT_OF_ORDER_NS: i64 = 2_000_000_000;
 /// # Errors
 /// When it can't be read, or the output can't be written; also if only some of it could be read.
 pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
+    // They may lie where a replay can read nothing.
+    let declared = pools::declared(&args.pools)?;
     sandbox.enter(&Task::Replay { recording: &args.file, page: None });
     let reader = Reader::open(&args.file)?;
     let config = ReplayConfig::resolve(args, color, &|name| reader.netns(name))?;
@@ -38,7 +41,7 @@ pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
         let home = netns::own_inode().ok();
         let (sink, queue) = sink::standard_output(config.lines.output, home)?;
         let mut end = End { signals: EndSignals::catch()?, is_due: false };
-        let replayed = replay(reader, config, sink, queue.clone(), &mut end).await;
+        let replayed = replay(reader, config, declared, (sink, queue.clone()), &mut end).await;
         // The file does not change, so its reader is waited for.
         if !end.is_due {
             output::wait(queue.as_ref(), &mut end.signals).await;
@@ -50,8 +53,8 @@ pub fn run(args: ReplayArgs, color: Color, sandbox: Sandbox) -> Result<()> {
 async fn replay(
     mut reader: Reader,
     config: ReplayConfig,
-    sink: Box<dyn Sink>,
-    queue: Option<QueuedWriter>,
+    declared: Vec<Pool>,
+    (sink, queue): (Box<dyn Sink>, Option<QueuedWriter>),
     end: &mut End,
 ) -> Result<()> {
     let (from_ns, to_ns) = window(&reader, config.from, config.to)?;
@@ -59,6 +62,7 @@ async fn replay(
     let mut stream = Stream::of_recording(&config.lines, sink)?;
     stream.wait_when_full(queue);
     stream.print_only(from_ns..=to_ns);
+    watch_pools(&mut stream, declared, &config.lines);
     let mut source = Recorded::new(reader, config.lines);
     let until_ns = to_ns.saturating_add(OUT_OF_ORDER_NS);
     let mut pace = Pace { speed: config.speed, began: None };
@@ -86,8 +90,15 @@ async fn replay(
     source.reader().take_damage().map_or(Ok(()), Err)
 }
 
+fn watch_pools(stream: &mut Stream<impl Sink>, declared: Vec<Pool>, lines: &Lines) {
+    if !declared.is_empty() {
+        // Where the recorder was, each run says.
+        stream.watch_pools(pools::watch(declared, None, lines), &[]);
+    }
+}
+
 /// Hands the lines of a recording to a sink: those since a moment (nanoseconds since 1970), and some before
-/// it. The file may go on being written.
+/// it, with those about these pools. The file may go on being written.
 ///
 /// # Errors
 /// The sink's, or when it can't be read; also if only some of it could be read.
@@ -95,12 +106,14 @@ pub(super) fn lines_since(
     file: &Path,
     from_ns: i64,
     lines: Lines,
+    declared: Vec<Pool>,
     sink: Box<dyn Sink>,
 ) -> Result<()> {
     let mut reader = Reader::open_among_others(file)?;
     reader.skip_to(from_ns);
     let mut stream = Stream::of_recording(&lines, sink)?;
     stream.is_silent();
+    watch_pools(&mut stream, declared, &lines);
     let mut source = Recorded::new(reader, lines);
     while !source.is_over() {
         source.drain(i64::MAX, &mut stream)?;

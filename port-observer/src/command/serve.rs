@@ -82,14 +82,19 @@ async fn serve(config: &ServeConfig, sandbox: Sandbox) -> Result<()> {
         let file = recording.path.clone();
         Reports::by(move |asked| report::written(&file, asked), history)
     });
+    // What is wrong is said before anybody asks.
+    let declared = config.pools.as_ref().map(|of| pools::declared(&of.files)).transpose()?;
+    let declared = declared.unwrap_or_default();
     let past = config.live.recording.as_ref().map(|recording| {
-        let (file, lines) = (recording.path.clone(), config.live.lines.clone());
-        Past::by(move |from_ns, sink| replay::lines_since(&file, from_ns, lines.clone(), sink))
+        let (file, lines, pools) =
+            (recording.path.clone(), config.live.lines.clone(), declared.clone());
+        Past::by(move |from_ns, sink| {
+            replay::lines_since(&file, from_ns, lines.clone(), pools.clone(), sink)
+        })
     });
     let pools = match &config.pools {
         Some(of) => {
-            // What is wrong is said before anybody asks.
-            let watch = pools::watched(&of.files, &config.live.lines)?;
+            let watch = pools::watch(declared, Some(netns), &config.live.lines);
             stream.watch_pools(watch, observer.named());
             let (pools, asked) = Pools::new();
             leasing::start(of, asked)?;

@@ -21,6 +21,8 @@ pub struct ReplayConfig {
     pub speed: Speed,
     /// What is printed.
     pub lines: Lines,
+    /// What declares the pools that are told of; empty: none are.
+    pub pools: Vec<PathBuf>,
 }
 
 impl ReplayConfig {
@@ -39,6 +41,7 @@ impl ReplayConfig {
             from: args.from,
             to,
             speed: args.speed,
+            pools: args.pools,
             lines: Lines::resolve(args.lines, filter, color, netns)?,
         })
     }

@@ -292,6 +292,7 @@ impl<S: Sink> Stream<S> {
         }
         let mut reports = std::mem::take(&mut self.reports);
         self.ledger.restore(self.time.now_ns()?, checkpoint, &mut reports);
+        self.restore_pools();
         self.print_all(reports)
     }
 

@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::Stream;
 use crate::{
     event::Event,
+    kernel::netns,
     pools::watch::Watch,
-    report::{PoolLook, PoolUse, Report, Sink},
+    report::{PoolLook, PoolUse, Report, Sink, Start},
 };
 
 impl<S: Sink> Stream<S> {
@@ -20,6 +21,36 @@ impl<S: Sink> Stream<S> {
         }
         watch.count(holdings);
         self.pools = Some(Box::new(watch));
+    }
+
+    /// Of another run of a recording nothing is known yet. `start`: how it began.
+    pub(super) fn begin_pools(&mut self, start: &Start) {
+        let Some(pools) = &mut self.pools else { return };
+        let is_known = |netns: &u32| start.ephemeral_range.iter().any(|of| of.netns == *netns);
+        // Older recordings do not say where they were made: mostly where they are read.
+        let own = start.netns.or_else(|| netns::own_inode().ok().filter(is_known));
+        if own.is_none() && pools.has_own() {
+            log::warn!(
+                "the recording does not say in which network namespace it was made: of pools without `netns` \
+                 nothing is told; give them one of its inode numbers"
+            );
+        }
+        // Whoever observes all namespaces observes the own one too.
+        let observed: Vec<u32> = match own.is_some_and(|own| is_known(&own)) {
+            true => self.printer.filter().netns.clone(),
+            false => start.ephemeral_range.iter().map(|of| of.netns).collect(),
+        };
+        pools.begin_again(own, &observed);
+    }
+
+    /// What is held now is known from elsewhere than the events before.
+    pub(super) fn restore_pools(&mut self) {
+        let Some(pools) = &mut self.pools else { return };
+        let holdings = self.ledger.holdings();
+        for settings in holdings.all_settings() {
+            pools.name(settings.netns, &settings.names, holdings);
+        }
+        pools.count(holdings);
     }
 
     /// How full the pools are.

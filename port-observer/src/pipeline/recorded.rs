@@ -103,6 +103,7 @@ impl Recorded {
                 self.current = Some((*run).clone());
                 self.set_time(time_ns, stream);
                 stream.begin_again(&self.config, run.is_sticky, run.offset_ns)?;
+                stream.begin_pools(&run.start);
                 stream.start(run.start)
             }
             Item::Holds { time_ns, checkpoint } => {

@@ -43,14 +43,26 @@ struct Take<'a> {
 
 impl Watch {
     /// Of these pools, by an observer that is in the network namespace `own` and sees what happens in those
-    /// of `seen`; none: in all. Which have which names, [`Watch::name`] is told.
-    pub fn new(pools: Vec<Pool>, own: u32, seen: &[u32], thresholds: Thresholds) -> Self {
+    /// of `seen`; none: in all. Which have which names, [`Watch::name`] is told. `own` may be unknown: pools
+    /// that are in it are nowhere.
+    pub fn new(pools: Vec<Pool>, own: Option<u32>, seen: &[u32], thresholds: Thresholds) -> Self {
         Self {
             pools: pools.into_iter().map(|pool| Watched::new(pool, own, seen)).collect(),
             thresholds,
             repeats: Repeats::default(),
             has_begun: false,
         }
+    }
+
+    /// Another observer begins, and nothing is known yet of what is held; as for [`Watch::new`].
+    pub fn begin_again(&mut self, own: Option<u32>, seen: &[u32]) {
+        let pools = std::mem::take(&mut self.pools).into_iter().map(|watched| watched.pool);
+        *self = Self::new(pools.collect(), own, seen, self.thresholds);
+    }
+
+    /// Whether there is one in the network namespace of the observer, wherever that is.
+    pub fn has_own(&self) -> bool {
+        self.pools.iter().any(|watched| !watched.pool.is_elsewhere())
     }
 
     /// Counts anew what is held of them.

@@ -33,7 +33,7 @@ struct Book {
 impl Book {
     fn new(pools: Vec<Pool>) -> Self {
         let thresholds = Thresholds { warning: 70.0, critical: 85.0 };
-        let watch = Watch::new(pools, OWN, &[], thresholds);
+        let watch = Watch::new(pools, Some(OWN), &[], thresholds);
         Self { ledger: Ledger::new(Options::default()), watch, now_ns: SECOND }
     }
 

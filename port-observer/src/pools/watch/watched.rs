@@ -24,8 +24,8 @@ pub(super) struct Watched {
     range: Arc<str>,
     /// The address that it is on; `None`: any.
     address: Option<IpAddr>,
-    /// The namespace that the observer is in.
-    own: u32,
+    /// The namespace that the observer is in, if that is known.
+    own: Option<u32>,
     /// Those where what happens is seen; none: all.
     seen: Vec<u32>,
     netns: Option<u32>,
@@ -42,7 +42,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(pool: Pool, own: u32, seen: &[u32]) -> Self {
+    pub(super) fn new(pool: Pool, own: Option<u32>, seen: &[u32]) -> Self {
         let usable = pool.parity.usable(&pool.ports);
         let address = pool.address.as_ref().and_then(|address| address.parse().ok());
         Self {
@@ -50,7 +50,7 @@ impl Watched {
             range: pool.shown().into(),
             address: address.map(|a: IpAddr| a.to_canonical()).filter(|a| !a.is_unspecified()),
             own,
-            netns: (!pool.is_elsewhere() && is_seen(seen, own)).then_some(own),
+            netns: own.filter(|own| !pool.is_elsewhere() && is_seen(seen, *own)),
             seen: seen.to_vec(),
             used: HashSet::default(),
             usable,
@@ -80,7 +80,7 @@ impl Watched {
         let is_short =
             |container: &str, name: &str| container.len() >= 12 && name.starts_with(container);
         self.pool.container.as_deref().is_some_and(|container| {
-            netns != self.own
+            Some(netns) != self.own
                 && names.iter().any(|name| name == container || is_short(container, name))
         })
     }
@@ -95,7 +95,7 @@ impl Watched {
 
     /// This network namespace is gone.
     pub(super) fn leave(&mut self, netns: u32) {
-        if self.netns == Some(netns) && netns != self.own {
+        if self.netns == Some(netns) && self.netns != self.own {
             self.netns = None;
             self.used.clear();
             self.free = self.usable;
@@ -131,7 +131,7 @@ impl Watched {
         self.pool.netns.is_none()
             && self.pool.container.is_some()
             && self.netns == Some(netns)
-            && netns != self.own
+            && Some(netns) != self.own
     }
 
     /// Whether no unit has room any more.

@@ -11,9 +11,10 @@ use tests::{
     container::Container,
     lines::{Body, Line, Pool},
     net::{ephemeral_range, in_namespace},
-    observer::Observer,
-    recording::Directory,
+    observer::{Observer, until},
+    recording::{Directory, Recorder},
     socket::{local, tcp, udp},
+    system,
 };
 
 /// How the file of this program is called, as an owner of pools is named.
@@ -48,6 +49,32 @@ fn pools(directory: &Directory, text: &str) -> String {
     file
 }
 
+/// What is observed is recorded too, where recordings are tested.
+fn recorded(directory: &Directory) -> Vec<String> {
+    match system::in_virtual_machine() {
+        true => Vec::new(),
+        false => vec!["--record".to_owned(), directory.file("ports.db")],
+    }
+}
+
+/// A recording tells of pools what was told of them while it was made, at the same times.
+fn assert_replayed(directory: &Directory, arguments: &[&str], told: &[Line]) {
+    let recording = directory.file("ports.db");
+    if !Path::new(&recording).exists() {
+        return;
+    }
+    let of_pools = |lines: &[Line]| -> Vec<String> {
+        let of_pools = lines.iter().filter_map(|line| Some((line.time, of_pool(line)?)));
+        of_pools.map(|(time, of_pool)| format!("{time} {of_pool:?}")).collect()
+    };
+    let replay = [&["replay", &recording, "--json"], arguments].concat();
+    let replayed = String::from_utf8(tests::recording::output(&replay)).expect("text");
+    let replayed: Vec<Line> =
+        replayed.lines().map(|line| Line::parse(line).expect("a line")).collect();
+    assert_eq!(of_pools(&replayed), of_pools(told));
+    assert!(!of_pools(told).is_empty());
+}
+
 #[test]
 fn ports_of_declared_pools_are_told_of_as_they_are_taken() {
     in_namespace(|inode| {
@@ -65,7 +92,9 @@ fn ports_of_declared_pools_are_told_of_as_they_are_taken() {
             ),
         );
         let before = tcp().bind(local(23_002));
-        let arguments = ["--pools", &file, "--netns", &inode.to_string()];
+        let (recorded, netns) = (recorded(&directory), inode.to_string());
+        let mut arguments = vec!["--pools", &file, "--netns", &netns];
+        arguments.extend(recorded.iter().map(String::as_str));
         let Some(observer) = Observer::own(&arguments) else { return };
         let started = wait_for(&observer, "the first of media", |kind, pool| {
             kind == "threshold" && pool.pool == "media"
@@ -136,7 +165,8 @@ fn ports_of_declared_pools_are_told_of_as_they_are_taken() {
             wait_for(&observer, "chosen", |kind, pool| kind == "taken" && pool.pool == "chosen");
         assert_eq!(chosen.via.as_deref(), Some("connect"));
         assert!(chosen.fix.is_some_and(|fix| fix.contains("ip_local_reserved_ports")));
-        observer.interrupted();
+        let told = observer.interrupted().lines;
+        assert_replayed(&directory, &["--pools", &file], &told);
     });
 }
 
@@ -158,10 +188,10 @@ fn a_pool_is_where_its_container_is_by_the_name_that_docker_gave_it() {
         let mut before =
             Traffic::start_in_cgroup(container.cgroup(), &["hold", "1", "127.0.0.1:9000"]);
         let Some(_) = before.taken() else { panic!("the traffic has no connection") };
-        let Some(observer) = Observer::own(&["--pools", &file, "--netns", &inode.to_string()])
-        else {
-            return;
-        };
+        let (recorded, netns) = (recorded(&directory), inode.to_string());
+        let mut arguments = vec!["--pools", &file, "--netns", &netns];
+        arguments.extend(recorded.iter().map(String::as_str));
+        let Some(observer) = Observer::own(&arguments) else { return };
         let first = wait_for(&observer, "where the pool is", |kind, _| kind == "threshold");
         assert_eq!((first.netns, first.used), (Some(inode), Some(1)), "{first:?}");
         let shown = tests::recording::output(&["pools", "show", "--json", &file]);
@@ -171,7 +201,33 @@ fn a_pool_is_where_its_container_is_by_the_name_that_docker_gave_it() {
         assert_eq!(holder["process"]["container"], json!(container.name), "{shown}");
         before.go_on();
         assert!(before.wait().success());
-        observer.interrupted();
+        let told = observer.interrupted().lines;
+        assert_replayed(&directory, &["--pools", &file], &told);
+    });
+}
+
+#[test]
+fn a_recording_knows_which_network_namespace_is_its_own() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        let file = pools(&directory, "[[pool]]\nname = \"media\"\nrange = \"21000-21001\"\n");
+        let recording = directory.file("ports.db");
+        let Some(recorder) = Recorder::beside(&recording, &["--pools", &file]) else { return };
+        let lines = || -> Vec<Line> {
+            let lines = String::from_utf8(recorder.lines()).expect("text");
+            let whole = lines.lines().filter_map(|line| Line::parse(line).ok());
+            whole.collect()
+        };
+        until("it is told where the pool is", || {
+            lines().iter().any(|line| of_pool(line).is_some())
+        });
+        let _both = [21_000, 21_001].map(|port| udp().bind(local(port)));
+        let is_full = |line: &Line| matches!(of_pool(line), Some(("exhausted", _)));
+        until("it is told that the pool is full", || lines().iter().any(is_full));
+        let told = lines();
+        assert!(told.iter().filter_map(of_pool).all(|(_, pool)| pool.netns == Some(inode)));
+        recorder.interrupted();
+        assert_replayed(&directory, &["--pools", &file], &told);
     });
 }
 
@@ -179,15 +235,22 @@ fn a_pool_is_where_its_container_is_by_the_name_that_docker_gave_it() {
 fn what_is_watched_has_to_be_declared() {
     let directory = Directory::make();
     let file = pools(&directory, "# nothing\n");
-    for arguments in [&["pools", "watch", &file][..], &["live", "--pools", &file]] {
+    let recording = directory.file("none.db");
+    for arguments in [
+        &["pools", "watch", &file][..],
+        &["live", "--pools", &file],
+        &["replay", &recording, "--pools", &file],
+    ] {
         let output = tests::recording::run(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("no pool is declared"), "{said}");
     }
-    let output = tests::recording::run(&["live", "--events", "pool_taken"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("live --pools FILE"), "{said}");
+    for arguments in [&["live"][..], &["replay", &recording]] {
+        let output = tests::recording::run(&[arguments, &["--events", "pool_taken"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("live --pools FILE"), "{said}");
+    }
     assert!(Path::new(&file).exists());
 }

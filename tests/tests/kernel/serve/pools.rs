@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
-    http::{Answer, Events, Serve, ask, get, get_unix, send_unix, value},
+    http::{Answer, Event, Events, Serve, ask, get, get_unix, send_unix, value},
     net::in_namespace,
     observer::until,
     recording::Directory,
@@ -154,6 +154,37 @@ fn pools_are_in_metrics_and_events_and_read_again_on_sighup() {
         has("full", 0.0);
         drop(held);
         has("ports_used", 0.0);
+        assert_eq!(serve.terminated(), Some(0));
+    });
+}
+
+#[test]
+fn lines_about_pools_of_a_run_before_have_the_numbers_that_they_had() {
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        let (file, state) = (directory.file("pools.toml"), directory.file("state"));
+        let recording = directory.file("ports.db");
+        let text = format!(
+            "[[pool]]\nname = \"media\"\nrange = \"21000-21003\"\nprocess = \"rtp\"\nnetns = \"{inode}\"\n"
+        );
+        fs::write(&file, text).expect("write pools");
+        let arguments = ["--pools", &file, "--state", &state, "--record", &recording];
+        let Some(serve) = Serve::start(inode, &arguments) else { return };
+        let query = "?events=pool_threshold,pool_exhausted,pool_taken";
+        let mut events = Events::follow(query, None);
+        let mut seen = Vec::<Event>::new();
+        let held: Vec<_> = (21_000..21_004).map(|port| udp().bind(local(port))).collect();
+        while seen.iter().filter(|event| event.name == "pool_taken").count() < 4 {
+            seen.push(events.next_event().expect("an event"));
+        }
+        drop(held);
+        assert_eq!(serve.terminated(), Some(0));
+
+        let Some(serve) = Serve::start(inode, &arguments) else { return };
+        let mut events = Events::follow(query, Some(&seen[0].id));
+        for event in &seen[1..] {
+            assert_eq!(events.next_event().as_ref(), Some(event));
+        }
         assert_eq!(serve.terminated(), Some(0));
     });
 }
