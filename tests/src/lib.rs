@@ -5,6 +5,7 @@ pub mod container;
 pub mod expect;
 pub mod http;
 pub mod lines;
+pub mod mounts;
 pub mod net;
 pub mod observer;
 pub mod open;

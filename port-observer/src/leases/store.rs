@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::stat::{fstat, lstat, stat};
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction,
@@ -102,7 +102,8 @@ impl Store {
             set_up(&mut connection)?;
             Ok(connection)
         };
-        let connection = open().with_context(|| format!("can't use {shown}"))?;
+        let unusable = |error| explained(&format!("can't use {shown}"), &directory, error);
+        let connection = open().map_err(unusable)?;
         let identity = own_file::identity(&status);
         Ok(Self { connection, file: Some(Opened { directory, identity }) })
     }
@@ -173,7 +174,7 @@ impl<'a> Change<'a> {
             all(&transaction)?.into_iter().partition(|lease| lease.is_live(&now));
         for lease in ended {
             let sql = "DELETE FROM leases WHERE id = ?1";
-            transaction.execute(sql, [lease.id]).context(UNCHANGED)?;
+            transaction.execute(sql, [lease.id]).map_err(unchanged(&transaction))?;
         }
         Ok(Self { transaction, now, leases })
     }
@@ -243,7 +244,9 @@ impl<'a> Change<'a> {
         lease.id = self.insert(&lease)?;
         if let Some(group) = group {
             let sql = "INSERT INTO turns VALUES (?1, ?2) ON CONFLICT DO UPDATE SET pool = ?2";
-            self.transaction.execute(sql, [group, &lease.pool]).context(UNCHANGED)?;
+            self.transaction
+                .execute(sql, [group, &lease.pool])
+                .map_err(unchanged(&self.transaction))?;
         }
         self.leases.push(lease.clone());
         Ok(Ok(lease))
@@ -271,7 +274,7 @@ impl<'a> Change<'a> {
                 ":boot": end.map(|end| &end.boot),
             },
         )
-        .context(UNCHANGED)?;
+        .map_err(unchanged(&self.transaction))?;
         Ok(self.transaction.last_insert_rowid())
     }
 
@@ -298,7 +301,7 @@ impl<'a> Change<'a> {
                     ":boot": end.map(|end| &end.boot),
                 },
             )
-            .context(UNCHANGED)?;
+            .map_err(unchanged(&self.transaction))?;
         Ok(lease)
     }
 
@@ -309,7 +312,7 @@ impl<'a> Change<'a> {
     pub fn release(&mut self, id: i64) -> Result<Lease> {
         let lease = self.find(id)?.clone();
         let sql = "DELETE FROM leases WHERE id = ?1";
-        self.transaction.execute(sql, [id]).context(UNCHANGED)?;
+        self.transaction.execute(sql, [id]).map_err(unchanged(&self.transaction))?;
         self.leases.retain(|one| one.id != id);
         Ok(lease)
     }
@@ -326,8 +329,26 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When the file can't be written: then nothing has changed.
     pub fn commit(self) -> Result<()> {
-        self.transaction.commit().context(UNCHANGED)
+        let unchanged = unchanged(&self.transaction);
+        self.transaction.commit().map_err(unchanged)
     }
+}
+
+/// Makes an error of what SQLite could not write.
+fn unchanged(connection: &Connection) -> impl Fn(rusqlite::Error) -> anyhow::Error + use<> {
+    let directory = connection.path().and_then(|path| Path::new(path).parent());
+    let directory = directory.map(Path::to_owned).unwrap_or_default();
+    move |error| explained(UNCHANGED, &directory, error.into())
+}
+
+/// What could not be done, and why; where there is no room, with what helps.
+fn explained(what: &str, directory: &Path, error: anyhow::Error) -> anyhow::Error {
+    let code = error.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
+    if code != Some(ErrorCode::DiskFull) {
+        return error.context(what.to_owned());
+    }
+    let shown = directory.display();
+    anyhow!("{what}: the disk is full: make room on the file system of {shown} and try again")
 }
 
 fn milliseconds(time: Duration) -> i64 {

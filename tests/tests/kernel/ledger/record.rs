@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use rusqlite::Connection;
 use tests::lines::{Body, Line, Order};
+use tests::mounts;
 use tests::net::{SERVER, ephemeral_range, in_namespace, once_in_namespace};
 use tests::observer::until;
 use tests::recording::{Directory, Recorder, output, run};
@@ -231,21 +230,12 @@ fn two_recorders_do_not_share_a_file() {
     });
 }
 
-/// Gives the calling thread, and what it starts, a small file system of its own.
-fn small_disk(directory: &Directory, size: &str) {
-    unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace (needs root)");
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("keep mounts here");
-    let options = format!("size={size}");
-    mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
-        .expect("mount a tmpfs");
-}
-
 #[test]
 fn a_full_disk_pauses_the_recording_until_there_is_room() {
     once_in_namespace(|inode| {
         let directory = Directory::make();
-        small_disk(&directory, "6m");
+        mounts::leave();
+        mounts::small_disk(directory.path(), "6m");
         let file = directory.file("ports.db");
         let server = Server::listen();
         let Some(recorder) = Recorder::start(&file, &["--netns", &inode.to_string()]) else {

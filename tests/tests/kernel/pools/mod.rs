@@ -1,5 +1,6 @@
 //! `live --pools` and `pools watch`: what happens to declared pools of ports.
 
+mod leases;
 mod servers;
 
 use std::{fs, path::Path};
