@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -45,6 +45,7 @@ const PACKAGES: [&str; 23] = [
     "erlang-base",
     "haproxy",
     "redis-server",
+    "sip-tester",
     // A clock that is set, for leases.
     "faketime",
 ];

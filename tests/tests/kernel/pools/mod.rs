@@ -2,6 +2,7 @@
 
 mod leases;
 mod servers;
+mod sipp;
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
 //! Pools of real servers: rtpengine is filled with calls over its ng protocol, nginx listens where it should
-//! not.
+//! not, and sipp calls with sound (`sipp.rs`).
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tests::{
     child::Guarded,
-    lines::{Body, Line},
+    lines::{Body, Line, Pool},
     net::in_namespace,
     observer::{Observer, until},
     recording::Directory,
@@ -26,22 +26,49 @@ const NG: SocketAddr = local(2_223);
 /// What 101 ports are room for: four each, in pairs.
 const CALLS: usize = 25;
 
-/// The virtual machines have no servers.
-fn has_servers() -> bool {
-    let is_here = !system::in_virtual_machine();
-    if !is_here {
-        println!("skipped: this machine has neither rtpengine nor nginx");
-    }
-    is_here
+/// Pools that are watched, and servers whose they are.
+pub(super) struct Servers {
+    pub(super) directory: Directory,
+    /// What declares the pools.
+    pub(super) file: String,
+    pub(super) observer: Observer,
 }
 
-/// Starts a program that `cargo xtask setup` installs; what it says goes into a file.
-fn start(directory: &Directory, program: &str, arguments: &[String]) -> Guarded {
-    let said = fs::File::create(directory.file(&format!("{program}.log"))).expect("make a log");
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null());
-    command.stdout(said.try_clone().expect("the same")).stderr(said);
-    Guarded(system::spawn(&mut command).unwrap_or_else(|error| panic!("{program}: {error}")))
+impl Servers {
+    /// Starts a program that `cargo xtask setup` installs; what it says goes into a file.
+    pub(super) fn start(&self, program: &str, arguments: &[&str]) -> Guarded {
+        let log = self.directory.file(&format!("{program}.log"));
+        let said = fs::File::options().create(true).append(true).open(log).expect("make a log");
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).current_dir(self.directory.path());
+        command.stdout(said.try_clone().expect("the same")).stderr(said);
+        Guarded(system::spawn(&mut command).unwrap_or_else(|error| panic!("{program}: {error}")))
+    }
+
+    pub(super) fn wait_for(&self, what: &str, is_it: impl Fn(&'static str, &Pool) -> bool) -> Pool {
+        wait_for(&self.observer, what, is_it)
+    }
+}
+
+/// Watches pools, as they are declared for a network namespace of its inode number, while servers run in that.
+/// The virtual machines have no servers.
+pub(super) fn with_servers(
+    declare: impl Fn(u32) -> String + Send + Sync,
+    run: impl Fn(&Servers) + Send + Sync,
+) {
+    if system::in_virtual_machine() {
+        println!("skipped: this machine has none of rtpengine, nginx and sipp");
+        return;
+    }
+    in_namespace(|inode| {
+        let directory = Directory::make();
+        let file = pools(&directory, &declare(inode));
+        let Some(observer) = Observer::own(&["--pools", &file]) else { return };
+        wait_for(&observer, "where the pool is", |kind, _| kind == "threshold");
+        let servers = Servers { directory, file, observer };
+        run(&servers);
+        servers.observer.interrupted();
+    });
 }
 
 /// Asks rtpengine: a cookie, and a dictionary of strings in bencoding.
@@ -84,20 +111,13 @@ fn call(socket: &UdpSocket, number: usize) -> Option<String> {
 
 #[test]
 fn rtpengine_is_said_to_be_full_no_later_than_it_refuses_a_call() {
-    if !has_servers() {
-        return;
-    }
-    in_namespace(|inode| {
-        let directory = Directory::make();
-        let file = pools(
-            &directory,
-            &format!(
-                "[[pool]]\nname = \"media\"\nrange = \"21000-21100\"\nprotocol = \"udp\"\nparity = \"pair\"\n\
-                 units = 25\nports_per_unit = 4\nprocess = \"rtpengine\"\nnetns = \"{inode}\"\n"
-            ),
-        );
-        let Some(observer) = Observer::own(&["--pools", &file]) else { return };
-        wait_for(&observer, "where the pool is", |kind, _| kind == "threshold");
+    let declare = |inode| {
+        format!(
+            "[[pool]]\nname = \"media\"\nrange = \"21000-21100\"\nprotocol = \"udp\"\nparity = \"pair\"\n\
+             units = 25\nports_per_unit = 4\nprocess = \"rtpengine\"\nnetns = \"{inode}\"\n"
+        )
+    };
+    with_servers(declare, |servers| {
         let arguments = [
             "--foreground",
             "--log-stderr",
@@ -109,7 +129,7 @@ fn rtpengine_is_said_to_be_full_no_later_than_it_refuses_a_call() {
             "--num-threads=2",
             "--config-file=none",
         ];
-        let _rtpengine = start(&directory, "rtpengine", &arguments.map(str::to_owned));
+        let _rtpengine = servers.start("rtpengine", &arguments);
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
         let ping = || ask(&socket, 0, &[("command", "ping")]).is_some_and(|it| it.contains("pong"));
@@ -130,7 +150,7 @@ fn rtpengine_is_said_to_be_full_no_later_than_it_refuses_a_call() {
             let mut full = lines.iter().filter(|line| matches!(line.body, Body::PoolExhausted(_)));
             full.next().map(|line| (line.time, of_pool(line).map(|(_, pool)| pool.clone())))
         };
-        let (time, pool) = observer.wait_lines(0, full).expect("it is said");
+        let (time, pool) = servers.observer.wait_lines(0, full).expect("it is said");
         let pool = pool.expect("a pool");
         assert!(time <= at, "{time} is after {at}");
         // While the last call takes its ports there is no room for another.
@@ -138,7 +158,7 @@ fn rtpengine_is_said_to_be_full_no_later_than_it_refuses_a_call() {
         let largest = &pool.holders.expect("holders")[0];
         assert_eq!((Some(largest.ports), largest.stranger), (pool.used, Some(false)));
         // Its control port is none of its pool, and is told.
-        let elsewhere = wait_for(&observer, "the control port", |kind, _| kind == "wrong_range");
+        let elsewhere = servers.wait_for("the control port", |kind, _| kind == "wrong_range");
         assert_eq!(elsewhere.local.map(|at| at.port), Some(NG.port()));
 
         // A call that ends makes room for one.
@@ -153,32 +173,24 @@ fn rtpengine_is_said_to_be_full_no_later_than_it_refuses_a_call() {
             let last = lines.iter().filter_map(of_pool).rfind(|(kind, _)| *kind == "threshold");
             last.and_then(|(_, pool)| (pool.level.as_deref() == Some("critical")).then_some(()))
         };
-        observer.wait_lines(0, has_room).expect("96 of 100 are critical still");
+        servers.observer.wait_lines(0, has_room).expect("96 of 100 are critical still");
         until("another call has room", || call(&socket, 200).is_none());
-        observer.interrupted();
     });
 }
 
 #[test]
 fn nginx_in_the_range_of_another_is_told_with_whose_it_is() {
-    if !has_servers() {
-        return;
-    }
-    in_namespace(|inode| {
-        let directory = Directory::make();
-        let file = pools(
-            &directory,
-            &format!(
-                "[[pool]]\nname = \"web\"\nrange = \"19000-19099\"\nprotocol = \"tcp\"\nprocess = \"nginx\"\n\
-                 netns = \"{inode}\"\n\
-                 [[pool]]\nname = \"engines\"\nrange = \"19100-19199\"\nprocess = \"engine\"\n\
-                 netns = \"{inode}\"\n"
-            ),
-        );
-        let Some(observer) = Observer::own(&["--pools", &file]) else { return };
-        wait_for(&observer, "where the pool is", |kind, _| kind == "threshold");
-        let configuration = directory.file("nginx.conf");
-        let home = directory.path().display();
+    let declare = |inode| {
+        format!(
+            "[[pool]]\nname = \"web\"\nrange = \"19000-19099\"\nprotocol = \"tcp\"\nprocess = \"nginx\"\n\
+             netns = \"{inode}\"\n\
+             [[pool]]\nname = \"engines\"\nrange = \"19100-19199\"\nprocess = \"engine\"\n\
+             netns = \"{inode}\"\n"
+        )
+    };
+    with_servers(declare, |servers| {
+        let configuration = servers.directory.file("nginx.conf");
+        let home = servers.directory.path().display();
         fs::write(
             &configuration,
             format!(
@@ -192,17 +204,15 @@ fn nginx_in_the_range_of_another_is_told_with_whose_it_is() {
             ),
         )
         .expect("write");
-        let _nginx =
-            start(&directory, "nginx", &["-c", &configuration, "-e", "stderr"].map(str::to_owned));
-        let wrong = wait_for(&observer, "nginx elsewhere", |kind, _| kind == "wrong_range");
+        let _nginx = servers.start("nginx", &["-c", &configuration, "-e", "stderr"]);
+        let wrong = servers.wait_for("nginx elsewhere", |kind, _| kind == "wrong_range");
         assert_eq!((wrong.pool.as_str(), wrong.belongs_to.as_deref()), ("web", Some("engines")));
         assert_eq!(wrong.local.map(|at| at.port), Some(19_107));
         let who = wrong.process.expect("a process");
         assert_eq!(who.name, "nginx");
-        let taken = wait_for(&observer, "a stranger", |kind, _| kind == "taken");
+        let taken = servers.wait_for("a stranger", |kind, _| kind == "taken");
         assert_eq!((taken.pool.as_str(), taken.local.map(|at| at.port)), ("engines", Some(19_107)));
         // It serves there, as it was told to.
         until("nginx serves", || tcp().try_connect(local(19_107)).is_ok());
-        observer.interrupted();
     });
 }
