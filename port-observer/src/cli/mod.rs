@@ -26,7 +26,7 @@ pub use record::RecordArgs;
 pub use replay::{ReplayArgs, Speed, To};
 pub use report::ReportArgs;
 pub use serve::ServeArgs;
-pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs};
+pub use shared::{KeepArgs, LimitArgs, NetnsArg, ObserveArgs, RunArgs, ThresholdArgs};
 pub use snapshot::SnapshotArgs;
 pub use stress::StressArgs;
 pub use top::TopArgs;
@@ -272,12 +272,9 @@ pub struct LinesArgs {
     /// How many spaces and how many processes a summary shows
     #[arg(long, value_name = "N", default_value = "10")]
     pub top: NonZeroUsize,
-    /// Print a `threshold` line when a space gets fuller than this, and when it is below again
-    #[arg(long, value_name = "PERCENT", default_value = "70", value_parser = values::percent)]
-    pub warning: f64,
-    /// The same for the upper threshold
-    #[arg(long, value_name = "PERCENT", default_value = "85", value_parser = values::percent)]
-    pub critical: f64,
+    /// From when on it is told how full something is.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -289,7 +286,6 @@ pub struct LinesArgs {
 impl LinesArgs {
     /// What no option can see alone.
     fn check(&self, has_pools: bool) -> Result<(), String> {
-        let Self { warning, critical, .. } = self;
         if !has_pools && self.events.iter().any(|event| EventType::OF_POOLS.contains(event)) {
             return Err(
                 "lines about pools are those of `live --pools FILE`, `replay --pools FILE` and \
@@ -297,7 +293,7 @@ impl LinesArgs {
                     .into(),
             );
         }
-        values::thresholds(*warning, *critical)?;
+        self.thresholds.check()?;
         if self.no_existing && self.events.contains(&EventType::Existing) {
             return Err("--no-existing leaves out what --events existing asks for: \
                         give one of them"

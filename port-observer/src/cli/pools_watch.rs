@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{LimitArgs, ObserveArgs, PoolFilesArg, values};
+use super::{LimitArgs, ObserveArgs, PoolFilesArg, ThresholdArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,12 +34,9 @@ pub struct PoolsWatchArgs {
     /// Stop after this many lines about pools
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
-    /// Say when a pool gets fuller than this, and when it is below again
-    #[arg(long, value_name = "PERCENT", default_value = "70", value_parser = values::percent)]
-    pub warning: f64,
-    /// The same for the upper threshold
-    #[arg(long, value_name = "PERCENT", default_value = "85", value_parser = values::percent)]
-    pub critical: f64,
+    /// From when on it is told how full something is.
+    #[command(flatten)]
+    pub thresholds: ThresholdArgs,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -57,6 +54,6 @@ pub struct PoolsWatchArgs {
 impl PoolsWatchArgs {
     /// What no option can see alone.
     pub(super) fn check(&self) -> Result<(), String> {
-        values::thresholds(self.warning, self.critical)
+        self.thresholds.check()
     }
 }

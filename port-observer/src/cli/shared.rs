@@ -42,6 +42,24 @@ pub struct NetnsArg {
     pub netns: Vec<String>,
 }
 
+/// From when on it is told how full something is.
+#[derive(Args, Debug)]
+pub struct ThresholdArgs {
+    /// Print a line when a space, or a pool, gets fuller than this, and when it is below again
+    #[arg(long, value_name = "PERCENT", default_value = "70", value_parser = values::percent)]
+    pub warning: f64,
+    /// The same for the upper threshold
+    #[arg(long, value_name = "PERCENT", default_value = "85", value_parser = values::percent)]
+    pub critical: f64,
+}
+
+impl ThresholdArgs {
+    /// What no option can see alone.
+    pub(super) fn check(&self) -> Result<(), String> {
+        values::thresholds(self.warning, self.critical)
+    }
+}
+
 /// How a recording is kept.
 #[derive(Args, Debug)]
 pub struct KeepArgs {

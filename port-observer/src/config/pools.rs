@@ -48,8 +48,8 @@ impl PoolsShowConfig {
 pub fn watch(args: cli::PoolsWatchArgs, color: cli::Color) -> LiveConfig {
     let mut lines = Lines {
         count: args.count,
-        warning: args.warning,
-        critical: args.critical,
+        warning: args.thresholds.warning,
+        critical: args.thresholds.critical,
         max_holdings: args.limit.max_holdings.get(),
         filter: Filter {
             events: [EventType::Start, EventType::Lost, EventType::Stop]
