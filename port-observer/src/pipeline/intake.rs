@@ -185,12 +185,14 @@ impl<S: Sink> Stream<S> {
         if let Event::Namespace(settings) = &event {
             self.printer.sink().name(settings.netns, &settings.names);
         }
-        let named =
-            self.pools.is_some() && matches!(event, Event::Namespace(_) | Event::NamespaceGone(_));
-        let named = named.then(|| event.clone());
+        let named = match &event {
+            Event::Namespace(settings) => Some((settings.netns, true)),
+            Event::NamespaceGone(netns) => Some((*netns, false)),
+            _ => None,
+        };
         self.ledger.apply(now_ns, event, caller, &mut reports);
-        if let Some(event) = named {
-            self.name_pools(&event);
+        if let Some((netns, is_there)) = named {
+            self.name_pools(netns, is_there);
         }
         if let Some(recorder) = &mut self.recorder
             && let Some((mut entry, caller)) = entry

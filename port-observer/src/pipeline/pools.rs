@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use super::Stream;
 use crate::{
-    event::Event,
     kernel::netns,
     pools::watch::Watch,
     report::{PoolLook, PoolUse, Report, Sink, Start},
@@ -70,14 +69,12 @@ impl<S: Sink> Stream<S> {
     }
 
     /// A network namespace has other names, or is gone: after the ledger knows.
-    pub(super) fn name_pools(&mut self, event: &Event) {
+    pub(super) fn name_pools(&mut self, netns: u32, is_there: bool) {
         let Some(pools) = &mut self.pools else { return };
-        match event {
-            Event::Namespace(settings) => {
-                pools.name(settings.netns, &settings.names, self.ledger.holdings());
-            }
-            Event::NamespaceGone(netns) => pools.forget(*netns),
-            _ => {}
+        let holdings = self.ledger.holdings();
+        match holdings.settings_of(netns).filter(|_| is_there) {
+            Some(settings) => pools.name(netns, &settings.names, holdings),
+            None => pools.forget(netns),
         }
     }
 
