@@ -1,11 +1,6 @@
 //! How full spaces are.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    style::Style,
-    text::{Line, Span},
-};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style, text::Span};
 
 use super::{
     Places,
@@ -52,25 +47,20 @@ pub fn draw(
         columns.push(Column::text("HELD MOST BY", table::left(&columns, area)));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double };
-    let offset = &mut on_screen.offsets[View::Destinations.number()];
     let names_netns = state.netns().is_none() && state.picture.namespaces.len() > 1;
-    table.draw(buffer, area, look, offset, |number| {
+    on_screen.draw_table(View::Destinations, (buffer, area, look), &table, |number| {
         let of = rows[number];
         let netns = names_netns.then(|| state.picture.name_of(of.space.netns));
         let netns = netns.as_deref();
         let mut cells = cells(of, look);
         if is_double {
-            let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
-            let below = format!("  {}", below(of, netns, room, look));
-            return Row { cells, below: Some(Line::from(below)) };
+            return Row::double(cells, below(of, netns), area, look);
         }
         let room = columns[columns.len() - 2].width;
         let place = first_fitting(places_in(&of.space, netns), room, look);
         cells.extend([Span::raw(place), Span::raw(look.text(&largest(of)))]);
-        Row { cells, below: None }
-    });
-    on_screen.of_table(area, View::Destinations, is_double);
-    Room { rows: table.room(area), ..Room::default() }
+        Row::single(cells)
+    })
 }
 
 /// Where a space is; with its namespace, where there is more than one.
@@ -80,13 +70,13 @@ fn places_in(space: &Space, netns: Option<&str>) -> Vec<String> {
     places.iter().filter_map(with).chain(places.clone()).collect()
 }
 
-/// The second line of a row.
-fn below(of: &SpaceRow, netns: Option<&str>, room: usize, look: &Look) -> String {
+/// The second line of a row; the last text is the shortest.
+fn below(of: &SpaceRow, netns: Option<&str>) -> Vec<String> {
     let largest = largest(of);
     let held = if largest.is_empty() { largest } else { format!("  most {largest}") };
     let places = places_in(&of.space, netns);
     let texts = places.iter().map(|place| format!("{place}{held}"));
-    first_fitting(texts.chain(places.last().cloned()), room, look)
+    texts.chain(places.last().cloned()).collect()
 }
 
 /// The largest holder.

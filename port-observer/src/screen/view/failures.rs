@@ -42,21 +42,17 @@ pub fn draw(
         columns.push(Column::text("CALL", table::left(&columns, area)));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double };
-    let offset = &mut on_screen.offsets[View::Failures.number()];
     let offset_ns = state.picture.offset_ns;
-    table.draw(buffer, area, look, offset, |number| {
+    let room = on_screen.draw_table(View::Failures, (&mut *buffer, area, look), &table, |number| {
         let of = rows[number];
         let mut cells = cells(of, offset_ns, look);
         if is_double {
-            let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
-            let below = format!("  {}", first_fitting(asked(of), room, look));
-            return Row { cells, below: Some(Line::from(below)) };
+            return Row::double(cells, asked(of), area, look);
         }
         let room = columns.last().map_or(0, |column| column.width);
         cells.push(Span::raw(first_fitting(asked(of), room, look)));
-        Row { cells, below: None }
+        Row::single(cells)
     });
-    on_screen.of_table(area, View::Failures, is_double);
     if rows.is_empty() {
         let since = state.picture.since.saturating_mul(1_000_000_000);
         let header = &state.picture.header;
@@ -73,7 +69,7 @@ pub fn draw(
             buffer.set_line(at.x + 2, at.y, &Line::styled(text, look.quiet()), at.width);
         }
     }
-    Room { rows: table.room(area), ..Room::default() }
+    room
 }
 
 fn cells(of: &FailedCall, offset_ns: i64, look: &Look) -> Vec<Span<'static>> {

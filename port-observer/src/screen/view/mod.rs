@@ -15,10 +15,12 @@ pub use look::{Look, PortState};
 
 use ratatui::{
     Frame,
+    buffer::Buffer,
     layout::{Position, Rect},
     text::Line,
 };
 
+use self::table::{Row, Table};
 use super::state::{Key, Mode, Room, State, View};
 
 /// Columns and lines of the smallest terminal.
@@ -41,10 +43,19 @@ pub struct Places {
 }
 
 impl Places {
-    /// The rows of a table are here.
-    fn of_table(&mut self, area: Rect, view: View, is_double: bool) {
+    /// Draws the table of a view, whose rows are here from now on.
+    fn draw_table<'a>(
+        &mut self,
+        view: View,
+        (buffer, area, look): (&mut Buffer, Rect, &Look),
+        table: &Table<'_>,
+        row: impl Fn(usize) -> Row<'a>,
+    ) -> Room {
+        let offset = &mut self.offsets[view.number()];
+        table.draw(buffer, area, look, offset, row);
         self.of_list(area, self.offsets[view.number()]);
-        self.height = if is_double { 2 } else { 1 };
+        self.height = if table.is_double { 2 } else { 1 };
+        Room { rows: table.room(area), ..Room::default() }
     }
 
     /// The rows of a list are here.

@@ -1,18 +1,12 @@
 //! The view of declared pools.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    style::Style,
-    text::{Line, Span},
-};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style, text::Span};
 
 use super::{
     Places,
     destinations::when_full,
     header::level,
     look::Look,
-    place::first_fitting,
     table::{self, Column, Row, Table, WIDE},
 };
 use crate::{
@@ -55,25 +49,20 @@ pub fn draw(
         columns.push(Column::text("HELD MOST BY", table::left(&columns, area)));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double };
-    let offset = &mut on_screen.offsets[View::Pools.number()];
-    table.draw(buffer, area, look, offset, |number| {
+    on_screen.draw_table(View::Pools, (buffer, area, look), &table, |number| {
         let (_, of) = rows[number];
         let mut cells = cells(&of.pool, look);
         let held = of.holders.first().map_or_else(String::new, held);
         if is_double {
-            let room = usize::from(area.width).saturating_sub(2 * table::MARGIN);
             let with = |held: &str| match held {
                 "" => of.pool.range.to_string(),
                 held => format!("{}  most {held}", of.pool.range),
             };
-            let below = first_fitting([with(&held), with("")], room, look);
-            return Row { cells, below: Some(Line::from(format!("  {below}"))) };
+            return Row::double(cells, [with(&held), with("")], area, look);
         }
         cells.extend([Span::raw(of.pool.range.to_string()), Span::raw(look.text(&held))]);
-        Row { cells, below: None }
-    });
-    on_screen.of_table(area, View::Pools, is_double);
-    Room { rows: table.room(area), ..Room::default() }
+        Row::single(cells)
+    })
 }
 
 /// Who has how many, and whether that is a stranger.

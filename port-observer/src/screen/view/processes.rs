@@ -73,10 +73,8 @@ pub fn draw(
         columns.push(Column::text("TAKEN", bars));
     }
     let table = Table { columns: &columns, count: rows.len(), at, is_double: false };
-    let offset = &mut places.offsets[View::Processes.number()];
-    table.draw(buffer, area, look, offset, |number| row(rows[number], rare, bars, look));
-    places.of_table(area, View::Processes, false);
-    Room { rows: table.room(area), ..Room::default() }
+    let row = |number: usize| row(rows[number], rare, bars, look);
+    places.draw_table(View::Processes, (buffer, area, look), &table, row)
 }
 
 fn row(of: &ProcessRow, rare: Rare, bars: usize, look: &Look) -> Row<'static> {
@@ -98,5 +96,5 @@ fn row(of: &ProcessRow, rare: Rare, bars: usize, look: &Look) -> Row<'static> {
     for (at, (_, count)) in rare.shown().enumerate() {
         cells.insert(FIRST_RARE + at, Span::raw(count(tcp).to_string()));
     }
-    Row { cells, below: None }
+    Row::single(cells)
 }

@@ -7,7 +7,7 @@ use ratatui::{
 };
 use unicode_width::UnicodeWidthStr as _;
 
-use super::look::Look;
+use super::{look::Look, place::first_fitting};
 use crate::words::width::cut;
 
 /// Before each row, where the cursor's mark stands.
@@ -64,6 +64,25 @@ pub struct Row<'a> {
     pub cells: Vec<Span<'a>>,
     /// Below.
     pub below: Option<Line<'a>>,
+}
+
+impl<'a> Row<'a> {
+    /// Of one line.
+    pub fn single(cells: Vec<Span<'a>>) -> Self {
+        Self { cells, below: None }
+    }
+
+    /// With the first of these texts below it that has room, or else as much as has of the last.
+    pub fn double(
+        cells: Vec<Span<'a>>,
+        texts: impl IntoIterator<Item = String>,
+        area: Rect,
+        look: &Look,
+    ) -> Self {
+        let room = usize::from(area.width).saturating_sub(2 * MARGIN);
+        let below = format!("  {}", first_fitting(texts, room, look));
+        Self { cells, below: Some(Line::from(below)) }
+    }
 }
 
 /// A table on its place.
