@@ -15,6 +15,7 @@ mod tree;
 use std::sync::Arc;
 
 pub use bounds::{Cut, Weight};
+pub use owner::OwnerSearch;
 pub use proc_fs::{Owners, ProcFs};
 pub use table::ProcessTable;
 pub use tree::Tree;

@@ -5,13 +5,20 @@ use super::{Container, ProcFs, container::container, runtimes::Runtimes};
 /// The unit of systemd.
 const UNIT: &str = "systemd";
 
-impl ProcFs {
+/// Finds whose namespaces are. What runtimes call their containers is kept for the next one.
+#[derive(Debug, Default)]
+pub struct OwnerSearch {
+    proc_fs: ProcFs,
+    runtimes: Runtimes,
+}
+
+impl OwnerSearch {
     /// The container that these processes are in, else the systemd unit, if all that are in one are in the
     /// same: a process of another may have entered.
-    pub fn owner(&self, pids: impl Iterator<Item = u32>) -> Option<Container> {
-        let places = pids.filter_map(|pid| self.cgroup(pid));
+    pub fn owner(&mut self, pids: impl Iterator<Item = u32>) -> Option<Container> {
+        let places = pids.filter_map(|pid| self.proc_fs.cgroup(pid));
         let found = owner(places.filter_map(|path| container(&path)))?;
-        Some(Runtimes::default().named(found))
+        Some(self.runtimes.named(found))
     }
 }
 
@@ -53,9 +60,10 @@ mod tests {
             std::fs::write(root.path().join(pid).join("cgroup"), text).unwrap();
         }
         let proc_fs = ProcFs::at(root.path());
-        let owner = proc_fs.owner([7, 8, 9].into_iter()).unwrap();
+        let mut search = OwnerSearch { proc_fs, ..OwnerSearch::default() };
+        let owner = search.owner([7, 8, 9].into_iter()).unwrap();
         assert_eq!((owner.id.as_str(), owner.runtime), ("web.service", "systemd"));
-        assert_eq!(proc_fs.owner([7, 8].into_iter()), None);
+        assert_eq!(search.owner([7, 8].into_iter()), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
         netns::{self, Namespace},
         sysctl::{Files, TooLong},
     },
-    process::Container,
+    process::{Container, OwnerSearch},
 };
 
 /// How often the settings are read of namespaces where nothing happens; where something does, they
@@ -53,6 +53,7 @@ pub struct Settings {
     /// No other than that of this thread may be looked into.
     own_only: bool,
     known: HashMap<u32, Watched>,
+    owners: OwnerSearch,
     /// Named by an event and not found, and when to look again. There are no more than there were
     /// namespaces at a time: the kernel gives their numbers again.
     unfound: HashMap<u32, Instant>,
@@ -90,6 +91,7 @@ impl Settings {
             ended: HashSet::new(),
             own_only,
             known: HashMap::new(),
+            owners: OwnerSearch::default(),
             unfound: HashMap::new(),
             next_find: Instant::now(),
             next_read: Instant::now(),
@@ -261,8 +263,9 @@ impl Settings {
         if self.has_ended(namespace.inode) {
             return;
         }
+        let owner = names::owner(&namespace, &mut self.owners);
         if let Some(watched) = self.known.get_mut(&namespace.inode) {
-            watched.owner = names::owner(&namespace).or(watched.owner.take());
+            watched.owner = owner.or(watched.owner.take());
             let names = names::all(&namespace, watched.owner.as_ref());
             if watched.settings.names != names {
                 watched.settings.names = names;
@@ -272,7 +275,7 @@ impl Settings {
             return;
         }
         let netns = namespace.inode;
-        match Watched::new(namespace, &mut self.long_bytes, self.most_long_bytes) {
+        match Watched::new(namespace, owner, (&mut self.long_bytes, self.most_long_bytes)) {
             Ok(Some(watched)) => {
                 events.push(Event::Namespace(Box::new(watched.settings.clone())));
                 self.unfound.remove(&netns);
@@ -314,14 +317,19 @@ impl Settings {
 ///
 /// # Errors
 /// When it can't be entered, or its settings make no sense or are too long.
-pub fn read(namespace: &Namespace, long_bytes: &mut usize) -> Result<Option<NamespaceSettings>> {
-    let watched = Watched::new(namespace.clone(), long_bytes, LONG_BYTES)?;
-    Ok(watched.map(|watched| watched.settings))
+pub fn read(
+    namespace: &Namespace,
+    owners: &mut OwnerSearch,
+    long_bytes: &mut usize,
+) -> Result<Option<NamespaceSettings>> {
+    let owner = names::owner(namespace, owners);
+    let watched = Watched::new(namespace.clone(), owner, (long_bytes, LONG_BYTES));
+    Ok(watched?.map(|watched| watched.settings))
 }
 
 /// What a namespace is called, see [`NamespaceSettings::names`].
-pub fn names(namespace: &Namespace) -> Vec<String> {
-    names::all(namespace, names::owner(namespace).as_ref())
+pub fn names(namespace: &Namespace, owners: &mut OwnerSearch) -> Vec<String> {
+    names::all(namespace, names::owner(namespace, owners).as_ref())
 }
 
 /// As [`netns::resolve`], and by the container or unit whose it is.
@@ -340,18 +348,17 @@ enum Look {
 }
 
 impl Watched {
-    /// `long_bytes`: what the long lists take that are kept, of at most so many.
+    /// `long`: what the long lists take that are kept, and of how many at most.
     fn new(
         namespace: Namespace,
-        long_bytes: &mut usize,
-        most_long_bytes: usize,
+        owner: Option<Container>,
+        (long_bytes, most_long_bytes): (&mut usize, usize),
     ) -> Result<Option<Self>> {
         let mut files = Files::open(&namespace)?;
         if look(&mut files, long_bytes, most_long_bytes).is_none() {
             return Ok(None);
         }
         let values = files.values().inspect_err(|_| *long_bytes -= files.long_bytes())?;
-        let owner = names::owner(&namespace);
         let settings = NamespaceSettings {
             netns: namespace.inode,
             names: names::all(&namespace, owner.as_ref()),
@@ -362,7 +369,6 @@ impl Watched {
         Ok(Some(Self { namespace, owner, files, looked: Instant::now(), settings }))
     }
 
-    /// Arguments as for [`Watched::new`].
     fn look(&mut self, long_bytes: &mut usize, most_long_bytes: usize) -> Result<Look> {
         self.looked = Instant::now();
         match look(&mut self.files, long_bytes, most_long_bytes) {

@@ -14,6 +14,7 @@ use crate::{
     event::Protocol,
     kernel::{netns, sysctl},
     probe::{self, Backend},
+    process::OwnerSearch,
     report::EphemeralRange,
 };
 
@@ -25,8 +26,9 @@ pub(super) fn ephemeral_ranges(only: &[u32]) -> Result<(Vec<EphemeralRange>, Vec
     let (mut ranges, mut named) = (Vec::new(), Vec::new());
     let mut namespaces = netns::list()?.namespaces;
     namespaces.retain(|namespace| only.is_empty() || only.contains(&namespace.inode));
+    let mut owners = OwnerSearch::default();
     for namespace in namespaces {
-        let names = settings::names(&namespace);
+        let names = settings::names(&namespace, &mut owners);
         if !names.is_empty() {
             named.push((namespace.inode, names));
         }

@@ -11,6 +11,7 @@ use crate::{
         netns::{self, Namespace},
     },
     ledger::{self, Ledger},
+    process::OwnerSearch,
     report::{Holding, Port, Snapshot, Sources},
     source::{
         is_blocking_sticky,
@@ -44,8 +45,9 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     let mut lines = Vec::new();
     let mut unset = Vec::new();
     let mut long_bytes = 0;
+    let mut owners = OwnerSearch::default();
     for namespace in &namespaces {
-        match settings::read(namespace, &mut long_bytes) {
+        match settings::read(namespace, &mut owners, &mut long_bytes) {
             Ok(Some(settings)) => {
                 ledger.apply(time_ns, Event::Namespace(Box::new(settings)), None, &mut lines);
             }

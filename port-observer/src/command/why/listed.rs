@@ -8,6 +8,7 @@ use crate::{
     event::{Event, Protocol, TcpState},
     kernel::clock,
     ledger::{self, Ledger},
+    process::OwnerSearch,
     source::{
         is_blocking_sticky,
         poll::{Poll, Scope},
@@ -32,7 +33,8 @@ pub(super) fn answer(
     let mut missing = Vec::new();
     let mut lines = Vec::new();
     let mut long_bytes = 0;
-    match settings::read(known.namespace, &mut long_bytes) {
+    let mut owners = OwnerSearch::default();
+    match settings::read(known.namespace, &mut owners, &mut long_bytes) {
         Ok(Some(settings)) => {
             ledger.apply(time_ns, Event::Namespace(Box::new(settings)), None, &mut lines);
         }

@@ -3,7 +3,7 @@
 
 use crate::{
     kernel::netns::{self, Namespace},
-    process::{Container, ProcFs},
+    process::{Container, OwnerSearch},
 };
 
 /// The beginning of a container's id that is enough.
@@ -11,21 +11,22 @@ const SHORT: usize = 12;
 
 /// The container or unit of the processes in a namespace that was given no name. That of process 1 and
 /// that of this process are nobody's own.
-pub(super) fn owner(namespace: &Namespace) -> Option<Container> {
+pub(super) fn owner(namespace: &Namespace, search: &mut OwnerSearch) -> Option<Container> {
     let is_named = namespace.names.iter().any(|name| !is_path(name));
     if is_named || namespace.is_of_the_host() || namespace.is_own() {
         return None;
     }
-    ProcFs::default().owner(namespace.pids())
+    search.owner(namespace.pids())
 }
 
 /// The namespace of a container or unit, if it has one of its own.
 pub(super) fn owned_by(name: &str) -> Option<Namespace> {
     let mut namespaces = netns::list().ok()?.namespaces.into_iter();
+    let mut search = OwnerSearch::default();
     namespaces.find(|namespace| {
         // As runtimes print it, and the table shows it.
         let is_short = |owner: &str| name.len() >= SHORT && owner.starts_with(name);
-        owner(namespace).is_some_and(|owner| {
+        owner(namespace, &mut search).is_some_and(|owner| {
             owner.full_name() == name || owner.id == name || is_short(&owner.id)
         })
     })
@@ -71,6 +72,6 @@ mod tests {
 
     #[test]
     fn the_own_namespace_is_nobodys() {
-        assert_eq!(owner(&Namespace::own().unwrap()), None);
+        assert_eq!(owner(&Namespace::own().unwrap(), &mut OwnerSearch::default()), None);
     }
 }
