@@ -1,4 +1,5 @@
-//! How public projects publish ranges: the forms of their `ports`, each in words of its own, with a pool beside.
+//! How public projects publish ports: the forms of their `ports`, each in words of its own, with a pool beside.
+//! Where one project is named, its own file has the form.
 
 use crate::directory::Directory;
 
@@ -21,7 +22,7 @@ const fn form(
     Form { of, env: "", service, pool, errors }
 }
 
-const FORMS: [Form; 24] = [
+const FORMS: [Form; 36] = [
     form(
         "telephone exchanges: signalling over both protocols, media over UDP",
         "    ports:\n      - \"5060:5060/udp\"  # signalling\n      - \"5060:5060/tcp\"\n      - \"5038:5038\"\n      - \"10000-10100:10000-10100/udp\"  # media\n",
@@ -173,6 +174,90 @@ const FORMS: [Form; 24] = [
         "clusters on one host: a port of each node, and one for its neighbours",
         "    ports: [\"7001-7006:7001-7006\", \"17001-17006:17001-17006\"]\n",
         ("17001-17006", "tcp"),
+        &[],
+    ),
+    Form {
+        env: "HTTPS_PORT=8443\n",
+        ..form(
+            "mailcow/mailcow-dockerized: a default that has an address, and an address that is empty",
+            "    ports:\n      - \"${SQL_PORT:-127.0.0.1:13306}:3306\"\n      - \"${HTTPS_BIND:-}:${HTTPS_PORT:-443}:${HTTPS_PORT:-443}\"\n",
+            ("8443-8443", "tcp"),
+            &[],
+        )
+    },
+    Form {
+        env: "MEDIA_PORT_MIN=20000\nMEDIA_PORT_MAX=20050\n",
+        ..form(
+            "jitsi/docker-jitsi-meet: both ends by variables without a default",
+            "    ports:\n        - '${MEDIA_PORT_MIN}-${MEDIA_PORT_MAX}:${MEDIA_PORT_MIN}-${MEDIA_PORT_MAX}/udp'\n    environment:\n        - MEDIA_PORT_MIN\n        - MEDIA_PORT_MAX\n",
+            ("20000-20050", "udp"),
+            &[],
+        )
+    },
+    Form {
+        env: "PANEL_BIND=9000\n",
+        ..form(
+            "getsentry/self-hosted: services of two profiles that publish one port, merged by anchors",
+            "    <<: &again {restart: unless-stopped}\n    profiles: [whole]\n    ports:\n      - \"$PANEL_BIND:80/tcp\"\n  app-errors-only:\n    <<: *again\n    image: x\n    profiles: [errors-only]\n    ports:\n      - \"$PANEL_BIND:80/tcp\"\n",
+            ("80-80", "tcp"),
+            &["not_mapped"],
+        )
+    },
+    Form {
+        env: "API_HTTP=8000\nAPI_HTTPS=8443\n",
+        ..form(
+            "supabase/supabase: variables without quotes, and the protocol behind",
+            "    ports:\n      - ${API_HTTP}:8000/tcp\n      - ${API_HTTPS}:8443/tcp\n",
+            ("8000-8000", "tcp"),
+            &[],
+        )
+    },
+    form(
+        "pi-hole/docker-pi-hole: one port for both protocols, others for one",
+        "    ports:\n      - \"53:53/tcp\"\n      - \"53:53/udp\"\n      - \"67:67/udp\"\n      - \"80:80/tcp\"\n",
+        ("53-53", "both"),
+        &[],
+    ),
+    form(
+        "rustdesk/rustdesk-server: ports in a row that two services share, without quotes",
+        "    ports:\n      - 21115:21115\n      - 21116:21116\n      - 21116:21116/udp\n      - 21118:21118\n  relay:\n    image: x\n    ports:\n      - 21117:21117\n      - 21119:21119\n",
+        ("21115-21119", "tcp"),
+        &["mapped_elsewhere", "mapped_elsewhere", "not_mapped"],
+    ),
+    form(
+        "SeleniumHQ/docker-selenium: a range that is published port by port",
+        "    container_name: app\n    ports:\n      - \"4442:4442\"\n      - \"4443:4443\"\n      - \"4444:4444\"\n",
+        ("4442-4444", "tcp"),
+        &[],
+    ),
+    form(
+        "apache/airflow: what services share is an extension that they merge",
+        "    <<: &shared\n      environment: &env {EXECUTOR: celery}\n      user: \"${UID_OF_APP:-50000}:0\"\n    ports:\n      - \"8080:8080\"\n  flower:\n    <<: *shared\n    image: x\n    environment: {<<: *env, PORT: \"5555\"}\n    profiles: [flower]\n    ports:\n      - \"5555:5555\"\n",
+        ("8080-8080", "tcp"),
+        &[],
+    ),
+    form(
+        "minio/minio: nodes that are one port inside, and one in a row outside",
+        "    ports: [\"9001:9000\"]\n  app2:\n    image: x\n    ports: [\"9002:9000\"]\n  app3:\n    image: x\n    ports: [\"9003:9000\"]\n",
+        ("9000-9000", "tcp"),
+        &["not_mapped"],
+    ),
+    form(
+        "dockersamples/example-voting-app: replicas behind one port, and a port of Docker's choice",
+        "    deploy: {replicas: 2}\n    ports:\n      - 5000:80\n  redis:\n    image: x\n    ports:\n      - \"6379\"\n",
+        ("5000-5000", "tcp"),
+        &["not_mapped"],
+    ),
+    form(
+        "mastodon/mastodon: on loopback alone, beside what is commented out",
+        "    networks: [outside, inside]\n    ports:\n      # - '127.0.0.1:9200:9200'\n      - '127.0.0.1:3000:3000'\n",
+        ("3000-3000", "tcp"),
+        &[],
+    ),
+    form(
+        "krinkuto11/acestream-orchestrator: a range for each VPN, and what shares the first's network",
+        "    cap_add: [NET_ADMIN, SYS_ADMIN]\n    ports:\n      - \"19000-19499:19000-19499\"      \n      - \"8001:8001\"\n  app2:\n    image: x\n    ports:\n      - \"19500-19999:19500-19999\"\n      - \"8002:8001\"\n  peers:\n    image: x\n    network_mode: \"service:app\"\n",
+        ("19000-19499", "tcp"),
         &[],
     ),
 ];

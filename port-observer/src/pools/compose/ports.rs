@@ -56,7 +56,7 @@ pub fn short(text: &str, place: Place) -> Result<Mapping, String> {
     };
     let container = range(inside)?;
     let (host_ip, outside) = match outside.and_then(|outside| outside.rsplit_once(':')) {
-        Some((address, outside)) => (Some(self::address(address)?), Some(outside)),
+        Some((address, outside)) => (self::address(address)?, Some(outside)),
         None => (None, outside),
     };
     let host = match outside {
@@ -87,10 +87,14 @@ fn range(text: &str) -> Result<PortRange, String> {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// `None`: any. Docker takes one that a variable leaves empty so.
+fn address(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     match inner.parse::<std::net::IpAddr>() {
-        Ok(_) => Ok(inner.to_owned()),
+        Ok(_) => Ok(Some(inner.to_owned())),
         Err(_) => Err(format!("{text:?} is no IP address")),
     }
 }
@@ -121,7 +125,7 @@ pub fn long(
             "target" => target = Some(text()),
             "published" => published = Some(text()).filter(|text| !text.is_empty() && text != "0"),
             "protocol" => protocol = self::protocol(&text())?,
-            "host_ip" => host_ip = Some(address(&text())?),
+            "host_ip" => host_ip = address(&text())?,
             "mode" => match &*text() {
                 "host" | "ingress" => {}
                 other => return Err(format!("mode is {other:?}, neither host nor ingress")),
@@ -207,6 +211,8 @@ mod tests {
                 range(6060, 6060),
                 Some(Protocol::Udp),
             ),
+            (":8443:443", None, Host::Each(range(8443, 8443)), range(443, 443), tcp),
+            ("::80", None, Host::Random, range(80, 80), tcp),
             ("7:7/SCTP", None, Host::Each(range(7, 7)), range(7, 7), None),
         ] {
             let mapping = read(text).unwrap();
