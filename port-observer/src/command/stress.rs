@@ -69,10 +69,10 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
             variations.push(Row::of(name, &after));
         }
     }
-    let changes = config
-        .mitigations
-        .then(|| variations::changes(&config.plan, outcome.range, outcome.verdict.limit))
-        .unwrap_or_default();
+    let changes = match config.mitigations {
+        true => variations::changes(&config.plan, outcome.range, outcome.verdict.limit),
+        false => Vec::new(),
+    };
     if !changes.is_empty() && !is_told {
         // Bounded as they are, so that it is compared with the same.
         let (before, _) = play(&variations::bounded(&config.plan), None, "as it is")?;
