@@ -80,7 +80,8 @@ pub enum PoolsCommand {
 pub struct PoolFilesArg {
     /// What declares or maps ranges: *.toml is a file of pools, *.yaml and *.yml are Compose's, and any
     /// other has variables (.env) [default: what lies in this directory of pools.toml, compose.yaml,
-    /// docker-compose.yml, their overrides, or what COMPOSE_FILE names, and .env]
+    /// docker-compose.yml, their overrides, or what COMPOSE_FILE names, and .env, or what
+    /// COMPOSE_ENV_FILES names]
     #[arg(value_name = "FILES")]
     pub files: Vec<PathBuf>,
 }

@@ -28,6 +28,8 @@ const VARIABLES: &str = ".env";
 /// What names the files of Compose in place of these, and what is between their names.
 const COMPOSE_FILE: &str = "COMPOSE_FILE";
 const COMPOSE_PATH_SEPARATOR: &str = "COMPOSE_PATH_SEPARATOR";
+/// What names the files of variables in place of that one, with commas between them. Only the shell can.
+const COMPOSE_ENV_FILES: &str = "COMPOSE_ENV_FILES";
 
 /// Reads these files; without any, what lies in the current directory.
 ///
@@ -37,7 +39,7 @@ pub fn read(named: &[PathBuf]) -> Result<Vec<pools::File>> {
     let shell = |name: &str| std::env::var(name).ok();
     let (found, project) = match named {
         [] => found(Path::new(""), &shell),
-        named => (with_variables(named), None),
+        named => (with_variables(named, &shell), None),
     };
     if found.is_empty() {
         bail!(
@@ -53,15 +55,26 @@ pub fn read(named: &[PathBuf]) -> Result<Vec<pools::File>> {
     Ok(found.iter().map(of).collect())
 }
 
-/// These, and where there are some of Compose and none of variables, that which Compose reads beside the
-/// first.
-fn with_variables(named: &[PathBuf]) -> Vec<PathBuf> {
+/// The files of variables that the shell names for Compose, a later one before an earlier one; empty: it names
+/// none.
+fn named_variables(directory: &Path, shell: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let names = shell(COMPOSE_ENV_FILES).unwrap_or_default();
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| directory.join(name)).collect()
+}
+
+/// These, and where there are some of Compose and none of variables, those that Compose reads: which the shell
+/// names, or the one beside the first.
+fn with_variables(named: &[PathBuf], shell: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let mut found = named.to_vec();
     let is_of = |kind: Kind| move |path: &&PathBuf| Kind::of(&path.display().to_string()) == kind;
     let compose = named.iter().find(is_of(Kind::Compose));
     if let Some(compose) = compose.filter(|_| named.iter().find(is_of(Kind::Env)).is_none()) {
+        let variables = named_variables(Path::new(""), shell);
         let beside = compose.with_file_name(VARIABLES);
-        if as_caller(|| beside.symlink_metadata().is_ok()) {
+        if !variables.is_empty() {
+            found.extend(variables);
+        } else if as_caller(|| beside.symlink_metadata().is_ok()) {
             found.push(beside);
         }
     }
@@ -74,10 +87,15 @@ fn found(
     shell: &dyn Fn(&str) -> Option<String>,
 ) -> (Vec<PathBuf>, Option<String>) {
     let is_there = |name: &str| as_caller(|| directory.join(name).symlink_metadata().is_ok());
-    let variables = text(&directory.join(VARIABLES)).unwrap_or_default();
+    let mut variables = named_variables(directory, shell);
+    if variables.is_empty() && is_there(VARIABLES) {
+        variables.push(directory.join(VARIABLES));
+    }
+    let texts: Vec<String> = variables.iter().map(|path| text(path).unwrap_or_default()).collect();
     let value = |name: &str| {
-        let value = shell(name).or_else(|| pools::value_of(name, &variables, shell));
-        value.filter(|value| !value.is_empty())
+        let mut texts = texts.iter().rev();
+        let value = texts.find_map(|text| pools::value_of(name, text, shell));
+        shell(name).or(value).filter(|value| !value.is_empty())
     };
     if let Some(files) = value(COMPOSE_FILE) {
         let separator = value(COMPOSE_PATH_SEPARATOR).unwrap_or_else(|| ":".to_owned());
@@ -86,7 +104,7 @@ fn found(
         let project = files.first().and_then(|first| first.parent());
         let project = project.map(|project| project.display().to_string());
         let of = |name: &str| is_there(name).then(|| directory.join(name));
-        return (of(POOLS).into_iter().chain(files).chain(of(VARIABLES)).collect(), project);
+        return (of(POOLS).into_iter().chain(files).chain(variables).collect(), project);
     }
     let mut names = vec![POOLS.to_owned()];
     if let Some(first) = COMPOSE.into_iter().find(|name| is_there(name)) {
@@ -94,9 +112,9 @@ fn found(
         let (stem, _) = first.rsplit_once('.').unwrap_or((first, ""));
         names.extend(["yaml", "yml"].map(|end| format!("{stem}.override.{end}")));
     }
-    names.push(VARIABLES.to_owned());
     names.retain(|name| is_there(name));
-    (names.into_iter().map(|name| directory.join(name)).collect(), None)
+    let names = names.into_iter().map(|name| directory.join(name));
+    (names.chain(variables).collect(), None)
 }
 
 /// Reads one file.
@@ -160,6 +178,24 @@ mod tests {
         let (found, project) = found(directory.path(), &shell);
         assert_eq!(found[1..3], ["c.yml", "base/d.yml"].map(|name| directory.path().join(name)));
         assert_eq!(project, Some(directory.path().display().to_string()));
+    }
+
+    #[test]
+    fn the_shell_names_files_of_variables_in_place_of_the_usual_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["compose.yaml", ".env"] {
+            fs::write(at(name), "").unwrap();
+        }
+        fs::write(at("base.env"), "COMPOSE_FILE=base.yml\n").unwrap();
+        fs::write(at("site.env"), "COMPOSE_FILE=site.yml\n").unwrap();
+        let shell = |name: &str| (name == COMPOSE_ENV_FILES).then(|| "base.env, site.env".into());
+        // The later one counts.
+        let (found, _) = found(directory.path(), &shell);
+        assert_eq!(found, ["site.yml", "base.env", "site.env"].map(at));
+        let named = with_variables(&[at("compose.yaml")], &shell);
+        assert_eq!(named, [at("compose.yaml"), "base.env".into(), "site.env".into()]);
+        assert_eq!(with_variables(&[at("compose.yaml")], &|_| None)[1], at(".env"));
     }
 
     #[test]
