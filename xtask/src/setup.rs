@@ -13,7 +13,7 @@ pub const LLVM: u32 = 22;
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Debian's packages and what each is for.
-const PACKAGES: [&str; 24] = [
+const PACKAGES: [&str; 23] = [
     // The eBPF object: the compiler, its `core` for BPF, the linker's LLVM and `llvm-strip`.
     "rustc-web",
     "libstd-rust-web-dev-bpf",
@@ -46,8 +46,6 @@ const PACKAGES: [&str; 24] = [
     "haproxy",
     "redis-server",
     "sip-tester",
-    // A clock that is set, for leases.
-    "faketime",
 ];
 
 /// Installs what is missing.

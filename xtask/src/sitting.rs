@@ -9,7 +9,7 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Look once and again at TIME_WAITs of a minute: on an emulated processor a look takes seconds, and many
@@ -28,6 +28,8 @@ const GROUPS: [Group; 14] = [
     // Have observers of their own; most are about the program alone, and only named tests can be left out.
     Group { prefix: "options::", threads: 8 },
     Group { prefix: "command::", threads: 8 },
+    // Set the clock of a virtual machine.
+    Group { prefix: "pools::leases::", threads: 1 },
     // Have observers of their own, and servers of media and of the web beside.
     Group { prefix: "pools::", threads: 4 },
     // Have observers of their own, servers beside, and make connections as fast as they go.
@@ -83,6 +85,7 @@ pub fn is_enough_at_the_ends(test: &str) -> bool {
     is_enough_once(test)
         || test.starts_with("storms::")
         || test.starts_with("stress::")
+        || test.starts_with("pools::leases::")
         || test.starts_with("privileges::")
         || waits.iter().any(|name| test.starts_with(name))
 }
@@ -106,7 +109,7 @@ const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 11] = [
     ("output::", &[]),
     ("command::", &[]),
     ("serve::", &[]),
-    ("pools::", &["ports_of_declared_pools"]),
+    ("pools::", &["ports_of_declared_pools", "leases::a_clock_that_is_set"]),
     ("stress::", &["a_full_range"]),
     // What `check` makes of lists that are cut short or garbage.
     ("ledger::check_failures::", &[]),

@@ -78,9 +78,13 @@ pub struct StressArgs {
     /// closes, addresses, IPv6, a wider range, tcp_tw_reuse
     #[arg(long)]
     pub variations: bool,
-    /// Also try what could help against the limit, in the same way, for at most 10 s each
+    /// Also try what could help against the limit, in the same way, for at most 10 s each; and, of
+    /// connections that are kept, how many a wider range and more descriptors are good for, for 60 s each
     #[arg(long)]
     pub mitigations: bool,
+    /// Also say what is other than in this answer of an earlier run with --json
+    #[arg(long, value_name = "OLD.json")]
+    pub compare: Option<PathBuf>,
     /// Fail when there are fewer connections
     #[arg(long, value_name = "N")]
     pub expect: Option<u64>,

@@ -5,7 +5,9 @@ mod part;
 
 use std::{
     cmp::Reverse,
-    io::{self, IsTerminal as _, Write as _},
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    path::Path,
     process::ExitCode,
     sync::mpsc::channel,
     thread,
@@ -20,15 +22,17 @@ pub use self::part::run as part;
 use super::{end_signals::EndSignals, event_loop, output};
 use crate::{
     config::{Format, StressConfig},
+    kernel::rights::as_caller,
     sandbox::Sandbox,
     source::settings,
     stress::{
         Observed, Outcome, Plan,
+        compare::Old,
         json::{self, Told},
         parts::{End, Job, Line, ObserveJob},
         place::{self, Part},
         text,
-        variations::{self, Row},
+        variations::{self, HardLimit, Row},
     },
 };
 
@@ -39,6 +43,9 @@ const ENDING: Duration = Duration::from_secs(20);
 
 /// How long the report may take once a signal has ended it.
 const LAST: Duration = Duration::from_secs(30);
+
+/// No answer is longer.
+const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// What reaches this process.
 enum Message {
@@ -54,17 +61,19 @@ enum Message {
 /// When the place can't be made, the server does not start, or the answer can't be written.
 pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let time = Timestamp::now().to_string();
+    // Before what takes time.
+    let old = config.compare.as_deref().map(earlier).transpose()?;
     let runtime = event_loop()?;
-    let play = |plan: &Plan, observed: Option<Sandbox>, name: &str| {
-        runtime.block_on(Stage::set(config, plan, observed, name)?)
+    let run_one = |plan: &Plan, observed: Option<Sandbox>, name: &str| {
+        runtime.block_on(OneRun::set(config, plan, observed, name)?)
     };
-    let (outcome, observed) = play(&config.plan, Some(sandbox), "")?;
+    let (outcome, observed) = run_one(&config.plan, Some(sandbox), "")?;
     let (mut variations, mut mitigations) = (Vec::new(), Vec::new());
     let mut is_told = outcome.end == End::Told;
     let varied = config.variations.then(|| variations::variations(&config.plan, outcome.range));
     for (name, plan) in varied.into_iter().flatten() {
         if !is_told {
-            let (after, _) = play(&plan, None, name)?;
+            let (after, _) = run_one(&plan, None, name)?;
             is_told = after.end == End::Told;
             variations.push(Row::of(name, &after));
         }
@@ -75,16 +84,31 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     };
     if !changes.is_empty() && !is_told {
         // Bounded as they are, so that it is compared with the same.
-        let (before, _) = play(&variations::bounded(&config.plan), None, "as it is")?;
+        let (before, _) = run_one(&variations::bounded(&config.plan), None, "as it is")?;
         for change in changes {
             if !is_told {
-                let (after, _) = play(&change.plan, None, change.name)?;
+                let (after, _) = run_one(&change.plan, None, change.name)?;
                 is_told = after.end == End::Told;
                 mitigations.push(change.brought(&before, &after));
             }
         }
     }
     mitigations.sort_by_key(|one| Reverse(one.after));
+    let more = match config.mitigations {
+        true => variations::configurations(&config.plan, outcome.range),
+        false => Vec::new(),
+    };
+    let mut hard_limits = Vec::new();
+    for (name, plan) in &more {
+        if !is_told {
+            if hard_limits.is_empty() {
+                hard_limits.push(HardLimit::of("as it is", &outcome));
+            }
+            let (after, _) = run_one(plan, None, name)?;
+            is_told = after.end == End::Told;
+            hard_limits.push(HardLimit::of(name, &after));
+        }
+    }
     let name = nix::sys::utsname::uname().context("can't read the host's name")?;
     let told = Told {
         time,
@@ -94,6 +118,8 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
         observed: observed.as_ref().map_err(String::as_str),
         variations: &variations,
         mitigations: &mitigations,
+        hard_limits: &hard_limits,
+        compared: old.map(|old| old.against(&outcome)),
     };
     output::answer(&match config.format {
         Format::Json => json::render(&told).context("can't write JSON")?,
@@ -107,8 +133,17 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     }
 }
 
+/// The answer of an earlier run.
+fn earlier(path: &Path) -> Result<Old> {
+    let cant = || format!("can't read {}", path.display());
+    let file = as_caller(|| File::open(path)).with_context(cant)?;
+    let mut text = String::new();
+    file.take(LONGEST_ANSWER).read_to_string(&mut text).with_context(cant)?;
+    Old::read(&text).with_context(|| format!("{} is no answer of `stress --json`", path.display()))
+}
+
 /// One run.
-struct Stage<'a> {
+struct OneRun<'a> {
     config: &'a StressConfig,
     /// Which of several it is.
     name: &'a str,
@@ -119,8 +154,8 @@ struct Stage<'a> {
     observed: Option<Sandbox>,
 }
 
-impl<'a> Stage<'a> {
-    /// Makes the place of a run, which then plays.
+impl<'a> OneRun<'a> {
+    /// Makes the place of a run; what comes of it.
     fn set(
         config: &'a StressConfig,
         plan: &Plan,
@@ -133,13 +168,13 @@ impl<'a> Stage<'a> {
         let forward = move || while forwarded.recv().is_ok_and(|one| told.send(one).is_ok()) {};
         thread::Builder::new().name("messages".to_owned()).spawn(forward).context("can't read")?;
         let observer = Err("not observed".to_owned());
-        let stage = Self { config, name, first, observer, messages, observed };
-        Ok(async move { stage.play(&to).await })
+        let one = Self { config, name, first, observer, messages, observed };
+        Ok(async move { one.run(&to).await })
     }
 }
 
-impl Stage<'_> {
-    async fn play(
+impl OneRun<'_> {
+    async fn run(
         mut self,
         to: &std::sync::mpsc::Sender<Message>,
     ) -> Result<(Outcome, Result<Observed, String>)> {

@@ -24,6 +24,8 @@ pub struct StressConfig {
     pub variations: bool,
     /// And what could help.
     pub mitigations: bool,
+    /// The answer of an earlier run.
+    pub compare: Option<PathBuf>,
     /// Fewer connections are a failure.
     pub expect: Option<u64>,
     /// How it is printed.
@@ -59,6 +61,7 @@ impl StressConfig {
             record: args.record,
             variations: args.variations,
             mitigations: args.mitigations,
+            compare: args.compare,
             expect: args.expect,
             format: if args.json { Format::Json } else { Format::Table },
         }

@@ -4,9 +4,9 @@ mod events;
 mod lately;
 mod socket;
 
-use std::{collections::HashSet, net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use nix::{
     errno::Errno,
@@ -53,7 +53,7 @@ enum State {
 struct Connection {
     fd: OwnedFd,
     state: State,
-    pair: usize,
+    pair: u32,
 }
 
 struct Client {
@@ -65,8 +65,8 @@ struct Client {
     took: Histogram<u64>,
     /// The next attempt's number.
     attempt: u64,
-    /// Pairs that have no port left; where bind() chooses ports, all pairs of such a source.
-    full: HashSet<usize>,
+    /// Pairs of a source and a destination that may have ports left, by number.
+    pairs: Vec<u32>,
     began_ns: u64,
     said_ns: u64,
     said_worked: u64,
@@ -87,6 +87,7 @@ pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit).with_context(|| {
         format!("can't set RLIMIT_NOFILE to {limit}: see fs.nr_open, and the hard limit")
     })?;
+    ensure!(!job.destinations.is_empty(), "there is nothing to connect to");
     let began_ns = now_boot_ns()?;
     let mut client = Client {
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("can't wait for connections")?,
@@ -95,7 +96,7 @@ pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
         progress: Progress::default(),
         took: Histogram::new_with_max(LONGEST_NS, 2).context("can't count times")?,
         attempt: 0,
-        full: HashSet::new(),
+        pairs: (0..pairs(&job)).collect(),
         began_ns,
         said_ns: 0,
         said_worked: 0,
@@ -244,18 +245,17 @@ impl Client {
         self.job.wanted.is_none_or(|wanted| made < wanted)
     }
 
-    /// The pair whose turn it is. `None`: each is full.
-    fn turn(&self) -> Option<usize> {
-        let count = self.job.pairs.len() as u64;
-        (0..count)
-            .map(|ahead| ((self.attempt + ahead) % count) as usize)
-            .find(|pair| !self.full.contains(pair))
+    /// A pair's source, if it is bound, and its destination.
+    fn pair(&self, pair: u32) -> (Option<SocketAddr>, SocketAddr) {
+        let (pair, count) = (pair as usize, self.job.destinations.len());
+        (self.job.sources.get(pair / count).copied(), self.job.destinations[pair % count])
     }
 
     fn attempt(&mut self, since: u64) -> Result<(), (&'static str, i32)> {
-        let pair = self.turn().unwrap_or(0);
+        let turn = self.attempt % (self.pairs.len() as u64).max(1);
+        let pair = self.pairs.get(turn as usize).copied().unwrap_or(0);
         self.attempt += 1;
-        let (from, to) = self.job.pairs[pair];
+        let (from, to) = self.pair(pair);
         let made = socket::begin(self.job.bind, from, to);
         let (fd, is_standing) = made.map_err(|(call, errno)| {
             *self.progress.refused.entry(errno as i32).or_default() += 1;
@@ -281,19 +281,16 @@ impl Client {
     }
 
     /// A pair that has no port is not tried again, where ports do not come back.
-    fn is_full(&mut self, pair: usize, errno: Errno) {
+    fn is_full(&mut self, pair: u32, errno: Errno) {
         let is_of_ports = matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE);
         if self.job.close != Close::Keep || !is_of_ports {
             return;
         }
-        self.full.insert(pair);
-        if matches!(self.job.bind, Bind::Before | Bind::Reuseaddr) && errno == Errno::EADDRINUSE {
-            let from = self.job.pairs[pair].0;
-            let of_source = |(number, one): (usize, &(Option<SocketAddr>, SocketAddr))| {
-                (one.0 == from).then_some(number)
-            };
-            self.full.extend(self.job.pairs.iter().enumerate().filter_map(of_source));
-        }
+        // Where bind() chooses ports, a source has none left for any destination.
+        let is_of_source =
+            matches!(self.job.bind, Bind::Before | Bind::Reuseaddr) && errno == Errno::EADDRINUSE;
+        let count = if is_of_source { self.job.destinations.len() as u32 } else { 1 };
+        self.pairs.retain(|one| one / count != pair / count);
     }
 
     /// An attempt was refused at once: whether that is the end.
@@ -302,7 +299,7 @@ impl Client {
         let end = End::Refused { call: call.to_owned(), errno };
         let is_of_ports = matches!(errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN);
         if self.job.close == Close::Keep {
-            if is_of_ports && self.turn().is_some() {
+            if is_of_ports && !self.pairs.is_empty() {
                 self.refused_in_a_row = 0;
                 return None;
             }
@@ -331,9 +328,8 @@ impl Client {
         self.progress.retried += u64::from(took >= ns(RETRIED));
         match self.job.close {
             Close::Keep | Close::Server => {
-                let event =
-                    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, key as u64);
-                let mut event = event;
+                let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+                let mut event = EpollEvent::new(flags, key as u64);
                 if !is_watched && self.epoll.modify(&connection.fd, &mut event).is_err() {
                     self.connections.remove(key);
                 }
@@ -364,6 +360,11 @@ impl Client {
         self.took.reset();
         Ok(())
     }
+}
+
+/// How many pairs of a source and a destination there are.
+fn pairs(job: &ClientJob) -> u32 {
+    u32::try_from(job.sources.len().max(1) * job.destinations.len()).unwrap_or(u32::MAX)
 }
 
 fn ns(time: Duration) -> u64 {

@@ -183,6 +183,10 @@ impl Seen<'_> {
             0 => String::new(),
             count => format!(", {count} in TIME_WAIT"),
         };
+        if !nearly(ports_used.into(), ports.into()) {
+            let refused = self.progress.failed();
+            return Some(format!("{refused} times none of {ports} ports {each} was free{waiting}"));
+        }
         Some(format!("{ports_used} of {ports} ports {each} are used{waiting}{full}"))
     }
 

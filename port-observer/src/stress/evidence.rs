@@ -104,6 +104,9 @@ pub struct Counters {
     time_wait_overflows: u64,
     tcp_memory: u64,
     conntrack_drops: u64,
+    /// Of the control group that both ends begin in.
+    threads_refused: u64,
+    memory_refused: u64,
 }
 
 impl Counters {
@@ -111,12 +114,15 @@ impl Counters {
     pub fn read() -> Self {
         let text = read("/proc/self/net/netstat");
         let value = |name: &str| counter(&text, name).unwrap_or(0);
+        let group = group_of(std::process::id());
         Self {
             overflows: value("ListenOverflows"),
             drops: value("ListenDrops"),
             time_wait_overflows: value("TCPTimeWaitOverflow"),
             tcp_memory: value("TCPMemoryPressures") + value("TCPAbortOnMemory"),
             conntrack_drops: conntrack_drops(),
+            threads_refused: group.pids_refused,
+            memory_refused: group.memory_refused,
         }
     }
 }
@@ -141,8 +147,8 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
         time_wait: sockets.time_wait,
         time_wait_overflows: now.time_wait_overflows.saturating_sub(since.time_wait_overflows),
         time_wait_max: number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
-        client: end(ends[0], ""),
-        server: end(ends[1], plan.server.as_deref().unwrap_or_default()),
+        client: end(ends[0], "", since),
+        server: end(ends[1], plan.server.as_deref().unwrap_or_default(), since),
         listening: Listening {
             is_there: sockets.is_listening,
             queue: sockets.queue.0,
@@ -180,7 +186,7 @@ fn memory() -> (u64, u64) {
 }
 
 /// What is seen of the processes of an end.
-fn end(pids: &[u32], typed: &str) -> End {
+fn end(pids: &[u32], typed: &str, since: Counters) -> End {
     let mut end = End::default();
     for &pid in pids {
         let status = read(&format!("/proc/{pid}/status"));
@@ -207,8 +213,10 @@ fn end(pids: &[u32], typed: &str) -> End {
         let group = group_of(pid);
         end.threads.0 += threads;
         end.threads.1 = end.threads.1.or(group.pids_max);
-        end.threads_refused = end.threads_refused.max(group.pids_refused);
-        end.memory_refused = end.memory_refused.max(group.memory_refused);
+        let threads = group.pids_refused.saturating_sub(since.threads_refused);
+        let memory = group.memory_refused.saturating_sub(since.memory_refused);
+        end.threads_refused = end.threads_refused.max(threads);
+        end.memory_refused = end.memory_refused.max(memory);
         end.table = end.table.take().or_else(|| super::programs::table(pid, typed));
     }
     end
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn this_process_has_descriptors_and_a_limit() {
-        let end = end(&[std::process::id()], "");
+        let end = end(&[std::process::id()], "", Counters::default());
         assert_eq!(end.processes, 1);
         assert!(end.descriptors.0 > 2 && end.descriptors.0 <= end.descriptors.1, "{end:?}");
     }

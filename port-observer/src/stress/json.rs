@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Limit, Milestone, Observed, Outcome, Refusals,
+    compare::Compared,
     outcome::Verdict,
-    variations::{Mitigation, Row},
+    variations::{HardLimit, Mitigation, Row},
 };
 use crate::words::{errno::ErrorName, escape::json_line};
 
@@ -27,6 +28,10 @@ pub struct Told<'a> {
     pub variations: &'a [Row],
     /// What came of changes that could help, the one that brought most first.
     pub mitigations: &'a [Mitigation],
+    /// How many connections configurations are good for, this one first.
+    pub hard_limits: &'a [HardLimit],
+    /// Against an earlier one.
+    pub compared: Option<Compared>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +50,10 @@ struct Shown<'a> {
     variations: &'a [Row],
     #[serde(skip_serializing_if = "<[Mitigation]>::is_empty")]
     mitigations: &'a [Mitigation],
+    #[serde(skip_serializing_if = "<[HardLimit]>::is_empty")]
+    hard_limits: &'a [HardLimit],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<&'a Compared>,
 }
 
 #[derive(Serialize)]
@@ -100,6 +109,8 @@ pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
         },
         variations: told.variations,
         mitigations: told.mitigations,
+        hard_limits: told.hard_limits,
+        compared: told.compared.as_ref(),
     };
     json_line(&shown)
 }

@@ -9,6 +9,7 @@
 //! standard output. One whose standard input ends, ends.
 
 pub mod client;
+pub mod compare;
 pub mod conclude;
 mod evidence;
 pub mod json;

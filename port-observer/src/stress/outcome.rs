@@ -145,8 +145,6 @@ pub struct Outcome {
     pub seconds: f64,
     /// Connections that were made until then.
     pub connections: u64,
-    /// Those that the server had not accepted.
-    pub unaccepted: u64,
     /// Attempts that failed.
     pub refused: Refusals,
     /// Attempts that took a second or more.

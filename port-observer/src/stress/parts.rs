@@ -35,9 +35,10 @@ pub struct ClientJob {
     pub nofile: u64,
     /// It may run into that, and has to end before otherwise.
     pub meets_nofile: bool,
-    /// Pairs of where from and where to. The port of the first is 0; its address is bound only where it
-    /// is said.
-    pub pairs: Vec<(Option<SocketAddr>, SocketAddr)>,
+    /// Where from: addresses with port 0, which are bound; none: as connect() chooses.
+    pub sources: Vec<SocketAddr>,
+    /// Where to, one or more.
+    pub destinations: Vec<SocketAddr>,
     /// How.
     pub bind: Bind,
     /// What is done with connections.

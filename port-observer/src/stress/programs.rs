@@ -15,8 +15,10 @@ struct Known {
     variable: Option<&'static str>,
     /// The directive of its configuration.
     directive: Option<&'static str>,
-    /// Arguments that the configuration's path follows; the first argument, where that is none, too.
+    /// Arguments that the configuration's path follows.
     files: &'static [&'static str],
+    /// Its first argument may be that path.
+    takes_file_first: bool,
     /// Its usual path.
     usual: Option<&'static str>,
     /// What it is without any of these.
@@ -32,6 +34,7 @@ const KNOWN: &[Known] = &[
         variable: Some("ERL_MAX_PORTS"),
         directive: None,
         files: &[],
+        takes_file_first: false,
         usual: None,
         default: None,
         called: "+Q (ERL_MAX_PORTS)",
@@ -42,6 +45,7 @@ const KNOWN: &[Known] = &[
         variable: None,
         directive: Some("worker_connections"),
         files: &["-c"],
+        takes_file_first: false,
         usual: Some("/etc/nginx/nginx.conf"),
         default: Some(512),
         called: "worker_connections",
@@ -52,6 +56,7 @@ const KNOWN: &[Known] = &[
         variable: None,
         directive: Some("maxconn"),
         files: &["-f"],
+        takes_file_first: false,
         usual: Some("/etc/haproxy/haproxy.cfg"),
         default: None,
         called: "maxconn",
@@ -62,6 +67,7 @@ const KNOWN: &[Known] = &[
         variable: None,
         directive: Some("maxclients"),
         files: &[],
+        takes_file_first: true,
         usual: None,
         default: Some(10_000),
         called: "maxclients",
@@ -80,6 +86,8 @@ pub fn table(pid: u32, typed: &str) -> Option<(String, u64)> {
     let words = [typed, &shown]
         .into_iter()
         .flat_map(|text| text.split(|one: char| one == '\0' || one.is_ascii_whitespace()));
+    // As a shell would take them, if not all that it would.
+    let words = words.map(|word| word.trim_matches(['\'', '"']));
     let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
     let variables = nul_separated(&read(&format!("/proc/{pid}/environ")));
     let configuration = |path: &str| {
@@ -101,7 +109,7 @@ impl Known {
         variables: &[String],
         configuration: &dyn Fn(&str) -> Option<String>,
     ) -> Option<u64> {
-        let by_flag = after(words, self.flags).and_then(|word| word.parse().ok());
+        let by_flag = after(words, self.flags).find_map(|word| word.parse().ok());
         let by_variable = self.variable.and_then(|name| {
             let value =
                 variables.iter().find_map(|one| one.strip_prefix(name)?.strip_prefix('='))?;
@@ -109,30 +117,24 @@ impl Known {
         });
         let by_directive = || {
             let directive = self.directive?;
-            let named = after(words, self.files).or_else(|| {
-                let first = words.get(1).map(String::as_str);
-                first.filter(|word| self.name.starts_with("redis") && !word.starts_with('-'))
-            });
-            let text = configuration(named.or(self.usual)?)?;
-            directive_in(&text, directive)
+            let is_it = |word: &&String| self.takes_file_first && word.ends_with(self.name);
+            let at = words.iter().position(|word| is_it(&word));
+            let first = at.and_then(|at| words.get(at + 1)).map(String::as_str);
+            let mut paths = after(words, self.files).chain(first).chain(self.usual);
+            paths.find_map(|path| directive_in(&configuration(path)?, directive))
         };
         by_flag.or(by_variable).or_else(by_directive).or(self.default)
     }
 }
 
-/// The word after one of these, or behind its `=`.
-fn after<'a>(words: &'a [String], flags: &[&str]) -> Option<&'a str> {
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        for flag in flags {
-            match word.strip_prefix(flag) {
-                Some("") => return words.next().map(String::as_str),
-                Some(rest) if rest.starts_with('=') => return Some(&rest[1..]),
-                _ => {}
-            }
-        }
-    }
-    None
+/// The words after each of these, or behind its `=`.
+fn after<'a>(words: &'a [String], flags: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    words.iter().enumerate().filter_map(move |(at, word)| {
+        flags.iter().find_map(|flag| match word.strip_prefix(flag)? {
+            "" => words.get(at + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        })
+    })
 }
 
 /// The first value of a directive: a line `name value`, with or without a semicolon, or within braces.
@@ -167,8 +169,11 @@ mod tests {
         assert_eq!(of("nginx", "nginx -c /tmp/n.conf", "", conf), Some(64));
         assert_eq!(of("nginx", "nginx", "", "events {}"), Some(512));
         assert_eq!(of("haproxy", "haproxy -f x.cfg", "", "global\n  maxconn 50\n"), Some(50));
+        assert_eq!(of("nginx", "bash -c nginx -c /tmp/n.conf", "", conf), Some(64));
         assert_eq!(of("haproxy", "haproxy -n 20 -f x.cfg", "", "global\n"), Some(20));
         assert_eq!(of("redis-server", "redis-server --maxclients 32", "", ""), Some(32));
-        assert_eq!(of("redis-server", "redis-server /r.conf", "", "maxclients 40"), Some(40));
+        let conf = "maxclients 40";
+        assert_eq!(of("redis-server", "exec /usr/bin/redis-server /r.conf", "", conf), Some(40));
+        assert_eq!(of("redis-server", "redis-server *:6379", "", ""), Some(10_000));
     }
 }

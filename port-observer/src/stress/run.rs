@@ -53,15 +53,15 @@ pub fn run(plan: Plan) -> Result<()> {
     place::furnish(&plan)?;
     let (to, messages) = channel();
     listen_to_orders(to.clone())?;
-    let mut scene = Scene::begin(plan, to, messages)?;
-    say(&Line::Ready { server_port: scene.server_port })?;
-    if !scene.wait_for_go() {
+    let mut run = Run::begin(plan, to, messages)?;
+    say(&Line::Ready { server_port: run.server_port })?;
+    if !run.wait_for_go() {
         return Ok(());
     }
-    let outcome = scene.play()?;
+    let outcome = run.load()?;
     say(&Line::Over(Box::new(outcome)))?;
     // The place stays until the observer has seen all of it.
-    scene.wait_for_go();
+    run.wait_for_go();
     Ok(())
 }
 
@@ -81,7 +81,7 @@ fn listen_to_orders(to: Sender<Message>) -> Result<()> {
     Ok(())
 }
 
-struct Scene {
+struct Run {
     plan: Plan,
     to: Sender<Message>,
     messages: Receiver<Message>,
@@ -98,9 +98,9 @@ struct Scene {
     since: Counters,
 }
 
-impl Scene {
+impl Run {
     fn begin(plan: Plan, to: Sender<Message>, messages: Receiver<Message>) -> Result<Self> {
-        let mut scene = Self {
+        let mut run = Self {
             server_port: 0,
             destinations: Vec::new(),
             listener: None,
@@ -114,11 +114,11 @@ impl Scene {
             to,
             messages,
         };
-        match scene.plan.server.clone() {
-            Some(command) => scene.start_users_server(&command)?,
-            None => scene.start_own_server()?,
+        match run.plan.server.clone() {
+            Some(command) => run.start_users_server(&command)?,
+            None => run.start_own_server()?,
         }
-        Ok(scene)
+        Ok(run)
     }
 
     fn start_own_server(&mut self) -> Result<()> {
@@ -189,7 +189,7 @@ impl Scene {
     }
 
     /// Makes connections until a limit is met, and sees which.
-    fn play(&mut self) -> Result<Outcome> {
+    fn load(&mut self) -> Result<Outcome> {
         self.server_at_first = self.look().server;
         self.since = Counters::read();
         self.tally = Tally::begin(self.plan.is_churn(), now_boot_ns()?)?;
@@ -246,7 +246,6 @@ impl Scene {
                 End::Closed if evidence.listening.is_there => evidence.listening.accepted,
                 _ => made,
             },
-            unaccepted: u64::from(evidence.listening.queue),
             refused: all.refused.clone(),
             retried: all.retried,
             clients: u32::try_from(self.clients.len()).unwrap_or(u32::MAX),
@@ -293,7 +292,8 @@ impl Scene {
         let job = Job::Client(ClientJob {
             nofile: self.nofile(),
             meets_nofile: self.plan.nofile.is_some(),
-            pairs: self.pairs(),
+            sources: self.sources(),
+            destinations: self.destinations.clone(),
             bind: self.plan.bind,
             close: self.plan.close,
             first,
@@ -310,16 +310,11 @@ impl Scene {
         Ok(())
     }
 
-    fn pairs(&self) -> Vec<(Option<SocketAddr>, SocketAddr)> {
+    /// What clients bind to, where they do.
+    fn sources(&self) -> Vec<SocketAddr> {
         let binds = self.plan.sources > 1 || self.plan.bind != super::Bind::None;
-        let sources: Vec<Option<SocketAddr>> = (0..self.plan.sources)
-            .map(|number| binds.then(|| SocketAddr::new(self.plan.source(number), 0)))
-            .collect();
-        let with = |from: &Option<SocketAddr>| {
-            let from = *from;
-            self.destinations.iter().map(move |to| (from, *to))
-        };
-        sources.iter().flat_map(with).collect()
+        let count = if binds { self.plan.sources } else { 0 };
+        (0..count).map(|number| SocketAddr::new(self.plan.source(number), 0)).collect()
     }
 
     /// Takes in what a client said. Something: all clients are done.

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use super::{
     Bind, Close, Limit, Milestone, Observed, Outcome, Plan,
+    compare::Compared,
     json::{Told, most},
     parts::Progress,
-    variations::{Mitigation, Row},
+    variations::{HardLimit, Mitigation, Row},
 };
 use crate::words::{
     errno::error,
@@ -46,9 +47,39 @@ pub fn render(told: &Told<'_>) -> String {
     let _ = writeln!(out, "\nClient\n  {}", client(outcome));
     let _ = writeln!(out, "\nServer\n  {}", server(outcome));
     let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
+    if let Some(compared) = &told.compared {
+        let _ = write!(out, "\n\nCompared\n  {}", against(compared));
+    }
     varied(&mut out, told.variations);
     mitigated(&mut out, told.mitigations);
+    good_for(&mut out, told.hard_limits);
     out
+}
+
+/// How many connections configurations are good for.
+fn good_for(out: &mut String, all: &[HardLimit]) {
+    if all.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\n\nConnections{:>47}  LIMIT", "STAND");
+    for HardLimit { configuration, connections, limit } in all {
+        let _ = write!(out, "\n  {configuration:<46}{connections:>10}  {}", limit.name());
+    }
+}
+
+/// Against an earlier run.
+fn against(compared: &Compared) -> String {
+    let Compared { with, before, connections_percent, rate_percent, .. } = compared;
+    let limit = match compared.other_limit {
+        true => format!("; the limit was another: {}", called(before.limit)),
+        false => String::new(),
+    };
+    format!(
+        "with {}: {connections_percent:+.1}% connections (of {}), {rate_percent:+.1}% a second (of {}){limit}",
+        escape(with),
+        before.connections,
+        rate(before.rate_per_second)
+    )
 }
 
 /// Variations, side by side.

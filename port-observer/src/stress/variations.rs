@@ -8,6 +8,8 @@ use super::{Bind, Close, Limit, Outcome, Plan};
 
 /// How long a variation may take.
 const LONGEST: Duration = Duration::from_secs(10);
+/// And how long it may take to see how many connections a configuration is good for.
+const MEASURED: Duration = Duration::from_secs(60);
 /// How many times as many addresses, or ports, are tried.
 const TIMES: u16 = 10;
 /// Ports that may be made ephemeral.
@@ -85,6 +87,46 @@ impl Change {
             proved: is * 20 >= was * 21 && is > was,
         }
     }
+}
+
+/// How many connections a configuration is good for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HardLimit {
+    /// What it is.
+    pub configuration: String,
+    /// How many connections were made, of those that are kept.
+    pub connections: u64,
+    /// What ended them.
+    pub limit: Limit,
+}
+
+impl HardLimit {
+    /// Of what came of it.
+    pub fn of(configuration: &str, outcome: &Outcome) -> Self {
+        let configuration = configuration.to_owned();
+        Self { configuration, connections: outcome.connections, limit: outcome.verdict.limit }
+    }
+}
+
+/// Configurations that are good for more than a run of connections that are kept was, to be measured.
+pub fn configurations(plan: &Plan, range: (u16, u16)) -> Vec<(String, Plan)> {
+    if plan.is_churn() {
+        return Vec::new();
+    }
+    let plan = Plan { duration: plan.duration.min(MEASURED), ..plan.clone() };
+    let mut all = Vec::new();
+    let mut best = plan.clone();
+    if plan.nofile.is_some() {
+        best.nofile = None;
+        all.push(("as many descriptors as it takes".to_owned(), best.clone()));
+    }
+    if range != ALL {
+        best.range = Some(ALL);
+        let (min, max) = ALL;
+        let more = if all.is_empty() { "" } else { ", and as many descriptors as it takes" };
+        all.push((format!("ip_local_port_range {min} {max}{more}"), best));
+    }
+    all
 }
 
 /// A run that is compared with others: no longer than these.
@@ -215,6 +257,26 @@ pub fn changes(plan: &Plan, range: (u16, u16), limit: Limit) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_good_for_more_is_measured_where_there_is_more() {
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "connections": null, "range": null, "sources": 1, "destinations": 1, "nofile": 300,
+            "close": "keep", "tw_reuse": null, "bind": "none", "rate": null,
+            "duration": {"secs": 300, "nanos": 0}, "ipv6": false, "server": null,
+            "server_port": null, "tcp_memory_max": 0, "settings": []
+        }))
+        .unwrap();
+        let of = |plan: &Plan, range| {
+            let all = configurations(plan, range);
+            all.into_iter().map(|(name, plan)| (name, plan.nofile, plan.range)).collect::<Vec<_>>()
+        };
+        let both = of(&plan, (32_768, 60_999));
+        assert_eq!((both[0].1, both[0].2), (None, None));
+        assert_eq!((both[1].1, both[1].2), (None, Some(ALL)));
+        assert_eq!(of(&plan, ALL).len(), 1);
+        assert_eq!(of(&Plan { close: Close::Rst, ..plan }, ALL), []);
+    }
 
     #[test]
     fn a_range_gets_ten_times_as_wide_as_far_as_there_are_ports() {

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
-use super::Scene;
+use super::Run;
 use crate::stress::{Close, Health, listener};
 
 /// How long a first byte may take.
@@ -24,7 +24,7 @@ const PROBE_PORTS: [u16; 3] = [7681, 998, 65_534];
 /// What most servers answer to, if only with an error.
 const QUESTION: &[u8] = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n";
 
-impl Scene {
+impl Run {
     /// Tries the server, closes all connections, and tries it until it answers.
     pub(super) fn health(&mut self) -> Health {
         let first_byte = self.first_byte();

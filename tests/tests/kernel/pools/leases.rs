@@ -8,9 +8,15 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use nix::{
+    sys::time::{TimeSpec, TimeValLike as _},
+    time::{ClockId, clock_gettime, clock_settime},
+};
 use serde_json::Value;
 use tests::{mounts, net::once_in_namespace, recording::Directory, system};
 
+/// In hours.
+const DAY: i64 = 24;
 const PORTS: usize = 40;
 const POOLS: &str = "[[pool]]\nname = \"media\"\nrange = \"21000-21039\"\n";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -22,28 +28,18 @@ type Leased = BTreeMap<i64, Vec<u64>>;
 struct Pool {
     directory: Directory,
     state: Directory,
-    /// What the wall clock shows, from what it shows: `-2d`; empty: that.
-    step: &'static str,
 }
 
 impl Pool {
     fn make() -> Self {
         let directory = Directory::make();
         fs::write(directory.file("pools.toml"), POOLS).expect("write pools");
-        Self { directory, state: Directory::make(), step: "" }
+        Self { directory, state: Directory::make() }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
         let program = system::program().unwrap_or_else(|error| panic!("{error:#}"));
-        let mut command = match self.step {
-            "" => Command::new(program),
-            step => {
-                let mut command = Command::new("faketime");
-                // The time since boot goes on as it does.
-                command.args(["--exclude-monotonic", "-f", step]).arg(program);
-                command
-            }
-        };
+        let mut command = Command::new(program);
         command.arg("pools").args(arguments).arg("--state").arg(self.state.path());
         command.current_dir(self.directory.path()).stdin(Stdio::null());
         system::output(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
@@ -84,13 +80,32 @@ impl Pool {
     }
 }
 
-/// The virtual machines have no faketime.
-fn is_tested() -> bool {
-    let is_tested = !system::in_virtual_machine();
-    if !is_tested {
-        println!("skipped: leases are the same on all kernels, and are tested on real processors");
+/// The wall clock of this machine, which is set back when this is dropped.
+struct WallClock {
+    /// Realtime less boottime.
+    offset: TimeSpec,
+}
+
+impl WallClock {
+    fn now(clock: ClockId) -> TimeSpec {
+        clock_gettime(clock).expect("read a clock")
     }
-    is_tested
+
+    fn found() -> Self {
+        Self { offset: Self::now(ClockId::CLOCK_REALTIME) - Self::now(ClockId::CLOCK_BOOTTIME) }
+    }
+
+    /// Sets it to what it would show, and so many hours.
+    fn step(&self, hours: i64) {
+        let time = Self::now(ClockId::CLOCK_BOOTTIME) + self.offset + TimeSpec::hours(hours);
+        clock_settime(ClockId::CLOCK_REALTIME, time).expect("set the wall clock (needs root)");
+    }
+}
+
+impl Drop for WallClock {
+    fn drop(&mut self) {
+        self.step(0);
+    }
 }
 
 fn of_lease(lease: &Value) -> (i64, Vec<u64>) {
@@ -106,7 +121,10 @@ fn fill(path: &str) {
 
 #[test]
 fn on_a_full_file_system_no_lease_changes_and_it_is_said_what_to_do() {
-    if !is_tested() {
+    if system::in_virtual_machine() {
+        println!(
+            "skipped: files are the same on all kernels, and this is tested on a real processor"
+        );
         return;
     }
     once_in_namespace(|_| {
@@ -144,16 +162,18 @@ fn on_a_full_file_system_no_lease_changes_and_it_is_said_what_to_do() {
 
 #[test]
 fn a_clock_that_is_set_ends_no_lease_and_after_a_reboot_the_clock_counts() {
-    if !is_tested() {
+    if !system::in_virtual_machine() {
+        println!("skipped: the clock of this machine is others' too");
         return;
     }
     once_in_namespace(|_| {
         mounts::leave();
-        let mut pool = Pool::make();
+        let pool = Pool::make();
+        let clock = WallClock::found();
         let mut held = Leased::new();
         // Set forward over the end of every lease, and far back to before they were made.
-        for step in ["", "+2d", "-2d", "+3650d", "-1h", ""] {
-            pool.step = step;
+        for step in [0, 2 * DAY, -2 * DAY, 3650 * DAY, -1, 0] {
+            clock.step(step);
             let renewed = held.keys().next().copied();
             held.extend([pool.lease(&["--ttl", "1h"]), pool.lease(&["--units", "3"])]);
             if let Some(id) = renewed {
@@ -175,9 +195,9 @@ fn a_clock_that_is_set_ends_no_lease_and_after_a_reboot_the_clock_counts() {
         let boot_id = pool.directory.file("boot_id");
         fs::write(&boot_id, "3f4b8c1d-2e5a-4978-8796-a5b4c3d2e1f0\n").expect("write");
         mounts::show(Path::new(&boot_id), Path::new(BOOT_ID));
-        pool.step = "-2d";
+        clock.step(-2 * DAY);
         assert_eq!(pool.leases(), held, "by a clock that was set back");
-        pool.step = "+3651d";
+        clock.step(3651 * DAY);
         let (timed, lasting): (Leased, Leased) =
             held.into_iter().partition(|(_, ports)| ports.len() == 1);
         assert_eq!((timed.len(), lasting.len()), (6, 6));

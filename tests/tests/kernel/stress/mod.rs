@@ -14,6 +14,7 @@ use tests::{
     child::Guarded,
     net::{in_namespace, sysctl},
     observer::until,
+    recording::Directory,
     system::{self, Backend},
 };
 
@@ -102,6 +103,21 @@ fn descriptors_of_both_ends_are_named_where_both_are_all_but_used() {
 }
 
 #[test]
+fn what_more_descriptors_are_good_for_is_measured() {
+    let answer = stress(&["--nofile", "300", "--connections", "2000", "--mitigations"]);
+    assert_eq!(limit(&answer), "file_descriptors");
+    let raised = &answer["mitigations"][0];
+    assert_eq!((&raised["change"], &raised["proved"]), (&"raise_nofile".into(), &true.into()));
+    assert_eq!(raised["after"], 2_000);
+    let limits = answer["hard_limits"].as_array().expect("what is good for how many");
+    assert_eq!(limits[0]["limit"], "file_descriptors");
+    assert_eq!(
+        (&limits[1]["limit"], &limits[1]["connections"]),
+        (&"requested".into(), &2_000.into())
+    );
+}
+
+#[test]
 fn more_connections_than_a_process_may_have_are_spread_over_several() {
     let mut limited = Command::new("/bin/sh");
     let program = system::program().expect("the program");
@@ -117,9 +133,16 @@ fn more_connections_than_a_process_may_have_are_spread_over_several() {
 }
 
 #[test]
-fn what_is_expected_decides_about_the_exit_code() {
+fn what_is_expected_decides_about_the_exit_code_and_an_earlier_run_is_compared() {
     let enough = run(&["--connections", "100", "--expect", "100"]);
     assert_eq!(enough.status.code(), Some(0), "{enough:?}");
+    let directory = Directory::make();
+    let old = directory.file("old.json");
+    fs::write(&old, &enough.stdout).expect("keep the answer");
+    let compared = &stress(&["--connections", "150", "--compare", &old])["compared"];
+    assert_eq!(compared["before"]["connections"], 100);
+    assert_eq!(compared["connections_percent"].as_f64().map(f64::round), Some(50.0));
+    assert_eq!(compared["other_limit"], false);
     let few = run(&["--range", "40000-40049", "--expect", "51"]);
     assert_eq!(few.status.code(), Some(1));
     let said = String::from_utf8_lossy(&few.stderr);
