@@ -15,13 +15,16 @@ use crate::{
     report::{Body, Report, Sink},
     sandbox::Sandbox,
     stress::{
-        MILESTONES, Observed,
+        MILESTONES, MOST_CONNECTIONS, Observed,
         parts::{Line, ObserveJob, say},
     },
 };
 
 /// How large a recording may get: that of `record`.
 const MOST_BYTES: u64 = 2 << 30;
+
+/// The most sockets that are accounted: as many connections as are ever made, and TIME_WAIT entries beside.
+const MOST_HOLDINGS: usize = 2 * MOST_CONNECTIONS as usize;
 
 /// Observes until it is told to stop by SIGTERM, then says what it saw.
 ///
@@ -54,6 +57,7 @@ pub fn run(job: ObserveJob) -> Result<()> {
         lines: Lines {
             filter,
             closing: false,
+            max_holdings: MOST_HOLDINGS,
             ..Lines::everything(Output::resolve(true, Color::Never))
         },
     };
