@@ -6,7 +6,7 @@ mod until;
 
 use std::{io::IsTerminal as _, pin::pin, process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::until::Until;
@@ -14,7 +14,7 @@ use super::{end_signals::EndSignals, event_loop, output, pools};
 use crate::{
     child::Child,
     config::LiveConfig,
-    kernel::{netns, rights::as_caller},
+    kernel::{netns, release, rights::as_caller},
     notice,
     pipeline::{BATCH, Stream},
     probe::Backend,
@@ -162,10 +162,10 @@ async fn watch(
 }
 
 pub(super) fn first_line(observer: &Observer) -> Result<Start> {
-    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    let (host, kernel) = release::host()?;
     Ok(Start {
-        host: name.nodename().to_string_lossy().into_owned(),
-        kernel: name.release().to_string_lossy().into_owned(),
+        host,
+        kernel,
         version: env!("CARGO_PKG_VERSION").into(),
         backend: observer.backend().name(),
         exact: observer.backend().is_exact(),

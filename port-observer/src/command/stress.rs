@@ -16,13 +16,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::{
+    runtime::Runtime,
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
 
 pub use self::part::run as part;
 use super::{end_signals::EndSignals, event_loop, output};
 use crate::{
     config::{Format, StressConfig},
-    kernel::rights::as_caller,
+    kernel::{release, rights::as_caller},
     sandbox::Sandbox,
     source::settings,
     stress::{
@@ -32,7 +35,7 @@ use crate::{
         parts::{End, Job, Line, ObserveJob},
         place::{self, Part},
         text,
-        variations::{self, HardLimit, Row},
+        variations::{self, HardLimit, Mitigation, Row},
     },
 };
 
@@ -63,57 +66,16 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let time = Timestamp::now().to_string();
     // Before what takes time.
     let old = config.compare.as_deref().map(earlier).transpose()?;
-    let runtime = event_loop()?;
-    let run_one = |plan: &Plan, observed: Option<Sandbox>, name: &str| {
-        runtime.block_on(OneRun::set(config, plan, observed, name)?)
-    };
-    let (outcome, observed) = run_one(&config.plan, Some(sandbox), "")?;
-    let (mut variations, mut mitigations) = (Vec::new(), Vec::new());
-    let mut is_told = outcome.end == End::Told;
-    let varied = config.variations.then(|| variations::variations(&config.plan, outcome.range));
-    for (name, plan) in varied.into_iter().flatten() {
-        if !is_told {
-            let (after, _) = run_one(&plan, None, name)?;
-            is_told = after.end == End::Told;
-            variations.push(Row::of(name, &after));
-        }
-    }
-    let changes = match config.mitigations {
-        true => variations::changes(&config.plan, outcome.range, outcome.verdict.limit),
-        false => Vec::new(),
-    };
-    if !changes.is_empty() && !is_told {
-        // Bounded as they are, so that it is compared with the same.
-        let (before, _) = run_one(&variations::bounded(&config.plan), None, "as it is")?;
-        for change in changes {
-            if !is_told {
-                let (after, _) = run_one(&change.plan, None, change.name)?;
-                is_told = after.end == End::Told;
-                mitigations.push(change.brought(&before, &after));
-            }
-        }
-    }
-    mitigations.sort_by_key(|one| Reverse(one.after));
-    let more = match config.mitigations {
-        true => variations::configurations(&config.plan, outcome.range),
-        false => Vec::new(),
-    };
-    let mut hard_limits = Vec::new();
-    for (name, plan) in &more {
-        if !is_told {
-            if hard_limits.is_empty() {
-                hard_limits.push(HardLimit::of("as it is", &outcome));
-            }
-            let (after, _) = run_one(plan, None, name)?;
-            is_told = after.end == End::Told;
-            hard_limits.push(HardLimit::of(name, &after));
-        }
-    }
-    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    let mut runs = Runs { config, runtime: event_loop()?, is_told: false };
+    let (outcome, observed) = runs.run(&config.plan, Some(sandbox), "")?;
+    let variations = runs.variations(&outcome)?;
+    let mitigations = runs.mitigations(&outcome)?;
+    let hard_limits = runs.hard_limits(&outcome)?;
+    let (host, kernel) = release::host()?;
     let told = Told {
         time,
-        host: name.nodename().to_string_lossy().into_owned(),
-        kernel: name.release().to_string_lossy().into_owned(),
+        host,
+        kernel,
         outcome: &outcome,
         observed: observed.as_ref().map_err(String::as_str),
         variations: &variations,
@@ -130,6 +92,81 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
             bail!("{} connections, and {expected} were expected", outcome.connections)
         }
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Runs one after the other, until a signal ends one.
+struct Runs<'a> {
+    config: &'a StressConfig,
+    runtime: Runtime,
+    is_told: bool,
+}
+
+impl Runs<'_> {
+    fn run(
+        &mut self,
+        plan: &Plan,
+        observed: Option<Sandbox>,
+        name: &str,
+    ) -> Result<(Outcome, Result<Observed, String>)> {
+        let made = self.runtime.block_on(OneRun::set(self.config, plan, observed, name)?)?;
+        self.is_told |= made.0.end == End::Told;
+        Ok(made)
+    }
+
+    /// The next run. `None`: a signal has ended one before.
+    fn next(&mut self, plan: &Plan, name: &str) -> Result<Option<Outcome>> {
+        if self.is_told {
+            return Ok(None);
+        }
+        Ok(Some(self.run(plan, None, name)?.0))
+    }
+
+    /// What came of variations, if they were asked for.
+    fn variations(&mut self, outcome: &Outcome) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        if self.config.variations {
+            for (name, plan) in variations::variations(&outcome.plan, outcome.range) {
+                rows.extend(self.next(&plan, name)?.map(|after| Row::of(name, &after)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What could help, tried if that was asked for, the one that brought most first.
+    fn mitigations(&mut self, outcome: &Outcome) -> Result<Vec<Mitigation>> {
+        let changes = match self.config.mitigations {
+            true => variations::changes(&outcome.plan, outcome.range, outcome.verdict.limit),
+            false => Vec::new(),
+        };
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Bounded as they are, so that it is compared with the same.
+        let Some(before) = self.next(&variations::bounded(&outcome.plan), "as it is")? else {
+            return Ok(Vec::new());
+        };
+        let mut tried = Vec::new();
+        for change in changes {
+            let after = self.next(&change.plan, change.name)?;
+            tried.extend(after.map(|after| change.brought(&before, &after)));
+        }
+        tried.sort_by_key(|one| Reverse(one.after));
+        Ok(tried)
+    }
+
+    /// How many connections this and other configurations are good for, if that was asked for.
+    fn hard_limits(&mut self, outcome: &Outcome) -> Result<Vec<HardLimit>> {
+        let mut limits = Vec::new();
+        if self.config.mitigations {
+            for (name, plan) in variations::configurations(&outcome.plan, outcome.range) {
+                limits.extend(self.next(&plan, &name)?.map(|after| HardLimit::of(&name, &after)));
+            }
+        }
+        if !limits.is_empty() {
+            limits.insert(0, HardLimit::of("as it is", outcome));
+        }
+        Ok(limits)
     }
 }
 
@@ -220,7 +257,7 @@ impl OneRun<'_> {
     async fn wait_until_ready(&mut self) -> Result<()> {
         loop {
             match self.messages.recv().await {
-                Some(Message::Run(Some(Ok(Line::Ready { .. })))) => return Ok(()),
+                Some(Message::Run(Some(Ok(Line::Ready)))) => return Ok(()),
                 Some(Message::Run(said)) => failed(said)?,
                 Some(Message::Observer(_)) => {}
                 None => bail!("the first process of the namespace is gone"),
@@ -246,7 +283,7 @@ impl OneRun<'_> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, self.messages.recv()).await {
-                Ok(Some(Message::Observer(Some(Ok(Line::Observing { .. }))))) => return None,
+                Ok(Some(Message::Observer(Some(Ok(Line::Observing))))) => return None,
                 Ok(Some(Message::Observer(said))) => {
                     return failed(said).err().map(|error| format!("{error:#}"));
                 }

@@ -1,6 +1,19 @@
 //! The version of the running kernel, for what no try tells.
 
+use std::ffi::OsStr;
+
+use anyhow::Context as _;
 use nix::sys::utsname::uname;
+
+/// The host's name, and the release of its kernel (`uname -r`).
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn host() -> anyhow::Result<(String, String)> {
+    let name = uname().context("can't read the host's name")?;
+    let text = |text: &OsStr| text.to_string_lossy().into_owned();
+    Ok((text(name.nodename()), text(name.release())))
+}
 
 /// Whether the kernel is older than this version; `None`: its release is of another form.
 pub fn is_before(major: u32, minor: u32) -> Option<bool> {

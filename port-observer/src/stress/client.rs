@@ -20,7 +20,7 @@ use slab::Slab;
 
 use self::lately::Lately;
 use super::{
-    Bind, Close, RESERVE,
+    Close, RESERVE,
     parts::{ClientJob, End, Line, Progress, say},
 };
 use crate::kernel::clock::now_boot_ns;
@@ -287,8 +287,7 @@ impl Client {
             return;
         }
         // Where bind() chooses ports, a source has none left for any destination.
-        let is_of_source =
-            matches!(self.job.bind, Bind::Before | Bind::Reuseaddr) && errno == Errno::EADDRINUSE;
+        let is_of_source = self.job.bind.chooses_port() && errno == Errno::EADDRINUSE;
         let count = if is_of_source { self.job.destinations.len() as u32 } else { 1 };
         self.pairs.retain(|one| one / count != pair / count);
     }
@@ -351,7 +350,6 @@ impl Client {
         self.said_worked = self.progress.worked;
         self.progress.at_ns = self.said_ns;
         self.progress.pending = self.pending as u64;
-        self.progress.open = (self.connections.len() - self.pending) as u64;
         self.progress.took = self
             .took
             .iter_recorded()

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{Bind, Evidence, Limit, Plan, Verdict, parts::End, parts::Progress};
+use super::{Evidence, Limit, Plan, Verdict, parts::End, parts::Progress};
 use crate::words::errno::ErrorName;
 
 /// What a verdict is found from.
@@ -170,8 +170,8 @@ impl Seen<'_> {
         if ports == 0 || !is_full {
             return None;
         }
-        let each = match self.plan.bind {
-            Bind::Before | Bind::Reuseaddr => "of a source address, which bind() chooses from",
+        let each = match self.plan.bind.chooses_port() {
+            true => "of a source address, which bind() chooses from",
             _ if pairs > 1 => "from a source to a destination",
             _ => "from this source to this destination",
         };

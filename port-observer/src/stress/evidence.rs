@@ -140,9 +140,9 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
         ports: sockets.ports,
         ports_used: sockets.used,
         pairs_full: sockets.pairs_full,
-        pairs: match plan.bind {
-            super::Bind::Before | super::Bind::Reuseaddr => u32::from(plan.sources),
-            _ => u32::from(plan.sources) * u32::from(plan.destinations),
+        pairs: match plan.bind.chooses_port() {
+            true => u32::from(plan.sources),
+            false => u32::from(plan.sources) * u32::from(plan.destinations),
         },
         time_wait: sockets.time_wait,
         time_wait_overflows: now.time_wait_overflows.saturating_sub(since.time_wait_overflows),

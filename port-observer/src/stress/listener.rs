@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Bind, Plan};
+use super::Plan;
 use crate::{
     event::{Protocol, TcpState},
     kernel::{
@@ -40,8 +40,6 @@ pub struct Listener {
     pub address: IpAddr,
     /// The port.
     pub port: u16,
-    /// Its number in /proc/PID/fd.
-    pub inode: u32,
     /// Of an IPv6 socket, whether it takes no IPv4.
     pub v6only: bool,
     /// Connections that wait, and how many may, less one.
@@ -60,7 +58,6 @@ pub fn listeners() -> Vec<Listener> {
         found.push(Listener {
             address: socket.flow.local.address,
             port: socket.flow.local.port,
-            inode: socket.inode,
             v6only: socket.v6only == Some(true),
             queue: socket.accept_queue,
         });
@@ -75,8 +72,6 @@ pub fn look(plan: &Plan, server_port: u16) -> Sockets {
     let is_usable = |port: u16| ports.as_ref().is_some_and(|ports| ports.offers(port));
     // Of a port that is listened on, no other socket is given its number.
     let mut listened = HashSet::new();
-    // bind() chooses for an address alone.
-    let is_bound = matches!(plan.bind, Bind::Before | Bind::Reuseaddr);
     let mut used: HashMap<(IpAddr, Option<IpAddr>), HashSet<u16>> = HashMap::new();
     let (mut queue, mut standing) = ((0u32, 0u32), 0u64);
     let request = Request { protocols: vec![Protocol::Tcp], ..Request::default() };
@@ -97,7 +92,8 @@ pub fn look(plan: &Plan, server_port: u16) -> Sockets {
         sockets.time_wait += u64::from(socket.time_wait);
         if local.port != server_port && is_usable(local.port) {
             let to = remote.map(|remote| remote.address.to_canonical());
-            let key = (local.address.to_canonical(), if is_bound { None } else { to });
+            let key =
+                (local.address.to_canonical(), if plan.bind.chooses_port() { None } else { to });
             used.entry(key).or_default().insert(local.port);
         }
     });

@@ -71,6 +71,13 @@ pub enum Bind {
     Reuseaddr,
 }
 
+impl Bind {
+    /// Whether bind() chooses the port, for an address and all destinations, and not connect().
+    fn chooses_port(self) -> bool {
+        matches!(self, Self::Before | Self::Reuseaddr)
+    }
+}
+
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

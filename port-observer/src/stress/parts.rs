@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, Read as _, Write as _},
+    io::{self, BufRead, Read as _},
     net::SocketAddr,
 };
 
@@ -86,10 +86,7 @@ pub struct ObserveJob {
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     /// The place stands, its server listens.
-    Ready {
-        /// What is connected to.
-        server_port: u16,
-    },
+    Ready,
     /// How far clients are.
     Progress(Progress),
     /// A client is done: it keeps what it has open until its standard input ends.
@@ -100,10 +97,7 @@ pub enum Line {
         progress: Progress,
     },
     /// The observer observes.
-    Observing {
-        /// How.
-        backend: String,
-    },
+    Observing,
     /// The observer has seen so many connections begin.
     Searched {
         /// How many.
@@ -129,8 +123,6 @@ pub struct Progress {
     pub at_ns: u64,
     /// Connections that were made.
     pub worked: u64,
-    /// Those that are open.
-    pub open: u64,
     /// The most that stood at a time, of those that are kept.
     pub peak: u64,
     /// When that was: nanoseconds since boot.
@@ -234,7 +226,5 @@ pub fn read<T: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<T>> {
 
 /// Says why a part of a run failed, to the one who started it.
 pub fn fail(error: &anyhow::Error) {
-    let line = Line::Failed { why: format!("{error:#}") };
-    let _ = write(&mut io::stdout().lock(), &line);
-    let _ = io::stdout().flush();
+    let _ = say(&Line::Failed { why: format!("{error:#}") });
 }

@@ -54,7 +54,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let (to, messages) = channel();
     listen_to_orders(to.clone())?;
     let mut run = Run::begin(plan, to, messages)?;
-    say(&Line::Ready { server_port: run.server_port })?;
+    say(&Line::Ready)?;
     if !run.wait_for_go() {
         return Ok(());
     }

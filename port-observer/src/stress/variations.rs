@@ -213,7 +213,7 @@ pub fn changes(plan: &Plan, range: (u16, u16), limit: Limit) -> Vec<Change> {
             ));
             let sources = plan.sources.saturating_mul(TIMES);
             all.push(change("source_addresses", None, Plan { sources, ..plan.clone() }));
-            if matches!(plan.bind, Bind::Before | Bind::Reuseaddr) {
+            if plan.bind.chooses_port() {
                 let bind = Bind::NoPort;
                 all.push(change("ip_bind_address_no_port", None, Plan { bind, ..plan.clone() }));
             }

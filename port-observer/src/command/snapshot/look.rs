@@ -9,6 +9,7 @@ use crate::{
     kernel::{
         clock, diag,
         netns::{self, Namespace},
+        release,
     },
     ledger::{self, Ledger},
     process::OwnerSearch,
@@ -34,7 +35,7 @@ const MOST_UNREAD: usize = 10;
 /// When no namespace can be looked into, or /proc can't be read.
 pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     let (namespaces, mut missing) = namespaces(config)?;
-    let name = nix::sys::utsname::uname().context("can't read the host's name")?;
+    let (host, kernel) = release::host()?;
     let time_ns = clock::now_boot_ns()?;
     let options = ledger::Options {
         sticky: is_blocking_sticky(),
@@ -66,8 +67,8 @@ pub(super) fn look(config: &SnapshotConfig) -> Result<Snapshot> {
     take_in(&mut ledger, time_ns, existing);
     Ok(Snapshot {
         time_ns,
-        host: name.nodename().to_string_lossy().into_owned(),
-        kernel: name.release().to_string_lossy().into_owned(),
+        host,
+        kernel,
         missing,
         sources: Sources::of_lists(
             poll.limits().fallback.is_some(),

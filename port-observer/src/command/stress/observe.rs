@@ -79,7 +79,7 @@ impl Counting {
         match body {
             Body::Start(start) => {
                 start.backend.clone_into(&mut seen.backend);
-                return Some(Line::Observing { backend: seen.backend.clone() });
+                return Some(Line::Observing);
             }
             Body::Acquire { search_ns, .. } => {
                 seen.acquired += 1;

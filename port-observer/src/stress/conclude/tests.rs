@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::stress::{Close, EndUse, Listening};
+use crate::stress::{Bind, Close, EndUse, Listening};
 
 fn plan() -> Plan {
     Plan {

@@ -100,7 +100,6 @@ impl Tally {
         Progress {
             at_ns: now.at_ns.max(before.at_ns),
             worked: before.worked + now.worked,
-            open: before.open + now.open,
             peak: before.peak + now.peak,
             peak_ns: now.peak_ns.max(before.peak_ns),
             pending: now.pending,
