@@ -3,12 +3,15 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{env, fs, io, thread};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// What the program sees the kernel with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +128,26 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
 pub fn output(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     spawn(command)?.wait_with_output()
+}
+
+/// The same of one that is to end by itself within this time: after it, it is killed and the test fails.
+pub fn output_within(time: Duration, command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = spawn(command)?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let (end, ended) = mpsc::channel::<()>();
+    let killer = thread::spawn(move || {
+        let is_late = ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+        // Its number is its own until the wait for it is over, which ends the channel.
+        is_late.then(|| kill(pid, Signal::SIGKILL))
+    });
+    let output = child.wait_with_output();
+    drop(end);
+    let killed = killer.join().expect("the thread that waits");
+    match killed {
+        None => output,
+        Some(_) => Err(io::Error::other(format!("it did not end within {time:?}: {output:?}"))),
+    }
 }
 
 /// Closes all sockets of a process that has just been forked. More descriptors may be open than were

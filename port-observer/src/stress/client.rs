@@ -121,6 +121,7 @@ impl Client {
     fn connect_until_done(&mut self, stop: &dyn Fn() -> bool) -> Result<End> {
         loop {
             let now = now_boot_ns()?;
+            self.lately.wait(now, self.pending);
             if let Some(end) = self.is_done(now, stop) {
                 return Ok(end);
             }
@@ -177,12 +178,7 @@ impl Client {
         if self.job.close == Close::Keep && lately.closes() {
             return Some(End::Closed);
         }
-        let oldest = self.connections.iter().filter_map(|(_, one)| match one.state {
-            State::Connecting(since) => Some(since),
-            State::Open => None,
-        });
-        let waits = oldest.min().is_some_and(|since| now - since >= ns(RETRIED));
-        (waits && lately.is_slow()).then_some(End::Stalled)
+        lately.is_slow().then_some(End::Stalled)
     }
 
     /// Begins what may begin now.

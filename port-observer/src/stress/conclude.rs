@@ -260,7 +260,12 @@ impl Seen<'_> {
                 ),
                 false => "the accept queue was full".to_owned(),
             };
-            let text = format!("{now}; {} were dropped (ListenOverflows)", listening.overflows);
+            let rate = match listening.accepted_per_second {
+                0 => String::new(),
+                rate => format!(", and the server ({}) accepts some {rate} a second", server.name),
+            };
+            let text =
+                format!("{now}; {} were dropped (ListenOverflows){rate}", listening.overflows);
             met.push((Limit::AcceptQueue, text));
         }
         let is_ended = matches!(self.end, End::Stalled | End::Closed | End::Refused { .. });
@@ -282,7 +287,7 @@ impl Seen<'_> {
             let heard = heard.map_or_else(String::new, |text| format!(", after saying {text:?}"));
             let closed = self.progress.closed;
             Some(format!("the server closed {closed} connections that it had accepted{heard}"))
-        } else if is_full && listening.accepted_lately == 0 {
+        } else if is_full && listening.accepted_per_second == 0 {
             let accepted = listening.accepted;
             Some(format!("the server ({}) accepts no more: {accepted} so far", server.name))
         } else {

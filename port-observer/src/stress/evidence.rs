@@ -92,8 +92,8 @@ pub struct Listening {
     pub drops: u64,
     /// Connections of it that the server has accepted.
     pub accepted: u64,
-    /// Those among them of the last second in which connections were tried.
-    pub accepted_lately: u64,
+    /// How many it accepted of late, where it takes too few: an estimate, of half a second.
+    pub accepted_per_second: u64,
 }
 
 /// Counters of the place, which only grow.
@@ -156,7 +156,7 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
             overflows: now.overflows.saturating_sub(since.overflows),
             drops: now.drops.saturating_sub(since.drops),
             accepted: if plan.close == Close::Keep { sockets.accepted } else { 0 },
-            accepted_lately: 0,
+            accepted_per_second: 0,
         },
         tcp_memory_pages: tcp_memory_pages(),
         tcp_memory_max: plan.tcp_memory_max,

@@ -2,12 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use super::Plan;
 use crate::{
-    event::{Protocol, TcpState},
+    event::{Endpoint, Protocol, TcpState},
     kernel::{
         diag::{self, Request, States},
         sysctl,
@@ -63,6 +63,23 @@ pub fn listeners() -> Vec<Listener> {
         });
     });
     found
+}
+
+/// Whether the server has taken this peer's connection out of its queue: it has a number then.
+pub fn is_accepted(server_port: u16, peer: SocketAddr) -> bool {
+    let request = Request {
+        protocols: vec![Protocol::Tcp],
+        ports: Some(server_port..=server_port),
+        ..Request::default()
+    };
+    let mut is_accepted = false;
+    let _ = diag::for_each(&request, |socket| {
+        let is_peer = |remote: Endpoint| {
+            (remote.address.to_canonical(), remote.port) == (peer.ip().to_canonical(), peer.port())
+        };
+        is_accepted |= socket.flow.remote.is_some_and(is_peer) && socket.inode != 0;
+    });
+    is_accepted
 }
 
 /// Looks at all sockets of the calling thread's network namespace.

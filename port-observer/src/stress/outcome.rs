@@ -110,11 +110,11 @@ impl Milestone {
 pub struct Health {
     /// Its process runs.
     pub alive: bool,
-    /// A new connection, from an address that has all its ports, is accepted and answered.
+    /// A new connection, from an address that has all its ports, is accepted, and not closed at once.
     pub accepting: bool,
-    /// How long its first byte took.
+    /// How long its first byte took; `None`: none came within 2 s.
     pub first_byte_seconds: Option<f64>,
-    /// How long after all connections were closed it answered, with an empty queue; `None`: it did not
+    /// How long after all connections were closed it took a new one, with an empty queue; `None`: it did not
     /// within the time it was given.
     pub recovered_seconds: Option<f64>,
 }

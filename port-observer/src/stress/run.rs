@@ -230,7 +230,8 @@ impl Run {
             let later = self.look();
             let lately = later.listening.accepted.saturating_sub(evidence.listening.accepted);
             evidence = later;
-            evidence.listening.accepted_lately = lately;
+            let per_second = lately as f64 / LAST_LOOK.as_secs_f64();
+            evidence.listening.accepted_per_second = per_second as u64;
         }
         let all = self.tally.all();
         let verdict =

@@ -219,11 +219,13 @@ fn server(outcome: &Outcome) -> String {
     let listening = &outcome.evidence.listening;
     let state = match (health.alive, health.accepting) {
         (false, _) => "ended".to_owned(),
-        (true, false) => "alive, does not answer a new connection".to_owned(),
-        (true, true) => {
-            let first = health.first_byte_seconds.unwrap_or_default();
-            format!("alive, answers a new connection in {}", duration((first * 1e9) as u64))
-        }
+        (true, false) => "alive, does not take a new connection".to_owned(),
+        (true, true) => match health.first_byte_seconds {
+            Some(first) => {
+                format!("alive, answers a new connection in {}", duration((first * 1e9) as u64))
+            }
+            None => "alive, takes a new connection and sends nothing within 2 s".to_owned(),
+        },
     };
     let after = match health.recovered_seconds {
         Some(seconds) => {

@@ -121,12 +121,13 @@ fn a_server_that_stops_to_accept_is_told_from_one_that_accepts_too_slowly() {
     full.listening.overflows = 15;
     let stopped = stalled(&full);
     assert_eq!((stopped.limit, stopped.also), (Limit::Server, vec![Limit::AcceptQueue]));
-    full.listening.accepted_lately = 5;
+    full.listening.accepted_per_second = 5;
     let slow = stalled(&full);
     assert_eq!((slow.limit, slow.also), (Limit::AcceptQueue, vec![]));
+    assert!(slow.reasons[0].ends_with("accepts some 5 a second"), "{:?}", slow.reasons);
     // What never accepted has shown nothing but its queue.
     full.listening.accepted = 0;
-    full.listening.accepted_lately = 0;
+    full.listening.accepted_per_second = 0;
     let never = stalled(&full);
     assert_eq!((never.limit, never.also), (Limit::AcceptQueue, vec![Limit::Server]));
 }

@@ -1,7 +1,7 @@
 //! How the server is at the limit, and once all connections are closed.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     os::fd::{AsRawFd as _, OwnedFd},
     thread,
@@ -19,19 +19,35 @@ use crate::stress::{Close, Health, listener};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the server may take to be as before.
 const RECOVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether a connection is accepted.
+const LOOK: Duration = Duration::from_millis(50);
 /// Where it is tried from: the first that is outside of the range.
 const PROBE_PORTS: [u16; 3] = [7681, 998, 65_534];
 /// What most servers answer to, if only with an error.
 const QUESTION: &[u8] = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n";
 
+/// What came of a new connection, and how long after connect() was called.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    accepted: Option<Duration>,
+    first_byte: Option<Duration>,
+}
+
+impl Answer {
+    /// When it was plain that the server takes connections.
+    fn accepting(self) -> Option<Duration> {
+        self.accepted.into_iter().chain(self.first_byte).min()
+    }
+}
+
 impl Run {
-    /// Tries the server, closes all connections, and tries it until it answers.
+    /// Tries the server, closes all connections, and tries it until it takes one.
     pub(super) fn health(&mut self) -> Health {
-        let first_byte = self.first_byte();
+        let answer = self.try_server();
         let mut health = Health {
             alive: !self.server_pids().is_empty(),
-            accepting: first_byte.is_some(),
-            first_byte_seconds: first_byte.map(|time| time.as_secs_f64()),
+            accepting: answer.accepting().is_some(),
+            first_byte_seconds: answer.first_byte.map(|time| time.as_secs_f64()),
             recovered_seconds: None,
         };
         if !health.alive {
@@ -44,8 +60,9 @@ impl Run {
         while began.elapsed() < RECOVERY {
             let mut listeners = listener::listeners().into_iter();
             let is_empty = listeners.any(|one| one.port == self.server_port && one.queue.0 == 0);
-            if is_empty && self.first_byte().is_some() {
-                health.recovered_seconds = Some(began.elapsed().as_secs_f64());
+            let tried = began.elapsed();
+            if is_empty && let Some(time) = self.try_server().accepting() {
+                health.recovered_seconds = Some((tried + time).as_secs_f64());
                 break;
             }
             thread::sleep(Duration::from_millis(20));
@@ -53,9 +70,12 @@ impl Run {
         health
     }
 
-    /// How long a new connection takes to its first byte. `None`: there is none in time, or it is closed
-    /// without.
-    fn first_byte(&self) -> Option<Duration> {
+    /// Makes a connection and asks for something. One that is closed without an answer is none.
+    fn try_server(&self) -> Answer {
+        self.answer().unwrap_or_default()
+    }
+
+    fn answer(&self) -> Option<Answer> {
         let to = *self.destinations.first()?;
         // Of no range: where bind() holds ports, connect() chooses none of them, for any address.
         let range = super::range_here();
@@ -63,17 +83,30 @@ impl Run {
         let port = PROBE_PORTS.into_iter().find(is_free)?;
         let from = SocketAddr::new(self.plan.probe_source(), port);
         let began = Instant::now();
-        let stream = connect_from(from, to)?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let mut stream = stream;
-        if self.plan.close != Close::Server {
+        let mut stream = connect_from(from, to)?;
+        stream.set_read_timeout(Some(LOOK)).ok()?;
+        let is_to_close = self.plan.close == Close::Server;
+        if !is_to_close {
             stream.write_all(QUESTION).ok()?;
         }
-        let mut byte = [0];
-        // One that is to close at once has answered by that.
-        let is_answer = |length| length == 1 || self.plan.close == Close::Server;
-        let answered = stream.read(&mut byte).is_ok_and(is_answer);
-        answered.then(|| began.elapsed())
+        let mut answer = Answer::default();
+        while began.elapsed() < PATIENCE {
+            match stream.read(&mut [0]) {
+                Ok(1) => answer.first_byte = Some(began.elapsed()),
+                // One that is to close at once has answered by that.
+                Ok(_) if is_to_close => answer.first_byte = Some(began.elapsed()),
+                Ok(_) => return None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if answer.accepted.is_none() && listener::is_accepted(to.port(), from) {
+                        answer.accepted = Some(began.elapsed());
+                    }
+                    continue;
+                }
+                Err(_) => return None,
+            }
+            break;
+        }
+        Some(answer)
     }
 }
 

@@ -25,8 +25,11 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// It ends by itself, long before this.
+const LONGEST: Duration = Duration::from_secs(240);
+
 fn run(arguments: &[&str]) -> Output {
-    let output = system::output(&mut command(arguments)).expect("run stress");
+    let output = system::output_within(LONGEST, &mut command(arguments)).expect("run stress");
     eprintln!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }

@@ -50,6 +50,10 @@ fn a_server_that_takes_no_more_is_told_by_its_queue() {
     assert_eq!(stops["server"]["accepting"], false);
     let slow = stress(&["--server", &perl(16, 100_000, 0.05)]);
     assert_eq!(limit(&slow), "accept_queue", "{}", reason(&slow));
+    assert!(reason(&slow).contains("the server (perl) accepts some "), "{slow}");
+    // Once its queue is empty it takes a connection, though it never sends anything.
+    assert!(slow["server"]["recovered_seconds"].is_number(), "{slow}");
+    assert!(slow["server"].get("first_byte_seconds").is_none(), "{slow}");
 }
 
 #[test]
