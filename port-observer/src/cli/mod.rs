@@ -150,11 +150,14 @@ impl Cli {
             Command::Pools(args) => {
                 args.check().map_err(|message| usage_error("pools", message))?;
             }
+            Command::Stress(args) => {
+                let checked = args.check(is_without_command);
+                checked.map_err(|message| usage_error("stress", message))?;
+            }
             Command::Top(args) => args.check().map_err(|message| usage_error("top", message))?,
             Command::Snapshot(_)
             | Command::Report(_)
             | Command::Serve(_)
-            | Command::Stress(_)
             | Command::StressPart
             | Command::Doctor(_) => {}
         }

@@ -89,15 +89,18 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+/// `is_without`: the command line ends with `--`.
+pub(super) fn has_command(is_without: bool) -> Result<(), String> {
+    match is_without {
+        true => Err("a command is missing after --, such as `-- curl https://example.org`".into()),
+        false => Ok(()),
+    }
+}
+
 impl RunArgs {
     /// What no option can see alone. `is_empty`: the command line ends with `--`.
     pub(super) fn check(&self, is_empty: bool) -> Result<(), String> {
-        if is_empty && self.command.is_empty() {
-            return Err(
-                "a command is missing after --, such as `-- curl https://example.org`".into()
-            );
-        }
-        Ok(())
+        has_command(is_empty && self.command.is_empty())
     }
 
     /// What is to be run, if anything is.

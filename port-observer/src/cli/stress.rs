@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{ObserveArgs, values};
+use super::{ObserveArgs, shared, values};
 use crate::{
     filter::PortRange,
     stress::{Bind, Close, MOST_CONNECTIONS},
@@ -20,6 +20,10 @@ Examples:
       port-observer stress --close client --rate 500 --range 40000-40199
   A server of your own, on the first port that it listens on:
       port-observer stress --server 'nginx -c /etc/nginx/nginx.conf -g \"daemon off;\"'
+  A program that makes the connections itself, in a place of its own, and what it runs into:
+      port-observer stress -- ./load-test --connections 20000
+  The same of a process that runs already, where it is:
+      port-observer stress --watch 4711
   In continuous integration: fail below 20,000:
       port-observer stress --expect 20000 --json > stress.json
 
@@ -30,6 +34,38 @@ before memory is short. Listening sockets, clients and the observer are processe
 
 Exit codes: 0 a limit was found and named, or all that was asked for was reached; 1 it failed, or
 fewer than --expect; 2 wrong usage.";
+
+/// Options of the clients, which a program of the user's takes the place of.
+const OF_CLIENTS: [&str; 11] = [
+    "connections",
+    "sources",
+    "destinations",
+    "close",
+    "bind",
+    "rate",
+    "ipv6",
+    "server_port",
+    "variations",
+    "mitigations",
+    "watch",
+];
+/// Of those and of the place, which a process that runs already is not in.
+const OF_A_PLACE: [&str; 14] = [
+    "connections",
+    "sources",
+    "destinations",
+    "close",
+    "bind",
+    "rate",
+    "ipv6",
+    "server_port",
+    "variations",
+    "mitigations",
+    "range",
+    "nofile",
+    "tw_reuse",
+    "server",
+];
 
 /// Arguments of `stress`.
 #[derive(Args, Debug)]
@@ -74,6 +110,10 @@ pub struct StressArgs {
     /// The port that it listens on [default: the first that is seen]
     #[arg(long, value_name = "PORT", requires = "server", value_parser = clap::value_parser!(u16).range(1..))]
     pub server_port: Option<u16>,
+    /// Watch this process, which runs already, and its descendants where they are: until it ends, has met
+    /// a limit for 10 s, or --duration is over
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = OF_A_PLACE)]
+    pub watch: Option<u32>,
     /// Also run it with one thing changed at a time, for at most 10 s each: how sockets are bound, who
     /// closes, addresses, IPv6, a wider range, tcp_tw_reuse
     #[arg(long)]
@@ -97,6 +137,17 @@ pub struct StressArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Run this program there in place of clients, and say which limit it runs into: until it ends, has
+    /// met one for 10 s, or --duration is over; what it writes goes to standard error
+    #[arg(last = true, value_name = "CMD", num_args = 1.., conflicts_with_all = OF_CLIENTS)]
+    pub command: Vec<String>,
+}
+
+impl StressArgs {
+    /// What no option can see alone. `is_empty`: the command line ends with `--`.
+    pub(super) fn check(&self, is_empty: bool) -> Result<(), String> {
+        shared::has_command(is_empty && self.command.is_empty())
+    }
 }
 
 /// Who closes.

@@ -34,6 +34,7 @@ use crate::{
         json::{self, Told},
         parts::{End, Job, Line, ObserveJob},
         place::{self, Part},
+        program::{self, Program},
         text,
         variations::{self, HardLimit, Mitigation, Row},
     },
@@ -187,6 +188,8 @@ struct OneRun<'a> {
     first: Part,
     observer: Result<Part, String>,
     messages: UnboundedReceiver<Message>,
+    /// Processes that run already, if these alone are observed.
+    watched: Vec<u32>,
     /// It is observed from outside, and the observer is confined or not.
     observed: Option<Sandbox>,
 }
@@ -200,12 +203,20 @@ impl<'a> OneRun<'a> {
         name: &'a str,
     ) -> Result<impl Future<Output = Result<(Outcome, Result<Observed, String>)>> + use<'a>> {
         let (to, forwarded) = channel();
-        let first = place::start_in_new(&Job::Run(plan.clone()), to.clone(), Message::Run)?;
+        let watched = match plan.program {
+            Some(Program::Running(pid)) => program::running(pid)?,
+            _ => Vec::new(),
+        };
+        let job = Job::Run(plan.clone());
+        let first = match plan.program {
+            Some(Program::Running(_)) => place::start(&job, &[], to.clone(), Message::Run)?,
+            _ => place::start_in_new(&job, to.clone(), Message::Run)?,
+        };
         let (told, messages) = unbounded_channel();
         let forward = move || while forwarded.recv().is_ok_and(|one| told.send(one).is_ok()) {};
         thread::Builder::new().name("messages".to_owned()).spawn(forward).context("can't read")?;
         let observer = Err("not observed".to_owned());
-        let one = Self { config, name, first, observer, messages, observed };
+        let one = Self { config, name, first, observer, messages, observed, watched };
         Ok(async move { one.run(&to).await })
     }
 }
@@ -246,6 +257,9 @@ impl OneRun<'_> {
                 milestone.search_p50_seconds = Some(p50_ns as f64 / 1e9);
             }
         }
+        if let Some(seen) = &seen {
+            outcome.take_observed(seen);
+        }
         let missing = match &self.observer {
             Ok(_) => "it ended without a word".to_owned(),
             Err(why) => why.clone(),
@@ -269,6 +283,7 @@ impl OneRun<'_> {
         let path = format!("/proc/{}/ns/net", self.first.pid());
         let job = Job::Observe(ObserveJob {
             netns: settings::resolve(&path)?.inode,
+            pids: self.watched.clone(),
             backend: self.config.backend.map(|backend| backend.name().to_owned()),
             buffer_size: self.config.buffer_size,
             record: self.config.record.clone(),
@@ -301,7 +316,9 @@ impl OneRun<'_> {
         &mut self,
         signals: &mut EndSignals,
     ) -> Result<(Outcome, Vec<(u64, u64)>, Option<Observed>)> {
-        let is_shown = io::stderr().is_terminal();
+        // What a program writes goes there too.
+        let is_command = matches!(self.config.plan.program, Some(Program::Command(_)));
+        let is_shown = io::stderr().is_terminal() && !is_command;
         let (mut searched, mut seen) = (Vec::new(), None);
         let mut until = None;
         let clear = || {

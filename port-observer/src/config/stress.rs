@@ -6,7 +6,7 @@ use super::Format;
 use crate::{
     cli, filter,
     probe::Backend,
-    stress::{self, CHURNING, Close, KEEPING},
+    stress::{self, CHURNING, Close, KEEPING, program::Program},
 };
 
 /// What `stress` does.
@@ -51,6 +51,11 @@ impl StressConfig {
             ipv6: args.ipv6,
             server: args.server,
             server_port: args.server_port,
+            program: match args.watch {
+                Some(pid) => Some(Program::Running(pid)),
+                None if args.command.is_empty() => None,
+                None => Some(Program::Command(args.command)),
+            },
             tcp_memory_max: stress::tcp_memory_max(),
             settings,
         };

@@ -1,8 +1,10 @@
 //! Which limit it was: from what both ends show, and never from the error alone. Pure.
 
+mod program;
+
 use nix::errno::Errno;
 
-use super::{Evidence, Limit, Plan, Verdict, parts::End, parts::Progress};
+use super::{Evidence, Limit, Plan, Verdict, parts::End, parts::Progress, program::Use};
 use crate::words::errno::ErrorName;
 
 /// What a verdict is found from.
@@ -25,7 +27,10 @@ impl Seen<'_> {
     /// The limit that ended it, the others that were met, and why.
     pub fn conclude(&self) -> Verdict {
         let met = self.met();
-        let (limit, reason) = self.first(&met);
+        let (limit, reason) = match self.plan.program {
+            Some(_) => self.of_program(&met),
+            None => self.first(&met),
+        };
         // That the server takes no more is what its own limits come to.
         let is_said = |one: Limit| one == Limit::Server && OF_THE_OTHER_END.contains(&limit);
         let mut also: Vec<Limit> =
@@ -80,7 +85,7 @@ impl Seen<'_> {
                     None => (Limit::Memory, why),
                 }
             }
-            End::Full | End::Duration | End::Told => {
+            End::Full | End::Duration | End::Told | End::Exited { .. } => {
                 let refused = progress.refused.iter().max_by_key(|(_, count)| **count);
                 let most = refused.and_then(|(&errno, _)| found(&by_error(errno)));
                 let hidden = || found(&[Limit::TimeWaitBuckets]);
@@ -165,8 +170,8 @@ impl Seen<'_> {
             .iter()
             .any(|errno| self.progress.refused.contains_key(errno));
         // Where connections come and go, it is full at one moment and not at the next.
-        let is_full =
-            nearly(ports_used.into(), ports.into()) || (is_refused && self.plan.is_churn());
+        let is_full = nearly(ports_used.into(), ports.into())
+            || (is_refused && (self.plan.is_churn() || self.plan.program.is_some()));
         if ports == 0 || !is_full {
             return None;
         }
@@ -185,7 +190,8 @@ impl Seen<'_> {
         };
         if !nearly(ports_used.into(), ports.into()) {
             let refused = self.progress.failed();
-            return Some(format!("{refused} times none of {ports} ports {each} was free{waiting}"));
+            let times = if refused == 1 { "once".to_owned() } else { format!("{refused} times") };
+            return Some(format!("{times} none of {ports} ports {each} was free{waiting}"));
         }
         Some(format!("{ports_used} of {ports} ports {each} are used{waiting}{full}"))
     }
@@ -195,7 +201,11 @@ impl Seen<'_> {
         let mut texts = Vec::new();
         let of_client = self.progress.refused.contains_key(&libc::EMFILE);
         let (open, limit) = self.evidence.client.descriptors;
-        if (of_client || self.plan.nofile.is_some()) && nearly(open, limit) {
+        if let Some(program) = self.program() {
+            if nearly(open, limit) {
+                texts.push(format!("{program} has {open} of {limit} descriptors open"));
+            }
+        } else if (of_client || self.plan.nofile.is_some()) && nearly(open, limit) {
             texts.push(format!("who connects has {open} of {limit} descriptors open"));
         }
         let (open, limit) = self.evidence.server.descriptors;
@@ -209,7 +219,8 @@ impl Seen<'_> {
             let said = Errno::EMFILE.desc();
             texts.push(format!("the server ended, and wrote {said:?} before"));
         }
-        (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE)", texts.join(", ")))
+        let both_ends = self.both_ends();
+        (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE){both_ends}", texts.join(", ")))
     }
 
     fn tcp_memory(&self) -> Option<String> {
@@ -224,8 +235,22 @@ impl Seen<'_> {
         })
     }
 
-    /// The server program's own table.
+    /// The name of the program that connects, where it is the user's.
+    fn program(&self) -> Option<&str> {
+        self.plan.program.as_ref().map(|_| &*self.evidence.client.name)
+    }
+
+    /// The table of the program that connects, or else of the server.
     fn table(&self) -> Option<String> {
+        if let (Some(program), Some((called, each)), Some(has)) =
+            (self.program(), &self.evidence.client.table, self.evidence.program)
+        {
+            let both_ends = self.both_ends();
+            let Use { sockets, .. } = has;
+            return (sockets + 16 >= *each || sockets * 5 >= each * 4).then(|| {
+                format!("{program} has {sockets} sockets open; {called} is {each}{both_ends}")
+            });
+        }
         let server = &self.evidence.server;
         let (called, each) = server.table.as_ref()?;
         // Workers have one each, the program itself takes some places.
@@ -269,7 +294,7 @@ impl Seen<'_> {
             met.push((Limit::AcceptQueue, text));
         }
         let is_ended = matches!(self.end, End::Stalled | End::Closed | End::Refused { .. });
-        if !is_ended {
+        if !is_ended || self.plan.program.is_some() {
             return met;
         }
         let stops = if server.processes == 0 {

@@ -5,7 +5,11 @@ use std::fs;
 use nix::sys::resource::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::{Close, Plan, listener};
+use super::{
+    Close, Plan,
+    listener::{self, Sockets},
+    program::{self, Use},
+};
 
 /// A file of the kernel is not read further.
 const LONGEST: usize = 1 << 20;
@@ -47,8 +51,32 @@ pub struct Evidence {
     pub conntrack_drops: u64,
     /// What a server of the user's wrote last.
     pub server_wrote: String,
+    /// What a program of the user's has, where it is that which connects.
+    pub program: Option<Use>,
     /// Memory of the host that is left, in bytes, of how much.
     pub memory: (u64, u64),
+}
+
+impl Evidence {
+    /// What only grows is as much as was seen at another moment, or more; ports are those of the moment at
+    /// which more were used.
+    pub fn count_at_least(&mut self, other: &Self) {
+        let raise = |own: &mut u64, other: u64| *own = (*own).max(other);
+        if other.ports_used > self.ports_used {
+            (self.ports, self.ports_used) = (other.ports, other.ports_used);
+            (self.pairs, self.pairs_full) = (other.pairs, other.pairs_full);
+            self.time_wait = other.time_wait;
+        }
+        raise(&mut self.time_wait_overflows, other.time_wait_overflows);
+        raise(&mut self.tcp_memory_failures, other.tcp_memory_failures);
+        raise(&mut self.conntrack_drops, other.conntrack_drops);
+        raise(&mut self.listening.overflows, other.listening.overflows);
+        raise(&mut self.listening.drops, other.listening.drops);
+        for (own, other) in [(&mut self.client, &other.client), (&mut self.server, &other.server)] {
+            raise(&mut own.threads_refused, other.threads_refused);
+            raise(&mut own.memory_refused, other.memory_refused);
+        }
+    }
 }
 
 /// One end: its processes.
@@ -129,8 +157,29 @@ impl Counters {
 
 /// Looks at everything. `since`: the counters at the start.
 pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters) -> Evidence {
+    let sockets = listener::look(plan, Some(server_port), None);
+    let pairs = match plan.bind.chooses_port() {
+        true => u32::from(plan.sources),
+        false => u32::from(plan.sources) * u32::from(plan.destinations),
+    };
+    let seen = seen(plan, sockets, ends, since);
+    Evidence { pairs, ..seen }
+}
+
+/// The same where a program of the user's connects, the first of the ends, wherever to.
+pub fn of_program(plan: &Plan, ends: [&[u32]; 2], since: Counters) -> Evidence {
+    let own = program::Sockets::of(ends[0]);
+    let sockets = listener::look(plan, None, Some(&own.inodes));
+    let connections = sockets.own;
+    // Named by the one with the most.
+    let others = ends[0].iter().copied().filter(|&pid| Some(pid) != own.who);
+    let first: Vec<u32> = own.who.into_iter().chain(others).collect();
+    let seen = seen(plan, sockets, [&first, ends[1]], since);
+    Evidence { program: Some(Use { sockets: own.most, ..connections }), ..seen }
+}
+
+fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: Counters) -> Evidence {
     let now = Counters::read();
-    let sockets = listener::look(plan, server_port);
     let number = |path: &str| read(path).trim().parse().unwrap_or(0);
     let files = numbers("/proc/sys/fs/file-nr");
     let conntrack = |name: &str| {
@@ -140,10 +189,7 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
         ports: sockets.ports,
         ports_used: sockets.used,
         pairs_full: sockets.pairs_full,
-        pairs: match plan.bind.chooses_port() {
-            true => u32::from(plan.sources),
-            false => u32::from(plan.sources) * u32::from(plan.destinations),
-        },
+        pairs: sockets.pairs,
         time_wait: sockets.time_wait,
         time_wait_overflows: now.time_wait_overflows.saturating_sub(since.time_wait_overflows),
         time_wait_max: number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
@@ -165,6 +211,7 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
         conntrack: conntrack("count").filter(|&count| count > 0).zip(conntrack("max")),
         conntrack_drops: now.conntrack_drops.saturating_sub(since.conntrack_drops),
         server_wrote: String::new(),
+        program: None,
         memory: memory(),
     }
 }

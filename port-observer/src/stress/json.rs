@@ -7,6 +7,8 @@ use super::{
     Limit, Milestone, Observed, Outcome, Refusals,
     compare::Compared,
     outcome::Verdict,
+    parts::End,
+    program::Program,
     variations::{HardLimit, Mitigation, Row},
 };
 use crate::words::{errno::ErrorName, escape::json_line};
@@ -44,7 +46,8 @@ struct Shown<'a> {
     milestones: &'a [Milestone],
     breaking_point: Breaking<'a>,
     client: Value,
-    server: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Value>,
     observer: Value,
     #[serde(skip_serializing_if = "<[Row]>::is_empty")]
     variations: &'a [Row],
@@ -94,7 +97,8 @@ pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
             evidence: evidence(outcome),
         },
         client: client(outcome),
-        server: server(outcome),
+        server: (outcome.plan.program.is_none() || outcome.plan.server.is_some())
+            .then(|| server(outcome)),
         observer: match told.observed {
             Ok(seen) => with_present(json!({
                 "backend": seen.backend,
@@ -145,6 +149,14 @@ fn configuration(outcome: &Outcome) -> Value {
         "duration_seconds": plan.duration.as_secs_f64(),
         "ipv6": plan.ipv6,
         "server": plan.server,
+        "command": match &plan.program {
+            Some(Program::Command(words)) => Some(words),
+            _ => None,
+        },
+        "watch": match plan.program {
+            Some(Program::Running(pid)) => Some(pid),
+            _ => None,
+        },
     }))
 }
 
@@ -155,26 +167,35 @@ fn client(outcome: &Outcome) -> Value {
         .iter()
         .map(|(&errno, &count)| (ErrorName(errno).to_string(), count.into()))
         .collect();
-    json!({
+    let program = outcome.evidence.program;
+    with_present(json!({
+        "name": program.map(|_| &end.name),
+        "sockets": program.map(|has| has.sockets),
+        "connections": program.map(|has| has.connections),
+        "both_ends": program.map(|has| has.both_ends),
+        "ended": match &outcome.end {
+            End::Exited { how, .. } => Some(how),
+            _ => None,
+        },
         "processes": outcome.clients,
         "descriptors": { "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors },
         "worked": outcome.connections,
         "refused": outcome.refused.values().sum::<u64>(),
         "errors": refused,
         "retransmitted": outcome.retried,
-    })
+    }))
 }
 
 fn server(outcome: &Outcome) -> Value {
-    let (end, health) = (&outcome.evidence.server, &outcome.health);
+    let (end, health) = (&outcome.evidence.server, outcome.health.as_ref());
     let listening = &outcome.evidence.listening;
     with_present(json!({
         "name": end.name,
         "processes": end.processes,
-        "alive": health.alive,
-        "accepting": health.accepting,
-        "first_byte_seconds": health.first_byte_seconds,
-        "recovered_seconds": health.recovered_seconds,
+        "alive": health.map(|health| health.alive),
+        "accepting": health.map(|health| health.accepting),
+        "first_byte_seconds": health.and_then(|health| health.first_byte_seconds),
+        "recovered_seconds": health.and_then(|health| health.recovered_seconds),
         "connections": listening.accepted,
         "descriptors": { "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors },
         "accept_queue": { "used": listening.queue, "backlog": listening.queue_max },

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::Plan;
+use super::{Plan, program::Use};
 use crate::{
     event::{Endpoint, Protocol, TcpState},
     kernel::{
@@ -23,6 +23,8 @@ pub struct Sockets {
     pub used: u32,
     /// Pairs that use all.
     pub pairs_full: u32,
+    /// Pairs that use any.
+    pub pairs: u32,
     /// TIME_WAIT entries.
     pub time_wait: u64,
     /// The server's port is listened on.
@@ -31,6 +33,8 @@ pub struct Sockets {
     pub queue: (u32, u32),
     /// Connections of the server that have been accepted.
     pub accepted: u64,
+    /// Connections of the program that was asked about.
+    pub own: Use,
 }
 
 /// Somebody who listens.
@@ -82,36 +86,49 @@ pub fn is_accepted(server_port: u16, peer: SocketAddr) -> bool {
     is_accepted
 }
 
-/// Looks at all sockets of the calling thread's network namespace.
-pub fn look(plan: &Plan, server_port: u16) -> Sockets {
+/// Looks at all sockets of the calling thread's network namespace. `server_port`: of the server; `None`: all
+/// ports that somebody listens on are servers'. `own`: sockets of the program that connects, where it is none
+/// of this program's.
+pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -> Sockets {
     let mut sockets = Sockets::default();
     let ports = sysctl::ports_here().ok();
     let is_usable = |port: u16| ports.as_ref().is_some_and(|ports| ports.offers(port));
     // Of a port that is listened on, no other socket is given its number.
     let mut listened = HashSet::new();
-    let mut used: HashMap<(IpAddr, Option<IpAddr>), HashSet<u16>> = HashMap::new();
-    let (mut queue, mut standing) = ((0u32, 0u32), 0u64);
+    let mut used: HashMap<Space, HashSet<u16>> = HashMap::new();
+    let (mut queue, mut fullest, mut standing) = ((0u32, 0u32), (0u32, 0u32), 0u64);
+    let mut flows = Flows::default();
     let request = Request { protocols: vec![Protocol::Tcp], ..Request::default() };
+    // Those that listen come first, of either family (`inet_diag_dump_icsk`).
     let _ = diag::for_each(&request, |socket| {
         let (local, remote) = (socket.flow.local, socket.flow.remote);
+        let is_servers = server_port.map_or_else(
+            || socket.state == TcpState::LISTEN || listened.contains(&local.port),
+            |port| port == local.port,
+        );
         if socket.state == TcpState::LISTEN {
             listened.insert(local.port);
-            if local.port == server_port {
+            if is_servers {
                 sockets.is_listening = true;
                 queue = (queue.0 + socket.accept_queue.0, queue.1.max(socket.accept_queue.1));
+                if socket.accept_queue.0 >= fullest.0 {
+                    fullest = socket.accept_queue;
+                }
             }
             return;
         }
-        if local.port == server_port {
-            let is_standing = matches!(socket.state, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT);
-            standing += u64::from(is_standing && !socket.time_wait);
+        let is_standing = !socket.time_wait
+            && matches!(socket.state, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT);
+        if is_standing && own.is_some_and(|own| own.contains(&socket.inode)) {
+            flows.add(local, remote);
         }
         sockets.time_wait += u64::from(socket.time_wait);
-        if local.port != server_port && is_usable(local.port) {
-            let to = remote.map(|remote| remote.address.to_canonical());
-            let key =
-                (local.address.to_canonical(), if plan.bind.chooses_port() { None } else { to });
-            used.entry(key).or_default().insert(local.port);
+        if is_servers {
+            standing += u64::from(is_standing);
+        } else if is_usable(local.port) {
+            let to = remote.filter(|_| !plan.bind.chooses_port());
+            let to = to.map(|to| (to.address.to_canonical(), to.port));
+            used.entry((local.address.to_canonical(), to)).or_default().insert(local.port);
         }
     });
     let listened = listened.iter().filter(|&&port| is_usable(port)).count();
@@ -120,7 +137,32 @@ pub fn look(plan: &Plan, server_port: u16) -> Sockets {
     let count = |ports: &HashSet<u16>| u32::try_from(ports.len()).unwrap_or(u32::MAX);
     sockets.used = used.values().map(count).max().unwrap_or(0);
     sockets.pairs_full = used.values().filter(|ports| count(ports) >= sockets.ports).count() as u32;
-    sockets.queue = queue;
+    sockets.pairs = u32::try_from(used.len()).unwrap_or(u32::MAX);
+    // Of several that listen, the one that most wait for.
+    sockets.queue = if server_port.is_some() { queue } else { fullest };
     sockets.accepted = standing.saturating_sub(u64::from(queue.0));
+    sockets.own = flows.counted();
     sockets
+}
+
+/// A source address, and an address and port that is connected to.
+type Space = (IpAddr, Option<(IpAddr, u16)>);
+
+/// Ends of connections that a program has.
+#[derive(Default)]
+struct Flows(HashSet<(Endpoint, Endpoint)>);
+
+impl Flows {
+    fn add(&mut self, local: Endpoint, remote: Option<Endpoint>) {
+        let canonical = |one: Endpoint| Endpoint::new(one.address.to_canonical(), one.port);
+        self.0.extend(remote.map(|remote| (canonical(local), canonical(remote))));
+    }
+
+    fn counted(&self) -> Use {
+        let has_other =
+            |&&(local, remote): &&(Endpoint, Endpoint)| self.0.contains(&(remote, local));
+        let both_ends = self.0.iter().filter(has_other).count() as u64 / 2;
+        let connections = self.0.len() as u64 - both_ends;
+        Use { sockets: 0, connections, both_ends }
+    }
 }

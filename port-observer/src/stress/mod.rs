@@ -17,10 +17,12 @@ mod listener;
 mod outcome;
 pub mod parts;
 pub mod place;
+pub mod program;
 mod programs;
 pub mod run;
 pub mod server;
 pub mod text;
+pub mod tracer;
 pub mod variations;
 
 use std::{net::IpAddr, time::Duration};
@@ -107,6 +109,8 @@ pub struct Plan {
     pub server: Option<String>,
     /// The port that it listens on; `None`: the first that is seen.
     pub server_port: Option<u16>,
+    /// Who connects; `None`: clients of this program.
+    pub program: Option<program::Program>,
     /// The most pages of memory that TCP of the host may have (`tcp_mem`, which only the first network
     /// namespace shows); 0: not known.
     pub tcp_memory_max: u64,

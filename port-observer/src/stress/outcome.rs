@@ -45,6 +45,19 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// Whether it is seen at any moment at which it is met, and not from counters of what was.
+    pub fn shows_at_every_moment(self) -> bool {
+        matches!(
+            self,
+            Self::EphemeralPorts
+                | Self::FileDescriptors
+                | Self::FileMax
+                | Self::Conntrack
+                | Self::TcpMemory
+                | Self::Runtime
+        )
+    }
+
     /// Its name in JSON.
     pub fn name(self) -> String {
         let name = serde_json::to_value(self).ok();
@@ -128,6 +141,8 @@ pub struct Observed {
     pub acquired: u64,
     /// Calls that were told that there is no port.
     pub exhausted: u64,
+    /// The same, by error.
+    pub refused: Refusals,
     /// Events that were lost.
     pub lost: u64,
     /// How full the space was of which the first call was refused: used, of how many.
@@ -159,8 +174,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What it was concluded from.
     pub evidence: Evidence,
-    /// The server.
-    pub health: Health,
+    /// The server, where clients of this program try it.
+    pub health: Option<Health>,
 }
 
 impl Outcome {

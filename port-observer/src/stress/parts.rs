@@ -1,7 +1,6 @@
 //! The lines that the processes of a run exchange.
 
 use std::{
-    collections::BTreeMap,
     io::{self, BufRead, Read as _},
     net::SocketAddr,
 };
@@ -9,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Bind, Close, Limit, Outcome, Plan};
+use super::{Bind, Close, Limit, Outcome, Plan, Refusals};
 
 /// No line is longer.
 const LONGEST: u64 = 4 << 20;
@@ -18,12 +17,14 @@ const LONGEST: u64 = 4 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case")]
 pub enum Job {
-    /// The first process of the place.
+    /// The first process of the place, or the one that watches a process where it is.
     Run(Plan),
     /// Connects.
     Client(ClientJob),
     /// Takes connections.
     Server(ServerJob),
+    /// Runs a program of the user's.
+    Program(ProgramJob),
     /// Observes the place, from outside.
     Observe(ObserveJob),
 }
@@ -66,11 +67,22 @@ pub struct ServerJob {
     pub closes: bool,
 }
 
+/// Which program is run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramJob {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Its `RLIMIT_NOFILE`; `None`: as it is.
+    pub nofile: Option<u64>,
+}
+
 /// What is observed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObserveJob {
     /// The inode number of the place's network namespace.
     pub netns: u32,
+    /// Only these processes are told of; none: all.
+    pub pids: Vec<u32>,
     /// The backend's name; `None`: the best.
     pub backend: Option<String>,
     /// The size of the ring buffer in bytes.
@@ -95,6 +107,20 @@ pub enum Line {
         end: End,
         /// How far it got.
         progress: Progress,
+    },
+    /// A process of the program is held until an order comes.
+    Held {
+        /// Its calls that failed for want of something.
+        refused: Refusals,
+    },
+    /// The program has ended.
+    Exited {
+        /// How.
+        how: String,
+        /// It says that it did what it was to.
+        is_success: bool,
+        /// Its calls that failed for want of something.
+        refused: Refusals,
     },
     /// The observer observes.
     Observing,
@@ -130,7 +156,7 @@ pub struct Progress {
     /// Those that are being made.
     pub pending: u64,
     /// Attempts that failed, by error.
-    pub refused: BTreeMap<i32, u64>,
+    pub refused: Refusals,
     /// Attempts that took a second or more: SYNs were sent again.
     pub retried: u64,
     /// Connections that the server closed, where it was not to.
@@ -171,6 +197,13 @@ pub enum End {
     Duration,
     /// It was told to.
     Told,
+    /// The program that connected has ended.
+    Exited {
+        /// How.
+        how: String,
+        /// It says that it did what it was to.
+        is_success: bool,
+    },
     /// The host has too little memory left.
     Memory,
     /// The process died.

@@ -17,9 +17,11 @@ use super::{
     evidence::{self, Counters, Evidence},
     parts::{ClientJob, End, Job, Line, ServerJob, say},
     place::{self, Part},
+    program::Program,
 };
 use crate::kernel::clock::now_boot_ns;
 
+mod follow;
 mod health;
 mod tally;
 mod user_server;
@@ -39,6 +41,8 @@ enum Message {
     Client(usize, Option<Result<Line>>),
     /// A server said something, or ended.
     Server(Option<Result<Line>>),
+    /// The one who runs the program of the user's did.
+    Program(Option<Result<Line>>),
     /// The one who started all says: go.
     Go,
     /// Or: stop; or has ended.
@@ -48,21 +52,38 @@ enum Message {
 /// Runs it.
 ///
 /// # Errors
-/// When the place can't be furnished, or the server does not start.
+/// When the place can't be furnished, the server does not start, or what is to be watched does not run.
 pub fn run(plan: Plan) -> Result<()> {
+    if let Some(Program::Running(pid)) = plan.program {
+        return follow::watch(&plan, pid);
+    }
     place::furnish(&plan)?;
     let (to, messages) = channel();
     listen_to_orders(to.clone())?;
     let mut run = Run::begin(plan, to, messages)?;
     say(&Line::Ready)?;
-    if !run.wait_for_go() {
+    if !wait_for_go(&run.messages) {
         return Ok(());
     }
-    let outcome = run.load()?;
+    let outcome = match run.plan.program.clone() {
+        Some(Program::Command(command)) => run.follow(command)?,
+        _ => run.load()?,
+    };
     say(&Line::Over(Box::new(outcome)))?;
     // The place stays until the observer has seen all of it.
-    run.wait_for_go();
+    wait_for_go(&run.messages);
     Ok(())
+}
+
+/// Waits until it may begin. `false`: it is over before.
+fn wait_for_go(messages: &Receiver<Message>) -> bool {
+    loop {
+        match messages.recv() {
+            Ok(Message::Go) => return true,
+            Ok(Message::Stop) | Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Reads what the one who started all says.
@@ -116,7 +137,8 @@ impl Run {
         };
         match run.plan.server.clone() {
             Some(command) => run.start_users_server(&command)?,
-            None => run.start_own_server()?,
+            None if run.plan.program.is_none() => run.start_own_server()?,
+            None => {}
         }
         Ok(run)
     }
@@ -175,17 +197,6 @@ impl Run {
 
     fn nofile(&self) -> u64 {
         self.plan.nofile.unwrap_or_else(evidence::hard_limit)
-    }
-
-    /// Waits until it may begin. `false`: it is over before.
-    fn wait_for_go(&mut self) -> bool {
-        loop {
-            match self.messages.recv() {
-                Ok(Message::Go) => return true,
-                Ok(Message::Stop) | Err(_) => return false,
-                Ok(_) => {}
-            }
-        }
     }
 
     /// Makes connections until a limit is met, and sees which.
@@ -254,7 +265,7 @@ impl Run {
             milestones: self.tally.milestones(),
             verdict,
             evidence,
-            health,
+            health: Some(health),
         })
     }
 

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    Bind, Close, Limit, Milestone, Observed, Outcome, Plan,
+    Bind, Close, Health, Limit, Milestone, Observed, Outcome, Plan,
     compare::Compared,
     json::{Told, most},
-    parts::Progress,
+    parts::{End, Progress},
+    program::{Program, Use},
     variations::{HardLimit, Mitigation, Row},
 };
 use crate::words::{
@@ -31,7 +32,8 @@ pub fn render(told: &Told<'_>) -> String {
     let outcome = told.outcome;
     let _ = writeln!(out, "{}", headline(outcome));
     // Where none was met, the first says what the headline does.
-    let is_none = matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
+    let is_none = outcome.plan.program.is_none()
+        && matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
     for reason in outcome.verdict.reasons.iter().skip(usize::from(is_none)) {
         let _ = writeln!(out, "  {}", escape(reason));
     }
@@ -44,8 +46,10 @@ pub fn render(told: &Told<'_>) -> String {
     for milestone in &outcome.milestones {
         let _ = writeln!(out, "  {}", reached(milestone));
     }
-    let _ = writeln!(out, "\nClient\n  {}", client(outcome));
-    let _ = writeln!(out, "\nServer\n  {}", server(outcome));
+    let _ = writeln!(out, "\n{}", client(outcome));
+    if outcome.plan.program.is_none() || outcome.plan.server.is_some() {
+        let _ = writeln!(out, "\nServer\n  {}", server(outcome));
+    }
     let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
     if let Some(compared) = &told.compared {
         let _ = write!(out, "\n\nCompared\n  {}", against(compared));
@@ -111,20 +115,24 @@ fn mitigated(out: &mut String, all: &[Mitigation]) {
 
 fn headline(outcome: &Outcome) -> String {
     let count = outcome.connections;
-    let time = format!("{:.2} s ({})", outcome.seconds, rate(outcome.rate()));
     let refused: u64 = outcome.refused.values().sum();
+    let error = || most(&outcome.refused).map(error).unwrap_or_default();
+    let refused = match refused {
+        0 => String::new(),
+        count => format!("; {count} refused: {}", error()),
+    };
+    let limit = called(outcome.verdict.limit);
+    let is_none = matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
+    if outcome.plan.program.is_some() {
+        let limit = if is_none { "No limit met".to_owned() } else { format!("Limit: {limit}") };
+        return format!("{limit}. {count} connections at a time at most{refused}.");
+    }
+    let time = format!("{:.2} s ({})", outcome.seconds, rate(outcome.rate()));
     let verb = if outcome.plan.is_churn() { "opened and closed" } else { "stand" };
     match outcome.verdict.limit {
         Limit::Requested => format!("All {count} connections {verb} after {time}."),
         Limit::Duration => format!("No limit met: {count} connections {verb} after {time}."),
-        limit if refused > 0 => {
-            let error = most(&outcome.refused).map(error).unwrap_or_default();
-            let limit = called(limit);
-            format!(
-                "Limit: {limit}. {count} connections {verb} after {time}; {refused} refused: {error}."
-            )
-        }
-        limit => format!("Limit: {}. {count} connections {verb} after {time}.", called(limit)),
+        _ => format!("Limit: {limit}. {count} connections {verb} after {time}{refused}."),
     }
 }
 
@@ -144,7 +152,7 @@ pub fn called(limit: Limit) -> String {
         Limit::Threads => "threads",
         Limit::Seccomp => "a filter of system calls (seccomp)",
         Limit::Server => "the server",
-        Limit::Runtime => "the server program's own table",
+        Limit::Runtime => "the program's own table",
         Limit::Requested => "none: all that was asked for",
         Limit::Duration => "none: the time was over",
     };
@@ -153,6 +161,18 @@ pub fn called(limit: Limit) -> String {
 
 fn tried(outcome: &Outcome) -> String {
     let plan: &Plan = &outcome.plan;
+    let (min, max) = outcome.range;
+    let server = plan
+        .server
+        .as_ref()
+        .map_or_else(String::new, |command| format!("\n  Server: {}", escape(command)));
+    match &plan.program {
+        Some(Program::Command(words)) => {
+            return format!("{}; range {min}-{max}{server}", escape(&words.join(" ")));
+        }
+        Some(Program::Running(pid)) => return format!("process {pid}; range {min}-{max}"),
+        None => {}
+    }
     let how = match plan.close {
         Close::Keep => "connections that are kept",
         Close::Client => "connections that the client closes at once",
@@ -165,12 +185,7 @@ fn tried(outcome: &Outcome) -> String {
         Bind::NoPort => ", bound to an address (IP_BIND_ADDRESS_NO_PORT)",
         Bind::Reuseaddr => ", bound to a port before connect() with SO_REUSEADDR",
     };
-    let (min, max) = outcome.range;
     let at = plan.rate.map_or_else(String::new, |rate| format!(", {rate}/s at most"));
-    let server = plan
-        .server
-        .as_ref()
-        .map_or_else(String::new, |command| format!("\n  Server: {}", escape(command)));
     format!(
         "{how}{bind}{at}; from {} to {}, range {min}-{max}{server}",
         counted(plan.sources, "address", "addresses"),
@@ -207,16 +222,49 @@ fn client(outcome: &Outcome) -> String {
         1 => "1 process".to_owned(),
         count => format!("{count} processes"),
     };
+    if let Some(Use { sockets, connections, both_ends }) = outcome.evidence.program {
+        let ended = match &outcome.end {
+            End::Exited { how, .. } => format!("; ended: {how}"),
+            _ => String::new(),
+        };
+        let both_ends = match both_ends {
+            0 => String::new(),
+            count => format!(" (both ends of {count})"),
+        };
+        return format!(
+            "Program\n  {} ({processes}): {sockets} sockets of {connections} connections{both_ends}, \
+             {open} of {limit} descriptors{ended}",
+            escape(&outcome.evidence.client.name)
+        );
+    }
     let again = match outcome.retried {
         0 => String::new(),
         count => format!("; {count} took a second or more (SYN sent again)"),
     };
-    format!("{processes}, {open} of {limit} descriptors{again}")
+    format!("Client\n  {processes}, {open} of {limit} descriptors{again}")
 }
 
 fn server(outcome: &Outcome) -> String {
-    let (end, health) = (&outcome.evidence.server, &outcome.health);
+    let end = &outcome.evidence.server;
     let listening = &outcome.evidence.listening;
+    let health =
+        outcome.health.as_ref().map_or_else(String::new, |health| format!(": {}", healthy(health)));
+    let (open, limit) = end.descriptors;
+    let accepted = match outcome.plan.is_churn() {
+        true => String::new(),
+        false => format!("{} accepted, ", listening.accepted),
+    };
+    format!(
+        "{} ({}){health}\n  {accepted}accept queue {} (backlog {}), {} overflows; {open} of {limit} descriptors",
+        escape(&end.name),
+        counted(u16::try_from(end.processes).unwrap_or(u16::MAX), "process", "processes"),
+        listening.queue,
+        listening.queue_max,
+        listening.overflows,
+    )
+}
+
+fn healthy(health: &Health) -> String {
     let state = match (health.alive, health.accepting) {
         (false, _) => "ended".to_owned(),
         (true, false) => "alive, does not take a new connection".to_owned(),
@@ -234,20 +282,7 @@ fn server(outcome: &Outcome) -> String {
         None if health.alive => "once all were closed, not back to normal within 10 s".to_owned(),
         None => String::new(),
     };
-    let (open, limit) = end.descriptors;
-    let accepted = match outcome.plan.is_churn() {
-        true => String::new(),
-        false => format!("{} accepted, ", listening.accepted),
-    };
-    format!(
-        "{} ({}): {state}; {after}\n  {accepted}accept queue {} (backlog {}), {} overflows; {open} of \
-         {limit} descriptors",
-        escape(&end.name),
-        counted(u16::try_from(end.processes).unwrap_or(u16::MAX), "process", "processes"),
-        listening.queue,
-        listening.queue_max,
-        listening.overflows,
-    )
+    format!("{state}; {after}")
 }
 
 fn observer(observed: Result<&Observed, &str>) -> String {

@@ -38,7 +38,7 @@ pub fn run(job: ObserveJob) -> Result<()> {
             found => found,
         },
     };
-    let filter = Filter { netns: vec![job.netns], ..Filter::default() };
+    let filter = Filter { netns: vec![job.netns], pids: job.pids, ..Filter::default() };
     let recording = job.record.map(|path| recording::Options {
         path,
         keep: None,
@@ -91,8 +91,9 @@ impl Counting {
                     return Some(Line::Searched { connections: seen.acquired, p50_ns });
                 }
             }
-            Body::Exhausted { story, repeated, .. } => {
+            Body::Exhausted { story, repeated, errno, .. } => {
                 seen.exhausted += 1 + repeated;
+                *seen.refused.entry(*errno).or_default() += 1 + repeated;
                 if seen.full.is_none() {
                     let space = story.as_ref().map(|story| &story.space);
                     seen.full = space.map(|space| (space.used, space.capacity));

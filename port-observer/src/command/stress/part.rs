@@ -16,7 +16,7 @@ use super::observe;
 use crate::stress::{
     client,
     parts::{self, Job},
-    run, server,
+    run, server, tracer,
 };
 
 /// Does the job that standard input gives.
@@ -42,6 +42,7 @@ pub fn run() -> Result<ExitCode> {
 fn begin(job: Job) -> Result<()> {
     match job {
         Job::Run(plan) => run::run(plan),
+        Job::Program(job) => tracer::run(&job),
         Job::Observe(job) => observe::run(job),
         Job::Client(job) => {
             let stop = stop_at_the_end_of_input()?;

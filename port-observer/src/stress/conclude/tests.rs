@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::stress::{Bind, Close, EndUse, Listening};
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     Plan {
         connections: None,
         range: None,
@@ -20,13 +20,14 @@ fn plan() -> Plan {
         ipv6: false,
         server: None,
         server_port: None,
+        program: None,
         tcp_memory_max: 100_000,
         settings: Vec::new(),
     }
 }
 
 /// Both ends well, with 100 connections of 1,000 ports.
-fn evidence() -> Evidence {
+pub(super) fn evidence() -> Evidence {
     let end = EndUse {
         processes: 1,
         name: "server".to_owned(),

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::stress::{
     evidence::read,
     listener::{self, Listener},
+    program::Sockets,
 };
 
 /// How long it may take until it listens.
@@ -125,7 +126,7 @@ impl UserServer {
             let status = read(&format!("/proc/{pid}/status"));
             let is_dead = status.lines().any(|line| line.starts_with("State:\tZ"));
             if !is_dead {
-                parents.insert(pid, holds_sockets(pid));
+                parents.insert(pid, !Sockets::of(&[pid]).inodes.is_empty());
             }
         }
         let with: HashSet<u32> =
@@ -145,13 +146,6 @@ impl Drop for UserServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Whether a process has a socket open.
-fn holds_sockets(pid: u32) -> bool {
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    open.map(|entry| fs::read_link(entry.path()))
-        .any(|link| link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:")))
 }
 
 /// Keeps the end of what is written.

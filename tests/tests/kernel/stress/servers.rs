@@ -3,18 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
-use tests::{recording::Directory, system};
+use tests::recording::Directory;
 
-use super::{connections, limit, stress};
-
-/// The virtual machines have no servers.
-fn has_servers() -> bool {
-    let is_here = !system::in_virtual_machine();
-    if !is_here {
-        println!("skipped: this machine has none of the servers");
-    }
-    is_here
-}
+use super::{connections, has_servers, limit, stress};
 
 /// A server of Perl, which every Debian has: its backlog, how many connections it accepts, and how long it
 /// waits after each.
