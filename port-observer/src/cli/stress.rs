@@ -1,13 +1,13 @@
 //! Arguments of `stress`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
 use super::{ObserveArgs, shared, values};
 use crate::{
     filter::PortRange,
-    stress::{Bind, Close, MOST_CONNECTIONS},
+    stress::{Bind, Close, MOST_CONNECTIONS, target},
 };
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,21 @@ const OF_A_PLACE: [&str; 14] = [
     "server",
 ];
 
+/// Options of the place and of the server in it.
+const OF_THE_PLACE: [&str; 11] = [
+    "sources",
+    "destinations",
+    "ipv6",
+    "range",
+    "tw_reuse",
+    "server",
+    "server_port",
+    "variations",
+    "mitigations",
+    "watch",
+    "command",
+];
+
 /// Arguments of `stress`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -110,6 +125,13 @@ pub struct StressArgs {
     /// The port that it listens on [default: the first that is seen]
     #[arg(long, value_name = "PORT", requires = "server", value_parser = clap::value_parser!(u16).range(1..))]
     pub server_port: Option<u16>,
+    /// Load this, where it is, in place of a server in a place of its own: at most 1000 connections and 500
+    /// a second unless --connections (up to 20000) and --rate (up to 10000) say otherwise
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = OF_THE_PLACE)]
+    pub to: Option<SocketAddr>,
+    /// What --to names is outside of this network namespace, and yours to load
+    #[arg(long, requires = "to")]
+    pub i_own_this_target: bool,
     /// Watch this process, which runs already, and its descendants where they are: until it ends, has met
     /// a limit for 10 s, or --duration is over
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = OF_A_PLACE)]
@@ -146,7 +168,23 @@ pub struct StressArgs {
 impl StressArgs {
     /// What no option can see alone. `is_empty`: the command line ends with `--`.
     pub(super) fn check(&self, is_empty: bool) -> Result<(), String> {
-        shared::has_command(is_empty && self.command.is_empty())
+        shared::has_command(is_empty && self.command.is_empty())?;
+        let Some(to) = self.to else { return Ok(()) };
+        target::check(to, self.i_own_this_target)?;
+        if self.close == CloseArg::Server {
+            return Err("--close server is for a server of this program".to_owned());
+        }
+        let too_many = |what: &str, most: u64| Err(format!("--to takes {what} {most} at most"));
+        if self.connections.is_some_and(|count| count > target::MOST_CONNECTIONS) {
+            return too_many("--connections of", target::MOST_CONNECTIONS);
+        }
+        if self.rate.is_some_and(|rate| rate > target::MOST_RATE) {
+            return too_many("--rate of", target::MOST_RATE.into());
+        }
+        if self.duration.is_some_and(|time| time > target::LONGEST) {
+            return too_many("--duration in seconds of", target::LONGEST.as_secs());
+        }
+        Ok(())
     }
 }
 

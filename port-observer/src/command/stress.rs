@@ -209,6 +209,7 @@ impl<'a> OneRun<'a> {
         };
         let job = Job::Run(plan.clone());
         let first = match plan.program {
+            _ if plan.target.is_some() => place::start(&job, &[], to.clone(), Message::Run)?,
             Some(Program::Running(_)) => place::start(&job, &[], to.clone(), Message::Run)?,
             _ => place::start_in_new(&job, to.clone(), Message::Run)?,
         };
@@ -284,6 +285,7 @@ impl OneRun<'_> {
         let job = Job::Observe(ObserveJob {
             netns: settings::resolve(&path)?.inode,
             pids: self.watched.clone(),
+            to: self.config.plan.target,
             backend: self.config.backend.map(|backend| backend.name().to_owned()),
             buffer_size: self.config.buffer_size,
             record: self.config.record.clone(),

@@ -6,7 +6,7 @@ use super::Format;
 use crate::{
     cli, filter,
     probe::Backend,
-    stress::{self, CHURNING, Close, KEEPING, program::Program},
+    stress::{self, CHURNING, Close, KEEPING, program::Program, target},
 };
 
 /// What `stress` does.
@@ -38,7 +38,7 @@ impl StressConfig {
         let close = Close::from(args.close);
         let usual = if close == Close::Keep { KEEPING } else { CHURNING };
         let plan = stress::Plan {
-            connections: args.connections,
+            connections: args.connections.or(args.to.map(|_| target::CONNECTIONS)),
             range: args.range.map(filter::PortRange::ends),
             sources: args.sources,
             destinations: args.destinations,
@@ -46,11 +46,12 @@ impl StressConfig {
             close,
             tw_reuse: args.tw_reuse,
             bind: args.bind.into(),
-            rate: args.rate,
+            rate: args.rate.or(args.to.map(|_| target::RATE)),
             duration: args.duration.unwrap_or(usual),
             ipv6: args.ipv6,
             server: args.server,
             server_port: args.server_port,
+            target: args.to,
             program: match args.watch {
                 Some(pid) => Some(Program::Running(pid)),
                 None if args.command.is_empty() => None,

@@ -1,6 +1,7 @@
 //! Which limit it was: from what both ends show, and never from the error alone. Pure.
 
 mod program;
+mod target;
 
 use nix::errno::Errno;
 
@@ -275,6 +276,9 @@ impl Seen<'_> {
     /// What of the other end shows that it does not take connections.
     fn other_end(&self) -> Vec<Met> {
         let Evidence { server, listening, .. } = self.evidence;
+        if self.plan.target.is_some() && !listening.is_there {
+            return self.target();
+        }
         let mut met = Vec::new();
         let is_full = listening.queue > listening.queue_max;
         if listening.overflows > 0 || (is_full && listening.is_there) {
@@ -297,7 +301,9 @@ impl Seen<'_> {
         if !is_ended || self.plan.program.is_some() {
             return met;
         }
-        let stops = if server.processes == 0 {
+        let stops = if self.plan.target.is_some() && self.end != &End::Closed {
+            None
+        } else if server.processes == 0 && self.plan.target.is_none() {
             let wrote = match self.evidence.server_wrote.lines().last() {
                 None => String::new(),
                 Some(line) => format!("; it wrote {line:?} last"),
@@ -367,9 +373,7 @@ fn by_error(errno: i32) -> Vec<Limit> {
         libc::ENOBUFS | libc::ENOMEM => vec![CgroupMemory, TcpMemory, Memory],
         libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
         libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],
-        libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT => {
-            vec![FileDescriptors, Runtime, Server]
-        }
+        _ if target::answers(errno) => vec![FileDescriptors, Runtime, Server],
         _ => Vec::new(),
     }
 }

@@ -149,6 +149,7 @@ fn configuration(outcome: &Outcome) -> Value {
         "duration_seconds": plan.duration.as_secs_f64(),
         "ipv6": plan.ipv6,
         "server": plan.server,
+        "to": plan.target,
         "command": match &plan.program {
             Some(Program::Command(words)) => Some(words),
             _ => None,
@@ -190,14 +191,17 @@ fn server(outcome: &Outcome) -> Value {
     let (end, health) = (&outcome.evidence.server, outcome.health.as_ref());
     let listening = &outcome.evidence.listening;
     with_present(json!({
-        "name": end.name,
-        "processes": end.processes,
+        "address": outcome.plan.target,
+        "name": (!end.name.is_empty()).then_some(&end.name),
+        "processes": outcome.plan.target.is_none().then_some(end.processes),
         "alive": health.map(|health| health.alive),
         "accepting": health.map(|health| health.accepting),
         "first_byte_seconds": health.and_then(|health| health.first_byte_seconds),
         "recovered_seconds": health.and_then(|health| health.recovered_seconds),
         "connections": listening.accepted,
-        "descriptors": { "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors },
+        "descriptors": outcome.plan.target.is_none().then(|| {
+            json!({ "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors })
+        }),
         "accept_queue": { "used": listening.queue, "backlog": listening.queue_max },
         "listen_overflows": listening.overflows,
         "listen_drops": listening.drops,

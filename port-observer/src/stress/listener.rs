@@ -131,6 +131,11 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
             used.entry((local.address.to_canonical(), to)).or_default().insert(local.port);
         }
     });
+    // Others of a host's own namespace connect elsewhere, and are none of this.
+    if let Some(target) = plan.target.filter(|_| !plan.bind.chooses_port()) {
+        let target = (target.ip().to_canonical(), target.port());
+        used.retain(|(_, to), _| *to == Some(target));
+    }
     let listened = listened.iter().filter(|&&port| is_usable(port)).count();
     let all = ports.as_ref().map_or(0, |ports| ports.capacity() as usize);
     sockets.ports = u32::try_from(all.saturating_sub(listened)).unwrap_or(u32::MAX);

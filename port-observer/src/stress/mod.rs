@@ -21,11 +21,15 @@ pub mod program;
 mod programs;
 pub mod run;
 pub mod server;
+pub mod target;
 pub mod text;
 pub mod tracer;
 pub mod variations;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +113,8 @@ pub struct Plan {
     pub server: Option<String>,
     /// The port that it listens on; `None`: the first that is seen.
     pub server_port: Option<u16>,
+    /// What is loaded where it is, in place of a server in the place.
+    pub target: Option<SocketAddr>,
     /// Who connects; `None`: clients of this program.
     pub program: Option<program::Program>,
     /// The most pages of memory that TCP of the host may have (`tcp_mem`, which only the first network

@@ -83,6 +83,8 @@ pub struct ObserveJob {
     pub netns: u32,
     /// Only these processes are told of; none: all.
     pub pids: Vec<u32>,
+    /// Only what connects to this is told of.
+    pub to: Option<SocketAddr>,
     /// The backend's name; `None`: the best.
     pub backend: Option<String>,
     /// The size of the ring buffer in bytes.

@@ -57,7 +57,9 @@ pub fn run(plan: Plan) -> Result<()> {
     if let Some(Program::Running(pid)) = plan.program {
         return follow::watch(&plan, pid);
     }
-    place::furnish(&plan)?;
+    if plan.target.is_none() {
+        place::furnish(&plan)?;
+    }
     let (to, messages) = channel();
     listen_to_orders(to.clone())?;
     let mut run = Run::begin(plan, to, messages)?;
@@ -136,11 +138,17 @@ impl Run {
             messages,
         };
         match run.plan.server.clone() {
+            _ if run.plan.target.is_some() => run.take_target(),
             Some(command) => run.start_users_server(&command)?,
             None if run.plan.program.is_none() => run.start_own_server()?,
             None => {}
         }
         Ok(run)
+    }
+
+    fn take_target(&mut self) {
+        self.server_port = self.plan.target.map_or(0, |target| target.port());
+        self.destinations.extend(self.plan.target);
     }
 
     fn start_own_server(&mut self) -> Result<()> {

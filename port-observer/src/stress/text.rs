@@ -8,6 +8,7 @@ use super::{
     json::{Told, most},
     parts::{End, Progress},
     program::{Program, Use},
+    target,
     variations::{HardLimit, Mitigation, Row},
 };
 use crate::words::{
@@ -166,6 +167,12 @@ fn tried(outcome: &Outcome) -> String {
         .server
         .as_ref()
         .map_or_else(String::new, |command| format!("\n  Server: {}", escape(command)));
+    let own = "of this network namespace";
+    let outside = "outside of this network namespace";
+    let to = plan.target.map(|to| {
+        let whose = if target::is_here(to) { own } else { outside };
+        format!("{to}, {whose}")
+    });
     match &plan.program {
         Some(Program::Command(words)) => {
             return format!("{}; range {min}-{max}{server}", escape(&words.join(" ")));
@@ -186,6 +193,9 @@ fn tried(outcome: &Outcome) -> String {
         Bind::Reuseaddr => ", bound to a port before connect() with SO_REUSEADDR",
     };
     let at = plan.rate.map_or_else(String::new, |rate| format!(", {rate}/s at most"));
+    if let Some(to) = to {
+        return format!("{how}{bind}{at}; to {to}; range {min}-{max}");
+    }
     format!(
         "{how}{bind}{at}; from {} to {}, range {min}-{max}{server}",
         counted(plan.sources, "address", "addresses"),
@@ -246,26 +256,39 @@ fn client(outcome: &Outcome) -> String {
 
 fn server(outcome: &Outcome) -> String {
     let end = &outcome.evidence.server;
+    let name = match outcome.plan.target {
+        Some(target) => target.to_string(),
+        None => format!(
+            "{} ({})",
+            escape(&end.name),
+            counted(u16::try_from(end.processes).unwrap_or(u16::MAX), "process", "processes")
+        ),
+    };
     let listening = &outcome.evidence.listening;
-    let health =
-        outcome.health.as_ref().map_or_else(String::new, |health| format!(": {}", healthy(health)));
+    let health = outcome.health.as_ref().map_or_else(String::new, |health| {
+        format!(": {}", healthy(health, outcome.plan.target.is_some()))
+    });
+    if outcome.plan.target.is_some() && !listening.is_there {
+        return format!("{name}{health}");
+    }
     let (open, limit) = end.descriptors;
     let accepted = match outcome.plan.is_churn() {
         true => String::new(),
         false => format!("{} accepted, ", listening.accepted),
     };
+    let descriptors = match outcome.plan.target {
+        Some(_) => String::new(),
+        None => format!("; {open} of {limit} descriptors"),
+    };
     format!(
-        "{} ({}){health}\n  {accepted}accept queue {} (backlog {}), {} overflows; {open} of {limit} descriptors",
-        escape(&end.name),
-        counted(u16::try_from(end.processes).unwrap_or(u16::MAX), "process", "processes"),
-        listening.queue,
-        listening.queue_max,
-        listening.overflows,
+        "{name}{health}\n  {accepted}accept queue {} (backlog {}), {} overflows{descriptors}",
+        listening.queue, listening.queue_max, listening.overflows,
     )
 }
 
-fn healthy(health: &Health) -> String {
+fn healthy(health: &Health, is_target: bool) -> String {
     let state = match (health.alive, health.accepting) {
+        (false, _) if is_target => "does not take a new connection".to_owned(),
         (false, _) => "ended".to_owned(),
         (true, false) => "alive, does not take a new connection".to_owned(),
         (true, true) => match health.first_byte_seconds {
@@ -282,7 +305,7 @@ fn healthy(health: &Health) -> String {
         None if health.alive => "once all were closed, not back to normal within 10 s".to_owned(),
         None => String::new(),
     };
-    format!("{state}; {after}")
+    if after.is_empty() { state } else { format!("{state}; {after}") }
 }
 
 fn observer(observed: Result<&Observed, &str>) -> String {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use hdrhistogram::Histogram;
 
 use crate::{
@@ -38,7 +38,13 @@ pub fn run(job: ObserveJob) -> Result<()> {
             found => found,
         },
     };
-    let filter = Filter { netns: vec![job.netns], pids: job.pids, ..Filter::default() };
+    let destinations = job.to.map(|to| to.to_string().parse().map_err(Error::msg)).transpose()?;
+    let filter = Filter {
+        netns: vec![job.netns],
+        pids: job.pids,
+        destinations: destinations.into_iter().collect(),
+        ..Filter::default()
+    };
     let recording = job.record.map(|path| recording::Options {
         path,
         keep: None,

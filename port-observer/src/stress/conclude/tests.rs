@@ -20,6 +20,7 @@ pub(super) fn plan() -> Plan {
         ipv6: false,
         server: None,
         server_port: None,
+        target: None,
         program: None,
         tcp_memory_max: 100_000,
         settings: Vec::new(),

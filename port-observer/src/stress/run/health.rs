@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::fd::{AsRawFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 
 use super::Run;
-use crate::stress::{Close, Health, listener};
+use crate::stress::{Close, Health, listener, target};
 
 /// How long a first byte may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,7 +45,11 @@ impl Run {
     pub(super) fn health(&mut self) -> Health {
         let answer = self.try_server();
         let mut health = Health {
-            alive: !self.server_pids().is_empty(),
+            // Of a target only what it answers is known.
+            alive: match self.plan.target {
+                Some(_) => answer.accepting().is_some(),
+                None => !self.server_pids().is_empty(),
+            },
             accepting: answer.accepting().is_some(),
             first_byte_seconds: answer.first_byte.map(|time| time.as_secs_f64()),
             recovered_seconds: None,
@@ -59,7 +63,8 @@ impl Run {
         }
         while began.elapsed() < RECOVERY {
             let mut listeners = listener::listeners().into_iter();
-            let is_empty = listeners.any(|one| one.port == self.server_port && one.queue.0 == 0);
+            let is_empty = !self.has_queue()
+                || listeners.any(|one| one.port == self.server_port && one.queue.0 == 0);
             let tried = began.elapsed();
             if is_empty && let Some(time) = self.try_server().accepting() {
                 health.recovered_seconds = Some((tried + time).as_secs_f64());
@@ -68,6 +73,11 @@ impl Run {
             thread::sleep(Duration::from_millis(20));
         }
         health
+    }
+
+    /// Whether the server's queue can be seen: not that of a target elsewhere.
+    fn has_queue(&self) -> bool {
+        self.plan.target.is_none_or(target::is_here)
     }
 
     /// Makes a connection and asks for something. One that is closed without an answer is none.
@@ -81,9 +91,14 @@ impl Run {
         let range = super::range_here();
         let is_free = |port: &u16| !(range.0..=range.1).contains(port) && *port != self.server_port;
         let port = PROBE_PORTS.into_iter().find(is_free)?;
-        let from = SocketAddr::new(self.plan.probe_source(), port);
+        let from = match self.plan.target {
+            Some(target) if target.is_ipv6() => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            Some(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            None => SocketAddr::new(self.plan.probe_source(), port),
+        };
         let began = Instant::now();
         let mut stream = connect_from(from, to)?;
+        let from = stream.local_addr().ok()?;
         stream.set_read_timeout(Some(LOOK)).ok()?;
         let is_to_close = self.plan.close == Close::Server;
         if !is_to_close {

@@ -2,6 +2,7 @@
 
 mod program;
 mod servers;
+mod target;
 
 use std::{
     fs,
