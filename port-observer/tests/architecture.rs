@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Pure data, and small tools that know nothing of the program.
     ("cache", ""),
     ("child", ""),
+    ("document", ""),
     ("own_file", ""),
     ("ports", ""),
     ("event", "ports"),
@@ -39,7 +40,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("recording", "cache event kernel ledger notice own_file ports probe process report"),
     // What single commands do.
     ("filter", "event process report"),
-    ("forensics", "event ledger ports process report words"),
+    ("forensics", "document event ledger ports process report words"),
     ("screen", "event forensics ledger logging ports probe process queued_writer report words"),
     ("metrics", "event kernel ledger process report words"),
     ("check", "event kernel ledger own_file ports process report source words"),

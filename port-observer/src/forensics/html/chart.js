@@ -1,10 +1,5 @@
 // The picture itself, drawn by uPlot.
 
-/** A colour of the theme that is in force. */
-function color(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
 function colorOf(series, number) {
   return series[number].others ? color("others") : color("series").split(" ")[number];
 }
@@ -59,12 +54,7 @@ function drawRefused(plot, timeline) {
 function optionsOf({ timeline, series, layers, size }) {
   const stepped = uPlot.paths.stepped({ align: 1 });
   const line = { paths: stepped, points: { show: false }, spanGaps: false };
-  const axis = {
-    stroke: color("quiet"),
-    grid: { stroke: color("line"), width: 1 },
-    ticks: { stroke: color("line"), width: 1 },
-    font: "12px system-ui, sans-serif",
-  };
+  const axis = axisStyle();
   const fills = layers.map(({ number, isTimeWait }) => {
     const fill = colorOf(series, number);
     return isTimeWait ? striped(fill) : fill;
