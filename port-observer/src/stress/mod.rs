@@ -19,6 +19,7 @@ pub mod parts;
 pub mod place;
 mod programs;
 pub mod run;
+pub mod samples;
 pub mod server;
 pub mod text;
 pub mod variations;

@@ -241,6 +241,7 @@ impl Run {
         Ok(Outcome {
             plan: self.plan.clone(),
             range: range_here(),
+            began_ns: self.tally.began_ns(),
             seconds,
             // What the server closes at once stands for a moment, and does not count.
             connections: match end {
@@ -252,6 +253,7 @@ impl Run {
             clients: u32::try_from(self.clients.len()).unwrap_or(u32::MAX),
             end: end.clone(),
             milestones: self.tally.milestones(),
+            samples: self.tally.samples(),
             verdict,
             evidence,
             health,
