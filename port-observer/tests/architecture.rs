@@ -47,7 +47,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pools", "event ledger ports process report words"),
     ("leases", "kernel own_file pools words"),
     ("trial", "kernel pools words"),
-    ("stress", "event kernel words"),
+    ("stress", "document event kernel words"),
     ("serve", "check event filter kernel leases metrics own_file ports recording report sink"),
     ("doctor", "probe sandbox words"),
     ("why", "event ledger ports process report sink words"),

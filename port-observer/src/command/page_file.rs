@@ -25,6 +25,10 @@ impl PageFile {
     /// When it can't be written there, or would replace one of these.
     pub(super) fn at(path: &Path, others: &[(&Path, &str)]) -> Result<Self> {
         let shown = path.display();
+        // One of them may not be there yet.
+        if let Some((_, what)) = others.iter().find(|(other, _)| *other == path) {
+            bail!("can't write the page to {shown}: it is {what}; name another file");
+        }
         let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             found => Some(found.with_context(|| format!("can't look at {shown}"))?),

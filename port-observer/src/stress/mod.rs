@@ -12,6 +12,7 @@ pub mod client;
 pub mod compare;
 pub mod conclude;
 mod evidence;
+pub mod html;
 pub mod json;
 mod listener;
 mod outcome;

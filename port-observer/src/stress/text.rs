@@ -30,14 +30,11 @@ pub fn render(told: &Told<'_>) -> String {
     let mut out = String::new();
     let outcome = told.outcome;
     let _ = writeln!(out, "{}", headline(outcome));
-    // Where none was met, the first says what the headline does.
-    let is_none = matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
-    for reason in outcome.verdict.reasons.iter().skip(usize::from(is_none)) {
+    for reason in reasons(outcome) {
         let _ = writeln!(out, "  {}", escape(reason));
     }
-    if !outcome.verdict.also.is_empty() {
-        let also: Vec<String> = outcome.verdict.also.iter().map(|one| called(*one)).collect();
-        let _ = writeln!(out, "  Also met: {}", also.join(", "));
+    if let Some(also) = also(outcome) {
+        let _ = writeln!(out, "  Also met: {also}");
     }
     let _ = writeln!(out, "\nTried\n  {}", tried(outcome));
     let _ = writeln!(out, "\nMilestones");
@@ -68,7 +65,7 @@ fn good_for(out: &mut String, all: &[HardLimit]) {
 }
 
 /// Against an earlier run.
-fn against(compared: &Compared) -> String {
+pub(super) fn against(compared: &Compared) -> String {
     let Compared { with, before, connections_percent, rate_percent, .. } = compared;
     let limit = match compared.other_limit {
         true => format!("; the limit was another: {}", called(before.limit)),
@@ -109,7 +106,7 @@ fn mitigated(out: &mut String, all: &[Mitigation]) {
     }
 }
 
-fn headline(outcome: &Outcome) -> String {
+pub(super) fn headline(outcome: &Outcome) -> String {
     let count = outcome.connections;
     let time = format!("{:.2} s ({})", outcome.seconds, rate(outcome.rate()));
     let refused: u64 = outcome.refused.values().sum();
@@ -126,6 +123,24 @@ fn headline(outcome: &Outcome) -> String {
         }
         limit => format!("Limit: {}. {count} connections {verb} after {time}.", called(limit)),
     }
+}
+
+/// Why it is said.
+pub(super) fn reasons(outcome: &Outcome) -> impl Iterator<Item = &str> {
+    // Where none was met, the first says what the headline does.
+    let is_none = matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
+    outcome.verdict.reasons.iter().skip(usize::from(is_none)).map(String::as_str)
+}
+
+/// Other limits that were met, if any.
+pub(super) fn also(outcome: &Outcome) -> Option<String> {
+    let also: Vec<String> = outcome.verdict.also.iter().map(|one| called(*one)).collect();
+    (!also.is_empty()).then(|| also.join(", "))
+}
+
+/// How long something took, where that is known.
+pub(super) fn time(seconds: Option<f64>) -> Option<String> {
+    seconds.map(|seconds| duration((seconds * 1e9) as u64))
 }
 
 /// A limit as people call it.
@@ -151,7 +166,7 @@ pub fn called(limit: Limit) -> String {
     name.to_owned()
 }
 
-fn tried(outcome: &Outcome) -> String {
+pub(super) fn tried(outcome: &Outcome) -> String {
     let plan: &Plan = &outcome.plan;
     let how = match plan.close {
         Close::Keep => "connections that are kept",
@@ -187,7 +202,6 @@ fn reached(milestone: &Milestone) -> String {
     let (Some(seconds), Some(per_second)) = (seconds, rate_per_second) else {
         return format!("{connections:>6}  not reached");
     };
-    let time = |seconds: Option<f64>| seconds.map(|seconds| duration((seconds * 1e9) as u64));
     let mut line = format!("{connections:>6}  {seconds:>7.2} s  {:>8}", rate(*per_second));
     for (name, value) in [
         ("connect p50", milestone.connect_p50_seconds),
@@ -201,7 +215,7 @@ fn reached(milestone: &Milestone) -> String {
     line
 }
 
-fn client(outcome: &Outcome) -> String {
+pub(super) fn client(outcome: &Outcome) -> String {
     let (open, limit) = outcome.evidence.client.descriptors;
     let processes = match outcome.clients {
         1 => "1 process".to_owned(),
@@ -214,7 +228,7 @@ fn client(outcome: &Outcome) -> String {
     format!("{processes}, {open} of {limit} descriptors{again}")
 }
 
-fn server(outcome: &Outcome) -> String {
+pub(super) fn server(outcome: &Outcome) -> String {
     let (end, health) = (&outcome.evidence.server, &outcome.health);
     let listening = &outcome.evidence.listening;
     let state = match (health.alive, health.accepting) {
@@ -250,7 +264,7 @@ fn server(outcome: &Outcome) -> String {
     )
 }
 
-fn observer(observed: Result<&Observed, &str>) -> String {
+pub(super) fn observer(observed: Result<&Observed, &str>) -> String {
     match observed {
         Err(why) => format!("none: {}", escape(why)),
         Ok(seen) => {
