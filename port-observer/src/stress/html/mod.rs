@@ -81,9 +81,9 @@ impl Columns {
     fn of(samples: &[Sample], began_ns: u64) -> Self {
         let mut columns = Self::default();
         for (number, sample) in samples.iter().enumerate() {
-            columns.seconds.push(since(sample.at_ns, began_ns));
+            // The first is the start, of no time.
+            columns.seconds.push(if number > 0 { since(sample.at_ns, began_ns) } else { 0.0 });
             columns.connections.push(sample.connections);
-            // The first is of no time.
             columns.rate_per_second.push((number > 0).then_some(sample.rate_per_second));
             columns.refused.push(sample.refused);
             columns.p50_seconds.push(sample.p50_seconds);
