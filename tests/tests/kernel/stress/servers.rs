@@ -8,7 +8,7 @@ use tests::{recording::Directory, system};
 use super::{connections, limit, stress};
 
 /// The virtual machines have no servers.
-fn has_servers() -> bool {
+pub(super) fn has_servers() -> bool {
     let is_here = !system::in_virtual_machine();
     if !is_here {
         println!("skipped: this machine has none of the servers");
