@@ -13,6 +13,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod doctor;
+pub mod document;
 pub mod event;
 pub mod filter;
 pub mod forensics;

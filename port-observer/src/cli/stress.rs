@@ -24,8 +24,8 @@ Examples:
       port-observer stress -- ./load-test --connections 20000
   The same of a process that runs already, where it is:
       port-observer stress --watch 4711
-  In continuous integration: fail below 20,000:
-      port-observer stress --expect 20000 --json > stress.json
+  In continuous integration: fail below 20,000, and keep the answer and a page with pictures:
+      port-observer stress --expect 20000 --json --html stress.html > stress.json
 
 It runs in network, mount and process namespaces of its own, with this host's settings of the network
 namespace: the host's ports, sysctls and processes are not touched, and nothing stays behind, also
@@ -147,6 +147,9 @@ pub struct StressArgs {
     /// Also say what is other than in this answer of an earlier run with --json
     #[arg(long, value_name = "OLD.json")]
     pub compare: Option<PathBuf>,
+    /// Also write it as one HTML page to this file, with pictures of how it went over time
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
     /// Fail when there are fewer connections
     #[arg(long, value_name = "N")]
     pub expect: Option<u64>,

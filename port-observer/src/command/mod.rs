@@ -6,6 +6,7 @@ mod end_signals;
 pub mod live;
 mod one_look;
 mod output;
+mod page_file;
 pub mod pools;
 pub mod replay;
 pub mod report;

@@ -1,13 +1,12 @@
 //! `stress`: looks for the limit of connections, in a place of its own.
 
+mod answer;
 mod observe;
 mod part;
 
 use std::{
     cmp::Reverse,
-    fs::File,
-    io::{self, IsTerminal as _, Read as _, Write as _},
-    path::Path,
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     sync::mpsc::channel,
     thread,
@@ -21,17 +20,17 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
+use self::answer::Answer;
 pub use self::part::run as part;
-use super::{end_signals::EndSignals, event_loop, output};
+use super::{end_signals::EndSignals, event_loop};
 use crate::{
-    config::{Format, StressConfig},
-    kernel::{release, rights::as_caller},
+    config::StressConfig,
+    kernel::release,
     sandbox::Sandbox,
     source::settings,
     stress::{
         Observed, Outcome, Plan,
-        compare::Old,
-        json::{self, Told},
+        json::Told,
         parts::{End, Job, Line, ObserveJob},
         place::{self, Part},
         program::{self, Program},
@@ -48,9 +47,6 @@ const ENDING: Duration = Duration::from_secs(20);
 /// How long the report may take once a signal has ended it.
 const LAST: Duration = Duration::from_secs(30);
 
-/// No answer is longer.
-const LONGEST_ANSWER: u64 = 1 << 20;
-
 /// What reaches this process.
 enum Message {
     /// The first process of the place said something, or ended.
@@ -65,8 +61,7 @@ enum Message {
 /// When the place can't be made, the server does not start, or the answer can't be written.
 pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
     let time = Timestamp::now().to_string();
-    // Before what takes time.
-    let old = config.compare.as_deref().map(earlier).transpose()?;
+    let answer = Answer::prepare(config)?;
     let mut runs = Runs { config, runtime: event_loop()?, is_told: false };
     let (outcome, observed) = runs.run(&config.plan, Some(sandbox), "")?;
     let variations = runs.variations(&outcome)?;
@@ -82,12 +77,9 @@ pub fn run(config: &StressConfig, sandbox: Sandbox) -> Result<ExitCode> {
         variations: &variations,
         mitigations: &mitigations,
         hard_limits: &hard_limits,
-        compared: old.map(|old| old.against(&outcome)),
+        compared: answer.old.as_ref().map(|old| old.against(&outcome)),
     };
-    output::answer(&match config.format {
-        Format::Json => json::render(&told).context("can't write JSON")?,
-        Format::Table => text::render(&told),
-    })?;
+    answer.write(&told, config.format)?;
     match config.expect {
         Some(expected) if outcome.connections < expected => {
             bail!("{} connections, and {expected} were expected", outcome.connections)
@@ -169,15 +161,6 @@ impl Runs<'_> {
         }
         Ok(limits)
     }
-}
-
-/// The answer of an earlier run.
-fn earlier(path: &Path) -> Result<Old> {
-    let cant = || format!("can't read {}", path.display());
-    let file = as_caller(|| File::open(path)).with_context(cant)?;
-    let mut text = String::new();
-    file.take(LONGEST_ANSWER).read_to_string(&mut text).with_context(cant)?;
-    Old::read(&text).with_context(|| format!("{} is no answer of `stress --json`", path.display()))
 }
 
 /// One run.

@@ -26,6 +26,8 @@ pub struct StressConfig {
     pub mitigations: bool,
     /// The answer of an earlier run.
     pub compare: Option<PathBuf>,
+    /// Where it is written as a page too.
+    pub html: Option<PathBuf>,
     /// Fewer connections are a failure.
     pub expect: Option<u64>,
     /// How it is printed.
@@ -68,6 +70,7 @@ impl StressConfig {
             variations: args.variations,
             mitigations: args.mitigations,
             compare: args.compare,
+            html: args.html,
             expect: args.expect,
             format: if args.json { Format::Json } else { Format::Table },
         }

@@ -26,6 +26,7 @@ const PAGE: &str = include_str!("page/page.html");
 const SCRIPT: &str = concat!(
     "\"use strict\";\n",
     include_str!("page/zone.js"),
+    include_str!("../document/elements.js"),
     include_str!("../forensics/html/data.js"),
     include_str!("../forensics/html/chart.js"),
     include_str!("../forensics/html/legend.js"),
@@ -41,7 +42,7 @@ const SCRIPT: &str = concat!(
 const STYLE: &str = concat!(
     include_str!("../../vendor/uplot/uPlot.min.css"),
     "\n",
-    include_str!("../forensics/html/report.css"),
+    include_str!("../document/style.css"),
     include_str!("page/page.css"),
 );
 const UPLOT: &str = concat!(

@@ -22,6 +22,7 @@ use self::lately::Lately;
 use super::{
     Close, RESERVE,
     parts::{ClientJob, End, Line, Progress, say},
+    samples::drain,
 };
 use crate::kernel::clock::now_boot_ns;
 
@@ -346,12 +347,7 @@ impl Client {
         self.said_worked = self.progress.worked;
         self.progress.at_ns = self.said_ns;
         self.progress.pending = self.pending as u64;
-        self.progress.took = self
-            .took
-            .iter_recorded()
-            .map(|one| (one.value_iterated_to(), one.count_since_last_iteration()))
-            .collect();
-        self.took.reset();
+        self.progress.took = drain(&mut self.took);
         Ok(())
     }
 }

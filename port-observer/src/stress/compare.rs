@@ -47,8 +47,8 @@ impl Old {
     }
 
     /// Against what came of a run.
-    pub fn against(self, outcome: &Outcome) -> Compared {
-        let Self { time, breaking_point: before } = self;
+    pub fn against(&self, outcome: &Outcome) -> Compared {
+        let Self { time, breaking_point: before } = self.clone();
         let percent = |now: f64, then: f64| {
             if then > 0.0 { (now / then - 1.0) * 100.0 } else { 0.0 }
         };

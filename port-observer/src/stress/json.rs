@@ -36,8 +36,9 @@ pub struct Told<'a> {
     pub compared: Option<Compared>,
 }
 
+/// The answer.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     schema: u32,
     time: &'a str,
     host: &'a str,
@@ -77,9 +78,14 @@ struct Breaking<'a> {
 /// # Errors
 /// None that is known.
 pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
+    json_line(&shown(told))
+}
+
+/// The answer, to be serialized.
+pub(super) fn shown<'a>(told: &'a Told<'_>) -> Shown<'a> {
     let Told { outcome, .. } = told;
     let Verdict { limit, also, reasons } = &outcome.verdict;
-    let shown = Shown {
+    Shown {
         schema: 1,
         time: &told.time,
         host: &told.host,
@@ -115,8 +121,7 @@ pub fn render(told: &Told<'_>) -> serde_json::Result<String> {
         mitigations: told.mitigations,
         hard_limits: told.hard_limits,
         compared: told.compared.as_ref(),
-    };
-    json_line(&shown)
+    }
 }
 
 /// The error of the most attempts.
@@ -130,7 +135,7 @@ fn with_present(value: Value) -> Value {
     Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
 }
 
-fn configuration(outcome: &Outcome) -> Value {
+pub(super) fn configuration(outcome: &Outcome) -> Value {
     let plan = &outcome.plan;
     let setting = |name: &str| {
         let found = plan.settings.iter().find(|(one, _)| one.ends_with(name))?;
@@ -209,7 +214,7 @@ fn server(outcome: &Outcome) -> Value {
     }))
 }
 
-fn evidence(outcome: &Outcome) -> Value {
+pub(super) fn evidence(outcome: &Outcome) -> Value {
     let seen = &outcome.evidence;
     with_present(json!({
         "ports": seen.ports,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Plan, parts::End};
+use super::{Evidence, Plan, parts::End, samples::Sample};
 
 /// Which limit ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,6 +147,9 @@ pub struct Observed {
     pub lost: u64,
     /// How full the space was of which the first call was refused: used, of how many.
     pub full: Option<(u32, u32)>,
+    /// How long the kernel searched for ports over time, where that is measured: `connections` are ports
+    /// that were taken.
+    pub searches: Vec<Sample>,
 }
 
 /// What came of it.
@@ -156,6 +159,8 @@ pub struct Outcome {
     pub plan: Plan,
     /// `ip_local_port_range` there.
     pub range: (u16, u16),
+    /// When clients began, nanoseconds since boot.
+    pub began_ns: u64,
     /// How long connections were made until the limit was met.
     pub seconds: f64,
     /// Connections that were made until then.
@@ -170,6 +175,8 @@ pub struct Outcome {
     pub end: End,
     /// On the way.
     pub milestones: Vec<Milestone>,
+    /// How it went over time.
+    pub samples: Vec<Sample>,
     /// Which limit it was.
     pub verdict: Verdict,
     /// What it was concluded from.

@@ -18,6 +18,7 @@ use super::{
     parts::{ClientJob, End, Job, Line, ServerJob, say},
     place::{self, Part},
     program::Program,
+    server,
 };
 use crate::kernel::clock::now_boot_ns;
 
@@ -159,7 +160,7 @@ impl Run {
             true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let listener = own_listener(SocketAddr::new(any, port))
+        let listener = server::listen(SocketAddr::new(any, port))
             .with_context(|| format!("can't listen on port {port}"))?;
         self.listener = Some(listener);
         self.server_port = port;
@@ -260,6 +261,7 @@ impl Run {
         Ok(Outcome {
             plan: self.plan.clone(),
             range: range_here(),
+            began_ns: self.tally.began_ns(),
             seconds,
             // What the server closes at once stands for a moment, and does not count.
             connections: match end {
@@ -271,6 +273,7 @@ impl Run {
             clients: u32::try_from(self.clients.len()).unwrap_or(u32::MAX),
             end: end.clone(),
             milestones: self.tally.milestones(),
+            samples: self.tally.samples(),
             verdict,
             evidence,
             health: Some(health),
@@ -386,19 +389,4 @@ impl Run {
 fn range_here() -> (u16, u16) {
     let ports = crate::kernel::sysctl::ports_here();
     ports.map_or((0, 0), |ports| (ports.ephemeral.min, ports.ephemeral.max))
-}
-
-/// The own server's socket, with the longest queue that the kernel allows (`somaxconn`).
-fn own_listener(at: SocketAddr) -> Result<TcpListener> {
-    use nix::sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt,
-        socket, sockopt,
-    };
-    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(at))?;
-    listen(&fd, Backlog::MAXCONN)?;
-    Ok(TcpListener::from(fd))
 }

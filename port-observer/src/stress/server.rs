@@ -1,6 +1,7 @@
 //! The server: accepts, answers what it is sent, closes with the other end or first.
 
 use std::{
+    net::{SocketAddr, TcpListener},
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     time::Duration,
 };
@@ -11,7 +12,10 @@ use nix::{
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
         resource::{Resource, setrlimit},
-        socket::{MsgFlags, SockFlag, accept4, recv, send},
+        socket::{
+            self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, accept4,
+            bind, recv, send, setsockopt, socket, sockopt,
+        },
     },
 };
 use slab::Slab;
@@ -22,6 +26,20 @@ use super::{RESERVE, parts::ServerJob};
 const LISTENER: u64 = u64::MAX;
 /// While there is no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// A listening socket with the longest queue that the kernel allows (`somaxconn`).
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn listen(at: SocketAddr) -> Result<TcpListener> {
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
+    socket::listen(&fd, Backlog::MAXCONN)?;
+    Ok(TcpListener::from(fd))
+}
 
 /// Runs a server until it is told to stop.
 ///

@@ -32,24 +32,19 @@ pub fn render(told: &Told<'_>) -> String {
     let mut out = String::new();
     let outcome = told.outcome;
     let _ = writeln!(out, "{}", headline(outcome));
-    // Where none was met, the first says what the headline does.
-    let is_none = outcome.plan.program.is_none()
-        && matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
-    for reason in outcome.verdict.reasons.iter().skip(usize::from(is_none)) {
+    for reason in reasons(outcome) {
         let _ = writeln!(out, "  {}", escape(reason));
     }
-    if !outcome.verdict.also.is_empty() {
-        let also: Vec<String> = outcome.verdict.also.iter().map(|one| called(*one)).collect();
-        let _ = writeln!(out, "  Also met: {}", also.join(", "));
+    if let Some(also) = also(outcome) {
+        let _ = writeln!(out, "  Also met: {also}");
     }
     let _ = writeln!(out, "\nTried\n  {}", tried(outcome));
     let _ = writeln!(out, "\nMilestones");
     for milestone in &outcome.milestones {
         let _ = writeln!(out, "  {}", reached(milestone));
     }
-    let _ = writeln!(out, "\n{}", client(outcome));
-    if outcome.plan.program.is_none() || outcome.plan.server.is_some() {
-        let _ = writeln!(out, "\nServer\n  {}", server(outcome));
+    for (name, text) in ends(outcome) {
+        let _ = writeln!(out, "\n{name}\n  {text}");
     }
     let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
     if let Some(compared) = &told.compared {
@@ -73,7 +68,7 @@ fn good_for(out: &mut String, all: &[HardLimit]) {
 }
 
 /// Against an earlier run.
-fn against(compared: &Compared) -> String {
+pub(super) fn against(compared: &Compared) -> String {
     let Compared { with, before, connections_percent, rate_percent, .. } = compared;
     let limit = match compared.other_limit {
         true => format!("; the limit was another: {}", called(before.limit)),
@@ -114,7 +109,7 @@ fn mitigated(out: &mut String, all: &[Mitigation]) {
     }
 }
 
-fn headline(outcome: &Outcome) -> String {
+pub(super) fn headline(outcome: &Outcome) -> String {
     let count = outcome.connections;
     let refused: u64 = outcome.refused.values().sum();
     let error = || most(&outcome.refused).map(error).unwrap_or_default();
@@ -135,6 +130,25 @@ fn headline(outcome: &Outcome) -> String {
         Limit::Duration => format!("No limit met: {count} connections {verb} after {time}."),
         _ => format!("Limit: {limit}. {count} connections {verb} after {time}{refused}."),
     }
+}
+
+/// Why it is said.
+pub(super) fn reasons(outcome: &Outcome) -> impl Iterator<Item = &str> {
+    // Where none was met, the first says what the headline does.
+    let is_none = outcome.plan.program.is_none()
+        && matches!(outcome.verdict.limit, Limit::Requested | Limit::Duration);
+    outcome.verdict.reasons.iter().skip(usize::from(is_none)).map(String::as_str)
+}
+
+/// Other limits that were met, if any.
+pub(super) fn also(outcome: &Outcome) -> Option<String> {
+    let also: Vec<String> = outcome.verdict.also.iter().map(|one| called(*one)).collect();
+    (!also.is_empty()).then(|| also.join(", "))
+}
+
+/// How long something took, where that is known.
+pub(super) fn time(seconds: Option<f64>) -> Option<String> {
+    seconds.map(|seconds| duration((seconds * 1e9) as u64))
 }
 
 /// A limit as people call it.
@@ -160,7 +174,7 @@ pub fn called(limit: Limit) -> String {
     name.to_owned()
 }
 
-fn tried(outcome: &Outcome) -> String {
+pub(super) fn tried(outcome: &Outcome) -> String {
     let plan: &Plan = &outcome.plan;
     let (min, max) = outcome.range;
     let server = plan
@@ -212,7 +226,6 @@ fn reached(milestone: &Milestone) -> String {
     let (Some(seconds), Some(per_second)) = (seconds, rate_per_second) else {
         return format!("{connections:>6}  not reached");
     };
-    let time = |seconds: Option<f64>| seconds.map(|seconds| duration((seconds * 1e9) as u64));
     let mut line = format!("{connections:>6}  {seconds:>7.2} s  {:>8}", rate(*per_second));
     for (name, value) in [
         ("connect p50", milestone.connect_p50_seconds),
@@ -224,6 +237,16 @@ fn reached(milestone: &Milestone) -> String {
         }
     }
     line
+}
+
+/// Both ends, and what is seen of them.
+pub(super) fn ends(outcome: &Outcome) -> Vec<(&'static str, String)> {
+    let who = if outcome.plan.program.is_some() { "Program" } else { "Client" };
+    let mut ends = vec![(who, client(outcome))];
+    if outcome.plan.program.is_none() || outcome.plan.server.is_some() {
+        ends.push(("Server", server(outcome)));
+    }
+    ends
 }
 
 fn client(outcome: &Outcome) -> String {
@@ -242,7 +265,7 @@ fn client(outcome: &Outcome) -> String {
             count => format!(" (both ends of {count})"),
         };
         return format!(
-            "Program\n  {} ({processes}): {sockets} sockets of {connections} connections{both_ends}, \
+            "{} ({processes}): {sockets} sockets of {connections} connections{both_ends}, \
              {open} of {limit} descriptors{ended}",
             escape(&outcome.evidence.client.name)
         );
@@ -251,7 +274,7 @@ fn client(outcome: &Outcome) -> String {
         0 => String::new(),
         count => format!("; {count} took a second or more (SYN sent again)"),
     };
-    format!("Client\n  {processes}, {open} of {limit} descriptors{again}")
+    format!("{processes}, {open} of {limit} descriptors{again}")
 }
 
 fn server(outcome: &Outcome) -> String {
@@ -308,7 +331,7 @@ fn healthy(health: &Health, is_target: bool) -> String {
     if after.is_empty() { state } else { format!("{state}; {after}") }
 }
 
-fn observer(observed: Result<&Observed, &str>) -> String {
+pub(super) fn observer(observed: Result<&Observed, &str>) -> String {
     match observed {
         Err(why) => format!("none: {}", escape(why)),
         Ok(seen) => {

@@ -1,4 +1,4 @@
-//! The pages of `report --html` and of `serve`, in a browser.
+//! The pages of `report --html`, `stress --html` and `serve`, in a browser.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -7,6 +7,7 @@ mod files;
 mod live;
 mod parts;
 mod pictures;
+mod stress;
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
 

@@ -2,7 +2,6 @@
 
 mod held;
 pub(super) mod history;
-mod page;
 mod reading;
 
 use std::{
@@ -14,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
-use super::replay::window;
+use super::{page_file::PageFile, replay::window};
 use crate::{
     cli::{Color, ReportArgs},
     config::{Format, Output},
@@ -23,7 +22,6 @@ use crate::{
     sandbox::{Sandbox, Task},
     serve::{Asked, Written},
 };
-use page::Page;
 use reading::{Progress, Reading};
 
 /// How long before what is told of it is read: the growth before an incident is told too.
@@ -46,7 +44,8 @@ pub fn run(args: &ReportArgs, color: Color, sandbox: Sandbox) -> Result<()> {
         return held::tell(args, reader, at_ns, output);
     }
     // Before minutes of reading.
-    let page = args.html.as_deref().map(|path| Page::at(path, &args.file)).transpose()?;
+    let page = args.html.as_deref();
+    let page = page.map(|path| PageFile::at(path, &[(&args.file, "the recording")])).transpose()?;
     let (told, damage) = told(reader, output, args.from, args.to, Progress::OnTerminal)?;
     let zone = TimeZone::system();
     match (page, output.format) {

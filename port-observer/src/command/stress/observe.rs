@@ -17,6 +17,7 @@ use crate::{
     stress::{
         MILESTONES, MOST_CONNECTIONS, Observed,
         parts::{Line, ObserveJob, say},
+        samples::{Samples, drain},
     },
 };
 
@@ -25,6 +26,10 @@ const MOST_BYTES: u64 = 2 << 30;
 
 /// The most sockets that are accounted: as many connections as are ever made, and TIME_WAIT entries beside.
 const MOST_HOLDINGS: usize = 2 * MOST_CONNECTIONS as usize;
+
+/// A sample of searches is as long as this, or has as many searches.
+const SAMPLE_NS: u64 = 100_000_000;
+const SAMPLE_SEARCHES: u64 = 1_000;
 
 /// Observes until it is told to stop by SIGTERM, then says what it saw.
 ///
@@ -68,21 +73,65 @@ pub fn run(job: ObserveJob) -> Result<()> {
         },
     };
     let sandbox = if job.is_confined { Sandbox::On } else { Sandbox::Off };
-    let searched = Histogram::new_with_max(60_000_000_000, 2).context("can't count times")?;
-    let counting = Counting { seen: Observed::default(), searched };
+    let counting =
+        Counting { seen: Observed::default(), searched: times()?, searches: Searches::new()? };
     live::counted(&config, Box::new(counting), sandbox)
+}
+
+/// How long things took, in nanoseconds.
+fn times() -> Result<Histogram<u64>> {
+    Histogram::new_with_max(60_000_000_000, 2).context("can't count times")
+}
+
+/// Searches since the last sample, and samples.
+struct Searches {
+    searched: Histogram<u64>,
+    since_ns: u64,
+    last_ns: u64,
+    samples: Option<Samples>,
+}
+
+impl Searches {
+    fn new() -> Result<Self> {
+        Ok(Self { searched: times()?, since_ns: 0, last_ns: 0, samples: None })
+    }
+
+    /// Takes one in, of the last of so many ports that were taken.
+    fn take(&mut self, time_ns: u64, acquired: u64, search_ns: u64) {
+        if self.samples.is_none() {
+            self.samples = Some(Samples::begin(time_ns));
+            self.since_ns = time_ns;
+        }
+        self.searched.saturating_record(search_ns);
+        self.last_ns = time_ns;
+        let is_due = time_ns.saturating_sub(self.since_ns) >= SAMPLE_NS;
+        if is_due || self.searched.len() >= SAMPLE_SEARCHES {
+            self.finish(acquired);
+        }
+    }
+
+    /// Finishes a sample.
+    fn finish(&mut self, acquired: u64) {
+        let Some(samples) = &mut self.samples else { return };
+        if self.searched.is_empty() {
+            return;
+        }
+        samples.push(self.last_ns, acquired, 0, &drain(&mut self.searched));
+        self.since_ns = self.last_ns;
+    }
 }
 
 /// Counts what it is told of.
 struct Counting {
     seen: Observed,
     searched: Histogram<u64>,
+    searches: Searches,
 }
 
 impl Counting {
-    fn take(&mut self, body: &Body) -> Option<Line> {
+    fn take(&mut self, report: &Report) -> Option<Line> {
         let seen = &mut self.seen;
-        match body {
+        match &report.body {
             Body::Start(start) => {
                 start.backend.clone_into(&mut seen.backend);
                 return Some(Line::Observing);
@@ -91,6 +140,7 @@ impl Counting {
                 seen.acquired += 1;
                 if let Some(ns) = search_ns {
                     self.searched.saturating_record(*ns);
+                    self.searches.take(report.time_ns, seen.acquired, *ns);
                 }
                 if MILESTONES.contains(&seen.acquired) && !self.searched.is_empty() {
                     let p50_ns = self.searched.value_at_quantile(0.5);
@@ -106,7 +156,12 @@ impl Counting {
                 }
             }
             Body::Lost { count, .. } => seen.lost += count,
-            Body::Stop(_) => return Some(Line::Observed(seen.clone())),
+            Body::Stop(_) => {
+                self.searches.finish(seen.acquired);
+                seen.searches =
+                    self.searches.samples.as_ref().map(Samples::all).unwrap_or_default();
+                return Some(Line::Observed(seen.clone()));
+            }
             _ => {}
         }
         None
@@ -117,7 +172,7 @@ impl Sink for Counting {
     fn set_offset(&mut self, _offset_ns: i64) {}
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        match self.take(&report.body) {
+        match self.take(report) {
             Some(line) => say(&line).map_err(io::Error::other),
             None => Ok(()),
         }

@@ -1,10 +1,5 @@
 // The picture itself, drawn by uPlot.
 
-/** A colour of the theme that is in force. */
-function color(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
 function colorOf(series, number) {
   return series[number].others ? color("others") : color("series").split(" ")[number];
 }
@@ -34,37 +29,19 @@ function striped(fill) {
   });
 }
 
-/** Where calls were refused: a shade over it, and a mark on top. */
-function drawRefused(plot, timeline) {
-  const { ctx: context, bbox } = plot;
-  const right = bbox.left + bbox.width;
-  context.save();
-  context.fillStyle = color("refused");
-  timeline.refused.forEach((count, at) => {
-    if (count === 0) return;
+/** The stretches of time in which calls were refused. */
+function refusedOf(timeline) {
+  return timeline.refused.flatMap((count, at) => {
     const began = timeAt(timeline, at);
-    const ends = [began, began + timeline.step_seconds];
-    const [from, to] = ends.map((time) => Math.round(plot.valToPos(time, "x", true)));
-    const [x, end] = [Math.max(from, bbox.left), Math.min(Math.max(to, from + 2), right)];
-    if (x >= end) return;
-    context.globalAlpha = 0.2;
-    context.fillRect(x, bbox.top, end - x, bbox.height);
-    context.globalAlpha = 1;
-    context.fillRect(x, bbox.top, end - x, 6 * devicePixelRatio);
+    return count === 0 ? [] : [[began, began + timeline.step_seconds]];
   });
-  context.restore();
 }
 
 /** What uPlot is told to draw. */
 function optionsOf({ timeline, series, layers, size }) {
   const stepped = uPlot.paths.stepped({ align: 1 });
   const line = { paths: stepped, points: { show: false }, spanGaps: false };
-  const axis = {
-    stroke: color("quiet"),
-    grid: { stroke: color("line"), width: 1 },
-    ticks: { stroke: color("line"), width: 1 },
-    font: "12px system-ui, sans-serif",
-  };
+  const axis = axisStyle();
   const fills = layers.map(({ number, isTimeWait }) => {
     const fill = colorOf(series, number);
     return isTimeWait ? striped(fill) : fill;
@@ -95,7 +72,7 @@ function optionsOf({ timeline, series, layers, size }) {
       y: false,
     },
     legend: { show: false },
-    hooks: { draw: [(plot) => drawRefused(plot, timeline)] },
+    hooks: { draw: [(plot) => drawRefused(plot, refusedOf(timeline))] },
   };
 }
 

@@ -87,10 +87,3 @@ function timeText(seconds, step) {
   const fraction = step < 1 ? (seconds % 1).toFixed(2).slice(1) : "";
   return `${part.year}-${part.month}-${part.day} ${part.hour}:${part.minute}:${part.second}${fraction}`;
 }
-
-/** An element with these properties and children. */
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}

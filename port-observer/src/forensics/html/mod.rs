@@ -1,22 +1,16 @@
 //! What happened, as one HTML page that needs nothing else: no network, no other file.
-//!
-//! Names of processes and what they were called with come from whoever ran them. The template escapes
-//! every text, the JSON has no character that HTML knows, and the policy of the page lets nothing run
-//! or load but its own script and style.
 
 use std::io::{self, Write};
 
 use askama::Template;
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::tz::TimeZone;
-use sha2::{Digest as _, Sha256};
 
 use super::{
     Forensics, Incident, Timeline,
     facts::{Fact, Words, left_out, lost, refused_headline, taken_headline, taken_left_out},
-    json,
 };
 use crate::{
+    document::{self, Document},
     ledger::SpaceKey,
     words::{
         escape::escape,
@@ -26,32 +20,22 @@ use crate::{
     },
 };
 
-const STYLE: &str =
-    concat!(include_str!("../../../vendor/uplot/uPlot.min.css"), "\n", include_str!("report.css"));
-const SCRIPT: &str = concat!(
-    "\"use strict\";\n/*\n",
-    include_str!("../../../vendor/uplot/LICENSE"),
-    "*/\n",
-    include_str!("../../../vendor/uplot/uPlot.iife.min.js"),
-    "\n",
+/// What draws the pictures.
+const SCRIPTS: &[&str] = &[
     include_str!("report.js"),
     include_str!("data.js"),
     include_str!("chart.js"),
     include_str!("legend.js"),
     include_str!("table.js"),
     include_str!("page.js"),
-);
+];
 
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page {
-    policy: String,
-    style: &'static str,
-    script: &'static str,
-    json: String,
+    document: Document,
     /// The zone of all times: a name that browsers know, or `+02:00`.
     zone: String,
-    title: String,
     host: String,
     runs: Vec<String>,
     losses: Vec<String>,
@@ -90,12 +74,8 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
     let words = Words { zone };
     let host = told.runs.first().map_or("an empty recording", |run| &run.start.host);
     let page = Page {
-        policy: policy(),
-        style: STYLE,
-        script: SCRIPT,
-        json: embedded(told)?,
+        document: Document::new(format!("Ports of {}", escape(host)), &json(told)?, SCRIPTS),
         zone: zone_name(zone, told),
-        title: format!("Ports of {}", escape(host)),
         host: words.host(&told.runs),
         runs: told.runs.iter().map(|run| words.run(run)).collect(),
         losses: told.losses.iter().map(lost).collect(),
@@ -112,24 +92,16 @@ pub fn write(mut out: impl Write, told: &Forensics, zone: &TimeZone) -> io::Resu
     page.write_into(&mut out)
 }
 
-/// What the page may do: run this script, with this style (Content-Security-Policy).
+/// What the page may do (Content-Security-Policy).
 pub fn policy() -> String {
-    let hash = |text: &str| BASE64.encode(Sha256::digest(text));
-    format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri \
-         'none'; form-action 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    )
+    document::policy(SCRIPTS)
 }
 
-/// The JSON of `report --json`, in which nothing can end the element that it is in.
-fn embedded(told: &Forensics) -> io::Result<String> {
+/// The JSON of `report --json`.
+fn json(told: &Forensics) -> io::Result<String> {
     let mut json = Vec::new();
-    json::write_object(&mut json, told)?;
-    let json = String::from_utf8(json).map_err(io::Error::other)?;
-    // These are in strings alone.
-    Ok(json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+    super::json::write_object(&mut json, told)?;
+    String::from_utf8(json).map_err(io::Error::other)
 }
 
 fn zone_name(zone: &TimeZone, told: &Forensics) -> String {
@@ -172,33 +144,5 @@ fn picture(timeline: &Timeline, words: &Words<'_>) -> Picture {
             space.capacity,
             percent(space)
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_vendored_files_are_those_that_their_note_names() {
-        let note = include_str!("../../../vendor/uplot/README.md");
-        let script = include_str!("../../../vendor/uplot/uPlot.iife.min.js");
-        assert!(script.contains("uPlot (v1.6.32)") && note.starts_with("# uPlot 1.6.32"));
-        for (name, text) in [
-            ("LICENSE", include_str!("../../../vendor/uplot/LICENSE")),
-            ("uPlot.iife.min.js", script),
-            ("uPlot.min.css", include_str!("../../../vendor/uplot/uPlot.min.css")),
-        ] {
-            let digest: String =
-                Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert!(note.contains(&format!("{digest}  {name}")), "{name}: {digest}");
-        }
-    }
-
-    #[test]
-    fn no_script_or_style_can_end_its_element() {
-        let ends = |text: &str| text.to_lowercase().contains("</");
-        assert!(!ends(SCRIPT) && !ends(STYLE));
-        assert!(!SCRIPT.contains("<!--"));
     }
 }

@@ -182,6 +182,7 @@ fn follow(
     Ok(Outcome {
         plan: plan.clone(),
         range: range_here(),
+        began_ns: tally.began_ns(),
         seconds,
         connections,
         refused: progress.refused,
@@ -189,6 +190,7 @@ fn follow(
         clients: evidence.client.processes,
         end,
         milestones: tally.milestones(),
+        samples: tally.samples(),
         verdict,
         evidence,
         health: None,

@@ -1,9 +1,15 @@
 //! How far all clients are, one after the other.
 
+use std::mem;
+
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 
-use crate::stress::{MILESTONES, Milestone, parts::Progress};
+use crate::stress::{
+    MILESTONES, Milestone,
+    parts::Progress,
+    samples::{Sample, Samples},
+};
 
 /// Longer times count as this.
 const LONGEST_NS: u64 = 120_000_000_000;
@@ -18,6 +24,7 @@ pub(super) struct Tally {
     now: Progress,
     took: Histogram<u64>,
     reached: Vec<Milestone>,
+    samples: Samples,
 }
 
 impl Tally {
@@ -25,7 +32,8 @@ impl Tally {
     pub(super) fn begin(is_churn: bool, began_ns: u64) -> Result<Self> {
         let took = Histogram::new_with_max(LONGEST_NS, 2).context("can't count times")?;
         let (before, now) = (Progress::default(), Progress::default());
-        Ok(Self { is_churn, began_ns, before, now, took, reached: Vec::new() })
+        let samples = Samples::begin(began_ns);
+        Ok(Self { is_churn, began_ns, before, now, took, reached: Vec::new(), samples })
     }
 
     pub(super) fn began_ns(&self) -> u64 {
@@ -44,12 +52,14 @@ impl Tally {
     }
 
     /// Takes in how far the client is that connects.
-    pub(super) fn take(&mut self, progress: Progress) {
-        for &(ns, count) in &progress.took {
+    pub(super) fn take(&mut self, mut progress: Progress) {
+        let took = mem::take(&mut progress.took);
+        for &(ns, count) in &took {
             self.took.saturating_record_n(ns, count);
         }
-        self.now = Progress { took: Vec::new(), ..progress };
-        let (standing, seconds) = (self.standing(), self.seconds());
+        self.now = progress;
+        let (all, standing, seconds) = (self.all(), self.standing(), self.seconds());
+        self.samples.push(all.at_ns, standing, all.failed(), &took);
         while let Some(&connections) = MILESTONES.get(self.reached.len()) {
             if standing < connections {
                 break;
@@ -87,6 +97,11 @@ impl Tally {
     pub(super) fn milestones(&self) -> Vec<Milestone> {
         let left = MILESTONES.into_iter().skip(self.reached.len());
         self.reached.iter().cloned().chain(left.map(Milestone::not_reached)).collect()
+    }
+
+    /// How it went over time.
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        self.samples.all()
     }
 
     /// How far all are.
@@ -136,5 +151,8 @@ mod tests {
         assert_eq!((first.connections, first.seconds), (1_000, Some(2.0)));
         assert_eq!(first.rate_per_second, Some(500.0));
         assert_eq!((second.connections, second.reached), (10_000, false));
+        let samples = tally.samples();
+        let of = |at: usize| (samples[at].connections, samples[at].refused);
+        assert_eq!((of(0), of(1), of(2)), ((0, 0), (900, 1), (1_040, 1)));
     }
 }

@@ -9,7 +9,7 @@ use super::{connections, has_servers, limit, stress};
 
 /// A server of Perl, which every Debian has: its backlog, how many connections it accepts, and how long it
 /// waits after each.
-fn perl(backlog: u32, accepts: u32, pause: f64) -> String {
+pub(super) fn perl(backlog: u32, accepts: u32, pause: f64) -> String {
     format!(
         "exec perl -MIO::Socket::INET -e '\
          $s = IO::Socket::INET->new(LocalPort => 8000, Listen => {backlog}, ReuseAddr => 1) or die; \

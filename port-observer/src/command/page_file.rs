@@ -12,19 +12,23 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use tempfile::Builder;
 
 /// Where a page is to be.
-pub(super) struct Page {
+pub(super) struct PageFile {
     path: PathBuf,
     /// It is there already, and is no file: a terminal, a pipe, /dev/null.
     is_special: bool,
 }
 
-impl Page {
-    /// A page at `path`, of a recording.
+impl PageFile {
+    /// A page at `path`. `others`: files that it may not replace, and what they are.
     ///
     /// # Errors
-    /// When it can't be written there, or would replace the recording.
-    pub(super) fn at(path: &Path, recording: &Path) -> Result<Self> {
+    /// When it can't be written there, or would replace one of these.
+    pub(super) fn at(path: &Path, others: &[(&Path, &str)]) -> Result<Self> {
         let shown = path.display();
+        // One of them may not be there yet.
+        if let Some((_, what)) = others.iter().find(|(other, _)| *other == path) {
+            bail!("can't write the page to {shown}: it is {what}; name another file");
+        }
         let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             found => Some(found.with_context(|| format!("can't look at {shown}"))?),
@@ -44,8 +48,10 @@ impl Page {
                 bail!("can't write the page to {shown}: it is a directory; name a file in it");
             }
             let of = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-            if fs::metadata(recording).is_ok_and(|recording| of(&recording) == of(&found)) {
-                bail!("can't write the page to {shown}: it is the recording; name another file");
+            let is_it =
+                |other: &Path| fs::metadata(other).is_ok_and(|other| of(&other) == of(&found));
+            if let Some((_, what)) = others.iter().find(|(other, _)| is_it(other)) {
+                bail!("can't write the page to {shown}: it is {what}; name another file");
             }
             // Only root makes devices; who has a terminal may have it from another user.
             if !found.file_type().is_char_device() {
