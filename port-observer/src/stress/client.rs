@@ -106,6 +106,9 @@ pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
         job,
     };
     let end = client.connect_until_done(stop)?;
+    if let End::Refused { call, errno } = &end {
+        client.progress.is_filtered = socket::is_filtered(call, *errno);
+    }
     if matches!(end, End::Refused { .. } | End::Duration) {
         client.wait_for_the_rest(stop)?;
     }

@@ -54,6 +54,13 @@ impl Seen<'_> {
                 (Limit::Requested, format!("all {} connections stand", progress.worked))
             }
             End::Memory => (Limit::Memory, self.memory()),
+            // A filter refuses with any error.
+            End::Refused { .. }
+                if progress.is_filtered
+                    && let Some(met) = found(&[Limit::Seccomp]) =>
+            {
+                met
+            }
             End::Refused { call, errno } => found(&by_error(*errno)).unwrap_or_else(|| {
                 let error = ErrorName(*errno);
                 let text =
@@ -72,13 +79,12 @@ impl Seen<'_> {
             End::Died { how } => {
                 let killed = [Limit::CgroupMemory, Limit::Memory];
                 let why = format!("the process that connects died: {how}");
-                match found(&killed) {
-                    Some(found) => found,
-                    None if how.contains("SIGSYS") || how.contains("signal: 31") => {
-                        (Limit::Seccomp, why)
-                    }
-                    None => (Limit::Memory, why),
+                // Nothing else sends it.
+                if how.contains("SIGSYS") {
+                    let why = format!("{why}, which a filter of system calls sends (seccomp)");
+                    return (Limit::Seccomp, why);
                 }
+                found(&killed).unwrap_or((Limit::Memory, why))
             }
             End::Full | End::Duration | End::Told => {
                 let refused = progress.refused.iter().max_by_key(|(_, count)| **count);
@@ -132,16 +138,7 @@ impl Seen<'_> {
             (refused > 0).then(|| format!("a control group was {refused} times at memory.max")),
         );
         add(Limit::Memory, (self.is_memory_short()).then(|| self.memory()));
-        let is_filtered = [libc::EPERM, libc::ENOSYS, libc::EACCES]
-            .iter()
-            .any(|errno| progress.refused.contains_key(errno))
-            && evidence.client.has_seccomp;
-        add(
-            Limit::Seccomp,
-            is_filtered.then(|| {
-                "a filter of system calls is in force on who connects (Seccomp: 2)".to_owned()
-            }),
-        );
+        add(Limit::Seccomp, self.filter());
         add(
             Limit::TimeWaitBuckets,
             (evidence.time_wait_overflows > 0).then(|| {
@@ -156,6 +153,18 @@ impl Seen<'_> {
             add(limit, Some(text));
         }
         met
+    }
+
+    /// A filter of system calls, which most containers have: that it is in force says nothing yet.
+    fn filter(&self) -> Option<String> {
+        let End::Refused { call, errno } = self.end else { return None };
+        (self.progress.is_filtered && self.evidence.client.has_seccomp).then(|| {
+            format!(
+                "a filter of system calls is in force on who connects (Seccomp: 2), and refuses {call}() with {} \
+                 whatever it is called with",
+                ErrorName(*errno)
+            )
+        })
     }
 
     /// Ports of the range.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Close, MOST_CONNECTIONS, Outcome, Plan,
+    Close, Limit, MOST_CONNECTIONS, Outcome, Plan,
     conclude::Seen,
     evidence::{self, Counters, Evidence},
     parts::{ClientJob, End, Job, Line, ServerJob, say},
@@ -236,7 +236,11 @@ impl Run {
         let all = self.tally.all();
         let verdict =
             Seen { plan: &self.plan, end, progress: &all, evidence: &evidence }.conclude();
-        let health = self.health();
+        let health = match verdict.limit {
+            // It would be refused as clients are, or killed.
+            Limit::Seccomp => self.health_unasked(),
+            _ => self.health(),
+        };
         let (made, seconds) = self.tally.breaking_point();
         Ok(Outcome {
             plan: self.plan.clone(),

@@ -176,8 +176,13 @@ fn limits_of_the_host_show_in_its_counters() {
     assert_eq!(concluded(&plan(), &end, &progress, &group).limit, Limit::CgroupMemory);
     let mut filtered = evidence();
     filtered.client.has_seccomp = true;
-    let (end, progress) = refused(libc::EPERM, 1);
-    assert_eq!(concluded(&plan(), &end, &progress, &filtered).limit, Limit::Seccomp);
+    let (end, mut progress) = refused(libc::EPERM, 1);
+    let other = concluded(&plan(), &end, &progress, &filtered);
+    assert!(other.reasons[0].contains("no limit that is known is met"), "{other:?}");
+    progress.is_filtered = true;
+    let verdict = concluded(&plan(), &end, &progress, &filtered);
+    assert_eq!(verdict.limit, Limit::Seccomp);
+    assert!(verdict.reasons[0].contains("refuses connect() with EPERM"), "{verdict:?}");
     let short = Evidence { memory: (1 << 28, 16 << 30), ..evidence() };
     assert_eq!(concluded(&plan(), &End::Memory, &Progress::default(), &short).limit, Limit::Memory);
 }

@@ -45,10 +45,9 @@ impl Run {
     pub(super) fn health(&mut self) -> Health {
         let answer = self.try_server();
         let mut health = Health {
-            alive: !self.server_pids().is_empty(),
             accepting: answer.accepting().is_some(),
             first_byte_seconds: answer.first_byte.map(|time| time.as_secs_f64()),
-            recovered_seconds: None,
+            ..self.health_unasked()
         };
         if !health.alive {
             return health;
@@ -68,6 +67,11 @@ impl Run {
             thread::sleep(Duration::from_millis(20));
         }
         health
+    }
+
+    /// What is known without a connection.
+    pub(super) fn health_unasked(&self) -> Health {
+        Health { alive: !self.server_pids().is_empty(), ..Health::default() }
     }
 
     /// Makes a connection and asks for something. One that is closed without an answer is none.
