@@ -123,20 +123,9 @@ impl Seen<'_> {
             }),
         );
         add(Limit::Runtime, self.table());
-        let (threads, most) = evidence.server.threads;
-        let refused = evidence.server.threads_refused + evidence.client.threads_refused;
-        add(
-            Limit::CgroupPids,
-            (refused > 0).then(|| {
-                let most = most.map_or_else(String::new, |most| format!(" of {most}"));
-                format!("a control group refused {refused} threads or processes: {threads}{most} (pids.max)")
-            }),
-        );
-        let refused = evidence.server.memory_refused + evidence.client.memory_refused;
-        add(
-            Limit::CgroupMemory,
-            (refused > 0).then(|| format!("a control group was {refused} times at memory.max")),
-        );
+        add(Limit::CgroupPids, self.processes_of_groups());
+        add(Limit::CgroupMemory, self.memory_of_groups());
+        add(Limit::Threads, self.threads());
         add(Limit::Memory, (self.is_memory_short()).then(|| self.memory()));
         add(Limit::Seccomp, self.filter());
         add(
@@ -325,12 +314,13 @@ impl Seen<'_> {
 }
 
 /// In which order limits of the other end explain that it takes no more.
-const OF_THE_OTHER_END: [Limit; 6] = [
+const OF_THE_OTHER_END: [Limit; 7] = [
     Limit::Conntrack,
     Limit::TcpMemory,
     Limit::FileDescriptors,
     Limit::Runtime,
     Limit::CgroupPids,
+    Limit::Threads,
     Limit::CgroupMemory,
 ];
 /// And then, of a server that has accepted.
@@ -341,8 +331,8 @@ const SERVER_LAST: [Limit; 2] = [Limit::AcceptQueue, Limit::Server];
 /// Limits that an error may come of.
 fn by_error(errno: i32) -> Vec<Limit> {
     use Limit::{
-        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Runtime,
-        Seccomp, Server, TcpMemory, Threads,
+        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Seccomp,
+        Server, TcpMemory, Threads,
     };
     match errno {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => vec![EphemeralPorts],
@@ -352,7 +342,7 @@ fn by_error(errno: i32) -> Vec<Limit> {
         libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
         libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],
         libc::ECONNREFUSED | libc::ECONNRESET | libc::ETIMEDOUT => {
-            vec![FileDescriptors, Runtime, Server]
+            OF_THE_OTHER_END.into_iter().chain([Server]).collect()
         }
         _ => Vec::new(),
     }
@@ -374,5 +364,6 @@ fn nearly(used: u64, most: u64) -> bool {
     most > 0 && used >= most - most / 50
 }
 
+mod machine;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     Close, Limit, MOST_CONNECTIONS, Outcome, Plan,
     conclude::Seen,
-    evidence::{self, Counters, Evidence},
+    evidence::{self, Counters, Evidence, Group},
     parts::{ClientJob, End, Job, Line, ServerJob, say},
     place::{self, Part},
 };
@@ -109,7 +109,7 @@ impl Run {
             server_at_first: evidence::End::default(),
             clients: Vec::new(),
             tally: Tally::begin(plan.is_churn(), 0)?,
-            since: Counters::read(),
+            since: Counters::read(Group::default()),
             plan,
             to,
             messages,
@@ -191,7 +191,7 @@ impl Run {
     /// Makes connections until a limit is met, and sees which.
     fn load(&mut self) -> Result<Outcome> {
         self.server_at_first = self.look().server;
-        self.since = Counters::read();
+        self.since = Counters::read(self.server_at_first.group.clone());
         self.tally = Tally::begin(self.plan.is_churn(), now_boot_ns()?)?;
         self.add_client()?;
         let mut last_look = Instant::now();
@@ -266,7 +266,7 @@ impl Run {
         let clients: Vec<u32> = self.clients.iter().map(Part::pid).collect();
         let servers = self.server_pids();
         let ends = [&*clients, &*servers];
-        let mut evidence = evidence::gather(&self.plan, self.server_port, ends, self.since);
+        let mut evidence = evidence::gather(&self.plan, self.server_port, ends, &self.since);
         if let Some(server) = &mut self.user_server {
             evidence.server_wrote = server.words();
             // One that has ended can't be asked any more.

@@ -171,7 +171,7 @@ fn limits_of_the_host_show_in_its_counters() {
     let (end, progress) = refused(libc::ENFILE, 1);
     assert_eq!(concluded(&plan(), &end, &progress, &evidence()).limit, Limit::FileMax);
     let mut group = evidence();
-    group.client.memory_refused = 2;
+    group.client.group.memory_refused = 2;
     let (end, progress) = refused(libc::ENOMEM, 1);
     assert_eq!(concluded(&plan(), &end, &progress, &group).limit, Limit::CgroupMemory);
     let mut filtered = evidence();

@@ -71,3 +71,39 @@ fn a_filter_of_system_calls_is_told_by_what_it_refuses() {
     let harmless = with(libc::SECCOMP_RET_ALLOW);
     assert_eq!((limit(&harmless), connections(&harmless)), ("requested", 100));
 }
+
+/// A server that makes a process for each connection, which runs as a user that has no others.
+const FORKS: &str = "exec busybox httpd -f -p 8000 -u 47321:47321";
+
+/// What stress is called with for it: it has a short queue, which no more than this rate keeps empty.
+const OF_FORKS: [&str; 6] = ["--server", FORKS, "--server-port", "8000", "--rate", "40"];
+
+/// What is on this machine and in the virtual ones.
+fn has_busybox() -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|directory| directory.join("busybox").exists());
+    if !found {
+        println!("skipped: there is no busybox, whose server is taken");
+    }
+    found
+}
+
+#[test]
+fn threads_of_a_user_are_named_where_the_server_makes_no_more() {
+    if !has_busybox() {
+        return;
+    }
+    let mut stress = command(&OF_FORKS);
+    // Of root it is no limit, nor of what connects.
+    let set = || {
+        use nix::sys::resource::{Resource, setrlimit};
+        Ok(setrlimit(Resource::RLIMIT_NPROC, 20, 20)?)
+    };
+    // SAFETY: between fork and exec only setrlimit() is called.
+    unsafe { stress.pre_exec(set) };
+    let answer = answer_of(&mut stress);
+    assert_eq!(limit(&answer), "threads", "{answer}");
+    assert_eq!(connections(&answer), 19, "and the one that listens");
+    assert!(reason(&answer).contains("has 20 of 20 threads (RLIMIT_NPROC)"), "{answer}");
+    assert_eq!(answer["server"]["alive"], true);
+}
