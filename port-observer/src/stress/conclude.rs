@@ -99,18 +99,12 @@ impl Seen<'_> {
 
     /// All limits that are met, or all but met.
     fn met(&self) -> Vec<Met> {
-        let Self { evidence, progress, .. } = *self;
+        let Self { evidence, .. } = *self;
         let mut met = Vec::new();
         let mut add = |limit, text: Option<String>| met.extend(text.map(|text| (limit, text)));
         add(Limit::EphemeralPorts, self.ports());
         add(Limit::FileDescriptors, self.descriptors());
-        let (files, most) = evidence.files;
-        let is_without = progress.refused.contains_key(&libc::ENFILE);
-        add(
-            Limit::FileMax,
-            (is_without || nearly(files, most))
-                .then(|| format!("the host has {files} of {most} files open (fs.file-max)")),
-        );
+        add(Limit::FileMax, self.files());
         add(Limit::TcpMemory, self.tcp_memory());
         let conntrack = evidence
             .conntrack
@@ -130,7 +124,7 @@ impl Seen<'_> {
         add(Limit::Seccomp, self.filter());
         add(
             Limit::TimeWaitBuckets,
-            (evidence.time_wait_overflows > 0).then(|| {
+            (self.plan.is_churn() && evidence.time_wait_overflows > 0).then(|| {
                 format!(
                     "{} connections ended without TIME_WAIT, as there were {} already \
                      (tcp_max_tw_buckets): nothing fails, and that ports run out does not show",
@@ -208,18 +202,6 @@ impl Seen<'_> {
             texts.push(format!("the server ended, and wrote {said:?} before"));
         }
         (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE)", texts.join(", ")))
-    }
-
-    fn tcp_memory(&self) -> Option<String> {
-        let Evidence { tcp_memory_pages: pages, tcp_memory_max: most, tcp_memory_failures, .. } =
-            *self.evidence;
-        let is_met = nearly(pages, most) || (tcp_memory_failures > 0 && pages * 10 >= most * 8);
-        is_met.then(|| {
-            format!(
-                "TCP of the host has {pages} of {most} pages of memory, which was felt \
-                 {tcp_memory_failures} times (tcp_mem)"
-            )
-        })
     }
 
     /// The server program's own table.
@@ -314,10 +296,11 @@ impl Seen<'_> {
 }
 
 /// In which order limits of the other end explain that it takes no more.
-const OF_THE_OTHER_END: [Limit; 7] = [
+const OF_THE_OTHER_END: [Limit; 8] = [
     Limit::Conntrack,
     Limit::TcpMemory,
     Limit::FileDescriptors,
+    Limit::FileMax,
     Limit::Runtime,
     Limit::CgroupPids,
     Limit::Threads,
@@ -337,7 +320,8 @@ fn by_error(errno: i32) -> Vec<Limit> {
     match errno {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => vec![EphemeralPorts],
         libc::EMFILE => vec![FileDescriptors],
-        libc::ENFILE => vec![FileMax],
+        // The kernel has no other error for a socket that it has no memory for (`__sock_create`).
+        libc::ENFILE => vec![FileMax, CgroupMemory, Memory],
         libc::ENOBUFS | libc::ENOMEM => vec![CgroupMemory, TcpMemory, Memory],
         libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
         libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],

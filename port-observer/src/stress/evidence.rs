@@ -110,7 +110,6 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: &Counters
     let now = Counters::read(Group::default());
     let sockets = listener::look(plan, server_port);
     let number = |path: &str| read(path).trim().parse().unwrap_or(0);
-    let files = numbers("/proc/sys/fs/file-nr");
     let conntrack = |name: &str| {
         read(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).trim().parse::<u64>().ok()
     };
@@ -143,11 +142,19 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: &Counters
             threads(&read("/proc/loadavg")),
             number("/proc/sys/kernel/threads-max").min(number("/proc/sys/kernel/pid_max")),
         ),
-        files: (files.first().copied().unwrap_or(0), files.get(2).copied().unwrap_or(0)),
+        files: files(),
         conntrack: conntrack("count").filter(|&count| count > 0).zip(conntrack("max")),
         conntrack_drops: now.conntrack_drops.saturating_sub(since.conntrack_drops),
         server_wrote: String::new(),
         memory: memory(),
+    }
+}
+
+/// Open files of the host, and the most.
+pub fn files() -> (u64, u64) {
+    match numbers("/proc/sys/fs/file-nr")[..] {
+        [open, _, most] => (open, most),
+        _ => (0, 0),
     }
 }
 

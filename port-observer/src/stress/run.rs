@@ -12,19 +12,21 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Close, Limit, MOST_CONNECTIONS, Outcome, Plan,
+    Close, Health, Limit, MOST_CONNECTIONS, Outcome, Plan,
     conclude::Seen,
     evidence::{self, Counters, Evidence, Group},
     parts::{ClientJob, End, Job, Line, ServerJob, say},
     place::{self, Part},
+    server,
 };
 use crate::kernel::clock::now_boot_ns;
 
 mod health;
+mod spare;
 mod tally;
 mod user_server;
 
-use self::{tally::Tally, user_server::UserServer};
+use self::{spare::Spare, tally::Tally, user_server::UserServer};
 
 /// How often both ends are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -96,6 +98,8 @@ struct Run {
     clients: Vec<Part>,
     tally: Tally,
     since: Counters,
+    /// Closed before the last look.
+    spare: Spare,
 }
 
 impl Run {
@@ -110,6 +114,7 @@ impl Run {
             clients: Vec::new(),
             tally: Tally::begin(plan.is_churn(), 0)?,
             since: Counters::read(Group::default()),
+            spare: Spare::default(),
             plan,
             to,
             messages,
@@ -129,7 +134,7 @@ impl Run {
             true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let listener = own_listener(SocketAddr::new(any, port))
+        let listener = server::listen(SocketAddr::new(any, port))
             .with_context(|| format!("can't listen on port {port}"))?;
         self.listener = Some(listener);
         self.server_port = port;
@@ -193,6 +198,7 @@ impl Run {
         self.server_at_first = self.look().server;
         self.since = Counters::read(self.server_at_first.group.clone());
         self.tally = Tally::begin(self.plan.is_churn(), now_boot_ns()?)?;
+        self.spare = Spare::open();
         self.add_client()?;
         let mut last_look = Instant::now();
         let end = loop {
@@ -224,7 +230,9 @@ impl Run {
 
     /// The end of it, and what both ends show then.
     fn conclude(&mut self, end: &End) -> Result<Outcome> {
+        let files = self.spare.close();
         let mut evidence = self.look();
+        evidence.files.0 = evidence.files.0.max(files);
         if matches!(end, End::Stalled | End::Closed) {
             thread::sleep(LAST_LOOK);
             let later = self.look();
@@ -236,10 +244,11 @@ impl Run {
         let all = self.tally.all();
         let verdict =
             Seen { plan: &self.plan, end, progress: &all, evidence: &evidence }.conclude();
+        let alive = evidence.server.processes > 0;
         let health = match verdict.limit {
             // It would be refused as clients are, or killed.
-            Limit::Seccomp => self.health_unasked(),
-            _ => self.health(),
+            Limit::Seccomp => Health { alive, ..Health::default() },
+            _ => self.health(alive),
         };
         let (made, seconds) = self.tally.breaking_point();
         Ok(Outcome {
@@ -371,19 +380,4 @@ impl Run {
 fn range_here() -> (u16, u16) {
     let ports = crate::kernel::sysctl::ports_here();
     ports.map_or((0, 0), |ports| (ports.ephemeral.min, ports.ephemeral.max))
-}
-
-/// The own server's socket, with the longest queue that the kernel allows (`somaxconn`).
-fn own_listener(at: SocketAddr) -> Result<TcpListener> {
-    use nix::sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt,
-        socket, sockopt,
-    };
-    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(at))?;
-    listen(&fd, Backlog::MAXCONN)?;
-    Ok(TcpListener::from(fd))
 }

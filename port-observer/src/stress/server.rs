@@ -1,6 +1,7 @@
 //! The server: accepts, answers what it is sent, closes with the other end or first.
 
 use std::{
+    net::{SocketAddr, TcpListener},
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     time::Duration,
 };
@@ -28,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// # Errors
 /// When the kernel refuses what it needs.
 pub fn run(job: &ServerJob, stop: &dyn Fn() -> bool) -> Result<()> {
+    // After clients.
+    super::place::set_oom_score(900);
     let limit = job.nofile;
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit)
         .with_context(|| format!("can't set RLIMIT_NOFILE to {limit}"))?;
@@ -134,4 +137,22 @@ impl Server {
 pub fn keep(fd: BorrowedFd<'_>) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
+}
+
+/// The own server's socket, with the longest queue that the kernel allows (`somaxconn`).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn listen(at: SocketAddr) -> Result<TcpListener> {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+        sockopt,
+    };
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(TcpListener::from(fd))
 }

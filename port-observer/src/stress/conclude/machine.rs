@@ -1,8 +1,31 @@
 //! Limits that are shared: of a control group, a user, the host.
 
-use super::{Seen, nearly};
+use super::{Evidence, Seen, nearly};
 
 impl Seen<'_> {
+    /// Open files of the host, of which those with `CAP_SYS_ADMIN` may have more.
+    pub(super) fn files(&self) -> Option<String> {
+        let (files, most) = self.evidence.files;
+        let ends = [&self.evidence.client, &self.evidence.server];
+        (ends.iter().any(|end| end.meets_file_max) && nearly(files, most))
+            .then(|| format!("the host has {files} of {most} files open (fs.file-max)"))
+    }
+
+    /// Memory of TCP (`tcp_mem`).
+    pub(super) fn tcp_memory(&self) -> Option<String> {
+        let Evidence { tcp_memory_pages: pages, tcp_memory_max: most, tcp_memory_failures, .. } =
+            *self.evidence;
+        let is_met = nearly(pages, most) || (tcp_memory_failures > 0 && pages * 10 >= most * 8);
+        // Who is short of it already is not told again.
+        let felt = match tcp_memory_failures {
+            0 => String::new(),
+            times => format!(", and was short of it {times} times"),
+        };
+        is_met.then(|| {
+            format!("TCP of the host has {pages} of {most} pages of memory{felt} (tcp_mem)")
+        })
+    }
+
     /// Processes of control groups (`pids.max`).
     pub(super) fn processes_of_groups(&self) -> Option<String> {
         let groups = [&self.evidence.server.group, &self.evidence.client.group];

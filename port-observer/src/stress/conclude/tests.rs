@@ -169,7 +169,13 @@ fn limits_of_the_host_show_in_its_counters() {
     let memory = Evidence { tcp_memory_pages: 99_000, tcp_memory_failures: 3, ..evidence() };
     assert_eq!(stalled(&memory).limit, Limit::TcpMemory);
     let (end, progress) = refused(libc::ENFILE, 1);
-    assert_eq!(concluded(&plan(), &end, &progress, &evidence()).limit, Limit::FileMax);
+    let mut files = Evidence { files: (999_900, 1_000_000), ..evidence() };
+    let of_root = concluded(&plan(), &end, &progress, &files);
+    assert!(of_root.reasons[0].contains("no limit that is known is met"), "{of_root:?}");
+    files.client.meets_file_max = true;
+    let verdict = concluded(&plan(), &end, &progress, &files);
+    assert_eq!(verdict.limit, Limit::FileMax);
+    assert!(verdict.reasons[0].contains("999900 of 1000000 files"), "{verdict:?}");
     let mut group = evidence();
     group.client.group.memory_refused = 2;
     let (end, progress) = refused(libc::ENOMEM, 1);

@@ -16,7 +16,8 @@ pub struct Group {
     pub pids: Option<(u64, u64)>,
     /// How often one refused a process or thread (`pids.events`).
     pub pids_refused: u64,
-    /// How often one had no memory left to give, or killed for that (`memory.events`: `oom`, `oom_kill`).
+    /// How often one had no memory left to give, for which it kills (`memory.events`: `oom`; `oom_kill` are
+    /// those too that the host killed).
     pub memory_refused: u64,
     /// How often one was at `memory.max`, which caches alone may come to.
     pub memory_full: u64,
@@ -56,7 +57,7 @@ impl Group {
         };
         let (pids, memory) = (events("pids"), events("memory"));
         self.pids_refused += count(&pids, "max");
-        self.memory_refused += count(&memory, "oom") + count(&memory, "oom_kill");
+        self.memory_refused += count(&memory, "oom");
         self.memory_full += count(&memory, "max");
     }
 

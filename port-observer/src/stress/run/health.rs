@@ -42,16 +42,14 @@ impl Answer {
 
 impl Run {
     /// Tries the server, closes all connections, and tries it until it takes one.
-    pub(super) fn health(&mut self) -> Health {
-        let answer = self.try_server();
-        let mut health = Health {
-            accepting: answer.accepting().is_some(),
-            first_byte_seconds: answer.first_byte.map(|time| time.as_secs_f64()),
-            ..self.health_unasked()
-        };
-        if !health.alive {
+    pub(super) fn health(&mut self, alive: bool) -> Health {
+        let mut health = Health { alive, ..Health::default() };
+        if !alive {
             return health;
         }
+        let answer = self.try_server();
+        health.accepting = answer.accepting().is_some();
+        health.first_byte_seconds = answer.first_byte.map(|time| time.as_secs_f64());
         let began = Instant::now();
         for client in &mut self.clients {
             client.stop();
@@ -67,11 +65,6 @@ impl Run {
             thread::sleep(Duration::from_millis(20));
         }
         health
-    }
-
-    /// What is known without a connection.
-    pub(super) fn health_unasked(&self) -> Health {
-        Health { alive: !self.server_pids().is_empty(), ..Health::default() }
     }
 
     /// Makes a connection and asks for something. One that is closed without an answer is none.
