@@ -1,5 +1,7 @@
 //! Limits that take something of the kernel, or of the machine, to meet them.
 
+mod machine;
+
 use std::{
     os::unix::process::CommandExt as _,
     process::{Command, Output},
