@@ -112,8 +112,8 @@ fn memory_of_tcp_is_named_where_a_server_waits_to_send() {
     }
     let traffic = beside_this_test("traffic").expect("the helper");
     let server = format!("exec {} greet 500000 127.0.0.1:8000", traffic.display());
-    let arguments = ["--server", &server, "--rate", "20", "--connections", "40"];
-    let enough = answer_of(&mut command(&arguments));
+    let arguments = ["--server", &server, "--rate", "20", "--duration", "60s"];
+    let enough = answer_of(&mut command(&[&arguments[..], &["--connections", "40"]].concat()));
     assert_eq!((limit(&enough), connections(&enough)), ("requested", 40));
     let _most = Setting::set("net/ipv4/tcp_mem", "6000 8000 10000");
     let pairs = use_up_tcp_memory(10_000);
