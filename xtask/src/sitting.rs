@@ -9,7 +9,7 @@ struct Group {
 }
 
 /// A test is of the first that its name fits.
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 16] = [
     // Waits for what is told of dozens of namespaces, which others' thousands of sockets put off.
     Group { prefix: "ledger::truth::", threads: 2 },
     // Look once and again at TIME_WAITs of a minute: on an emulated processor a look takes seconds, and many
@@ -32,6 +32,8 @@ const GROUPS: [Group; 15] = [
     Group { prefix: "pools::leases::", threads: 1 },
     // Have observers of their own, and servers of media and of the web beside.
     Group { prefix: "pools::", threads: 4 },
+    // Set limits of the whole machine.
+    Group { prefix: "stress::limits::", threads: 1 },
     // Have observers of their own, servers beside, and make connections as fast as they go.
     Group { prefix: "stress::", threads: 2 },
     // With Prometheus and Alertmanager beside.
@@ -110,7 +112,7 @@ const PARTLY_OF_THE_KERNEL: [(&str, &[&str]); 11] = [
     ("command::", &[]),
     ("serve::", &[]),
     ("pools::", &["ports_of_declared_pools", "leases::a_clock_that_is_set"]),
-    ("stress::", &["a_full_range"]),
+    ("stress::", &["a_full_range", "limits::"]),
     // What `check` makes of lists that are cut short or garbage.
     ("ledger::check_failures::", &[]),
     // What is made of events, whichever kernel told them.

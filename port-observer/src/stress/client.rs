@@ -84,6 +84,7 @@ struct Client {
 /// # Errors
 /// When the kernel refuses what it needs beside connections, or nobody listens.
 pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
+    super::place::set_oom_score(1_000);
     let limit = job.nofile;
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit).with_context(|| {
         format!("can't set RLIMIT_NOFILE to {limit}: see fs.nr_open, and the hard limit")
@@ -107,6 +108,9 @@ pub fn run(job: ClientJob, stop: &dyn Fn() -> bool) -> Result<()> {
         job,
     };
     let end = client.connect_until_done(stop)?;
+    if let End::Refused { call, errno } = &end {
+        client.progress.is_filtered = socket::is_filtered(call, *errno);
+    }
     if matches!(end, End::Refused { .. } | End::Duration) {
         client.wait_for_the_rest(stop)?;
     }

@@ -60,6 +60,13 @@ impl Seen<'_> {
                 (Limit::Requested, format!("all {} connections stand", progress.worked))
             }
             End::Memory => (Limit::Memory, self.memory()),
+            // A filter refuses with any error.
+            End::Refused { .. }
+                if progress.is_filtered
+                    && let Some(met) = found(&[Limit::Seccomp]) =>
+            {
+                met
+            }
             End::Refused { call, errno } => found(&by_error(*errno)).unwrap_or_else(|| {
                 let error = ErrorName(*errno);
                 let text =
@@ -78,13 +85,12 @@ impl Seen<'_> {
             End::Died { how } => {
                 let killed = [Limit::CgroupMemory, Limit::Memory];
                 let why = format!("the process that connects died: {how}");
-                match found(&killed) {
-                    Some(found) => found,
-                    None if how.contains("SIGSYS") || how.contains("signal: 31") => {
-                        (Limit::Seccomp, why)
-                    }
-                    None => (Limit::Memory, why),
+                // Nothing else sends it.
+                if how.contains("SIGSYS") {
+                    let why = format!("{why}, which a filter of system calls sends (seccomp)");
+                    return (Limit::Seccomp, why);
                 }
+                found(&killed).unwrap_or((Limit::Memory, why))
             }
             End::Full | End::Duration | End::Told | End::Exited { .. } => {
                 let refused = progress.refused.iter().max_by_key(|(_, count)| **count);
@@ -99,18 +105,12 @@ impl Seen<'_> {
 
     /// All limits that are met, or all but met.
     fn met(&self) -> Vec<Met> {
-        let Self { evidence, progress, .. } = *self;
+        let Self { evidence, .. } = *self;
         let mut met = Vec::new();
         let mut add = |limit, text: Option<String>| met.extend(text.map(|text| (limit, text)));
         add(Limit::EphemeralPorts, self.ports());
         add(Limit::FileDescriptors, self.descriptors());
-        let (files, most) = evidence.files;
-        let is_without = progress.refused.contains_key(&libc::ENFILE);
-        add(
-            Limit::FileMax,
-            (is_without || nearly(files, most))
-                .then(|| format!("the host has {files} of {most} files open (fs.file-max)")),
-        );
+        add(Limit::FileMax, self.files());
         add(Limit::TcpMemory, self.tcp_memory());
         let conntrack = evidence
             .conntrack
@@ -123,34 +123,14 @@ impl Seen<'_> {
             }),
         );
         add(Limit::Runtime, self.table());
-        let (threads, most) = evidence.server.threads;
-        let refused = evidence.server.threads_refused + evidence.client.threads_refused;
-        add(
-            Limit::CgroupPids,
-            (refused > 0).then(|| {
-                let most = most.map_or_else(String::new, |most| format!(" of {most}"));
-                format!("a control group refused {refused} threads or processes: {threads}{most} (pids.max)")
-            }),
-        );
-        let refused = evidence.server.memory_refused + evidence.client.memory_refused;
-        add(
-            Limit::CgroupMemory,
-            (refused > 0).then(|| format!("a control group was {refused} times at memory.max")),
-        );
+        add(Limit::CgroupPids, self.processes_of_groups());
+        add(Limit::CgroupMemory, self.memory_of_groups());
+        add(Limit::Threads, self.threads());
         add(Limit::Memory, (self.is_memory_short()).then(|| self.memory()));
-        let is_filtered = [libc::EPERM, libc::ENOSYS, libc::EACCES]
-            .iter()
-            .any(|errno| progress.refused.contains_key(errno))
-            && evidence.client.has_seccomp;
-        add(
-            Limit::Seccomp,
-            is_filtered.then(|| {
-                "a filter of system calls is in force on who connects (Seccomp: 2)".to_owned()
-            }),
-        );
+        add(Limit::Seccomp, self.filter());
         add(
             Limit::TimeWaitBuckets,
-            (evidence.time_wait_overflows > 0).then(|| {
+            (self.plan.is_churn() && evidence.time_wait_overflows > 0).then(|| {
                 format!(
                     "{} connections ended without TIME_WAIT, as there were {} already \
                      (tcp_max_tw_buckets): nothing fails, and that ports run out does not show",
@@ -162,6 +142,18 @@ impl Seen<'_> {
             add(limit, Some(text));
         }
         met
+    }
+
+    /// A filter of system calls, which most containers have: that it is in force says nothing yet.
+    fn filter(&self) -> Option<String> {
+        let End::Refused { call, errno } = self.end else { return None };
+        (self.progress.is_filtered && self.evidence.client.has_seccomp).then(|| {
+            format!(
+                "a filter of system calls is in force on who connects (Seccomp: 2), and refuses {call}() with {} \
+                 whatever it is called with",
+                ErrorName(*errno)
+            )
+        })
     }
 
     /// Ports of the range.
@@ -222,18 +214,6 @@ impl Seen<'_> {
         }
         let both_ends = self.both_ends();
         (!texts.is_empty()).then(|| format!("{} (RLIMIT_NOFILE){both_ends}", texts.join(", ")))
-    }
-
-    fn tcp_memory(&self) -> Option<String> {
-        let Evidence { tcp_memory_pages: pages, tcp_memory_max: most, tcp_memory_failures, .. } =
-            *self.evidence;
-        let is_met = nearly(pages, most) || (tcp_memory_failures > 0 && pages * 10 >= most * 8);
-        is_met.then(|| {
-            format!(
-                "TCP of the host has {pages} of {most} pages of memory, which was felt \
-                 {tcp_memory_failures} times (tcp_mem)"
-            )
-        })
     }
 
     /// The name of the program that connects, where it is the user's.
@@ -347,12 +327,14 @@ impl Seen<'_> {
 }
 
 /// In which order limits of the other end explain that it takes no more.
-const OF_THE_OTHER_END: [Limit; 6] = [
+const OF_THE_OTHER_END: [Limit; 8] = [
     Limit::Conntrack,
     Limit::TcpMemory,
     Limit::FileDescriptors,
+    Limit::FileMax,
     Limit::Runtime,
     Limit::CgroupPids,
+    Limit::Threads,
     Limit::CgroupMemory,
 ];
 /// And then, of a server that has accepted.
@@ -363,17 +345,18 @@ const SERVER_LAST: [Limit; 2] = [Limit::AcceptQueue, Limit::Server];
 /// Limits that an error may come of.
 fn by_error(errno: i32) -> Vec<Limit> {
     use Limit::{
-        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Runtime,
-        Seccomp, Server, TcpMemory, Threads,
+        CgroupMemory, CgroupPids, EphemeralPorts, FileDescriptors, FileMax, Memory, Seccomp,
+        Server, TcpMemory, Threads,
     };
     match errno {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => vec![EphemeralPorts],
         libc::EMFILE => vec![FileDescriptors],
-        libc::ENFILE => vec![FileMax],
+        // The kernel has no other error for a socket that it has no memory for (`__sock_create`).
+        libc::ENFILE => vec![FileMax, CgroupMemory, Memory],
         libc::ENOBUFS | libc::ENOMEM => vec![CgroupMemory, TcpMemory, Memory],
         libc::EAGAIN => vec![EphemeralPorts, CgroupPids, Threads],
         libc::EPERM | libc::ENOSYS | libc::EACCES => vec![Seccomp],
-        _ if target::answers(errno) => vec![FileDescriptors, Runtime, Server],
+        _ if target::answers(errno) => OF_THE_OTHER_END.into_iter().chain([Server]).collect(),
         _ => Vec::new(),
     }
 }
@@ -394,5 +377,6 @@ fn nearly(used: u64, most: u64) -> bool {
     most > 0 && used >= most - most / 50
 }
 
+mod machine;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! What the kernel shows of both ends.
 
+mod ends;
+mod group;
+
 use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
+pub use self::{ends::End, group::Group};
 use super::{
     Close, Plan,
     listener::{self, Sockets},
@@ -43,6 +47,8 @@ pub struct Evidence {
     pub tcp_memory_max: u64,
     /// How often that was felt here: `TCPMemoryPressures` and `TCPAbortOnMemory`.
     pub tcp_memory_failures: u64,
+    /// Threads of the host, and the most (`kernel.threads-max`, `kernel.pid_max`).
+    pub threads: (u64, u64),
     /// Open files of the host, and the most.
     pub files: (u64, u64),
     /// Tracked connections of the place, and the most; `None`: connections are not tracked.
@@ -73,36 +79,11 @@ impl Evidence {
         raise(&mut self.listening.overflows, other.listening.overflows);
         raise(&mut self.listening.drops, other.listening.drops);
         for (own, other) in [(&mut self.client, &other.client), (&mut self.server, &other.server)] {
-            raise(&mut own.threads_refused, other.threads_refused);
-            raise(&mut own.memory_refused, other.memory_refused);
+            raise(&mut own.group.pids_refused, other.group.pids_refused);
+            raise(&mut own.group.memory_refused, other.group.memory_refused);
+            raise(&mut own.group.memory_full, other.group.memory_full);
         }
     }
-}
-
-/// One end: its processes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct End {
-    /// How many run.
-    pub processes: u32,
-    /// The name of the first.
-    pub name: String,
-    /// Descriptors and their limit of the process that is nearest to its limit.
-    pub descriptors: (u64, u64),
-    /// Of all together.
-    pub all_descriptors: u64,
-    /// One is stopped (state `T`).
-    pub is_stopped: bool,
-    /// One has a filter of system calls (`Seccomp: 2`).
-    pub has_seccomp: bool,
-    /// Threads, and the most by the control group (`pids.max`), nearest to it.
-    pub threads: (u64, Option<u64>),
-    /// How often a control group refused a process or thread (`pids.events`).
-    pub threads_refused: u64,
-    /// How often a control group was at `memory.max` (`memory.events`).
-    pub memory_refused: u64,
-    /// The table of the program itself that connections take a place in, where it is known: what sets
-    /// it, and to how many.
-    pub table: Option<(String, u64)>,
 }
 
 /// A listening socket.
@@ -125,38 +106,42 @@ pub struct Listening {
 }
 
 /// Counters of the place, which only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     overflows: u64,
     drops: u64,
     time_wait_overflows: u64,
     tcp_memory: u64,
     conntrack_drops: u64,
-    /// Of the control group that both ends begin in.
-    threads_refused: u64,
-    memory_refused: u64,
+    /// The control groups of who connects and of the server.
+    groups: [Group; 2],
 }
 
 impl Counters {
-    /// Those of the calling process's network namespace.
-    pub fn read() -> Self {
+    /// Those of the calling process's network namespace; of the server, in whose group it is.
+    pub fn read(server: Group) -> Self {
         let text = read("/proc/self/net/netstat");
         let value = |name: &str| counter(&text, name).unwrap_or(0);
-        let group = group_of(std::process::id());
         Self {
             overflows: value("ListenOverflows"),
             drops: value("ListenDrops"),
             time_wait_overflows: value("TCPTimeWaitOverflow"),
             tcp_memory: value("TCPMemoryPressures") + value("TCPAbortOnMemory"),
             conntrack_drops: conntrack_drops(),
-            threads_refused: group.pids_refused,
-            memory_refused: group.memory_refused,
+            // Clients are started in this process's.
+            groups: [Group::of(std::process::id()), server],
         }
+    }
+
+    /// The same where who connects began in another control group than this process is in.
+    pub fn of_clients(mut self, group: Group) -> Self {
+        self.groups[0] = group;
+        self
     }
 }
 
 /// Looks at everything. `since`: the counters at the start.
-pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters) -> Evidence {
+pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: &Counters) -> Evidence {
     let sockets = listener::look(plan, Some(server_port), None);
     let pairs = match plan.bind.chooses_port() {
         true => u32::from(plan.sources),
@@ -167,7 +152,7 @@ pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: Counters)
 }
 
 /// The same where a program of the user's connects, the first of the ends, wherever to.
-pub fn of_program(plan: &Plan, ends: [&[u32]; 2], since: Counters) -> Evidence {
+pub fn of_program(plan: &Plan, ends: [&[u32]; 2], since: &Counters) -> Evidence {
     let own = program::Sockets::of(ends[0]);
     let sockets = listener::look(plan, None, Some(&own.inodes));
     let connections = sockets.own;
@@ -178,10 +163,9 @@ pub fn of_program(plan: &Plan, ends: [&[u32]; 2], since: Counters) -> Evidence {
     Evidence { program: Some(Use { sockets: own.most, ..connections }), ..seen }
 }
 
-fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: Counters) -> Evidence {
-    let now = Counters::read();
+fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: &Counters) -> Evidence {
+    let now = Counters::read(Group::default());
     let number = |path: &str| read(path).trim().parse().unwrap_or(0);
-    let files = numbers("/proc/sys/fs/file-nr");
     let conntrack = |name: &str| {
         read(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).trim().parse::<u64>().ok()
     };
@@ -193,8 +177,8 @@ fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: Counters) -> Ev
         time_wait: sockets.time_wait,
         time_wait_overflows: now.time_wait_overflows.saturating_sub(since.time_wait_overflows),
         time_wait_max: number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
-        client: end(ends[0], "", since),
-        server: end(ends[1], plan.server.as_deref().unwrap_or_default(), since),
+        client: ends::look(ends[0], "", &since.groups[0]),
+        server: ends::look(ends[1], plan.server.as_deref().unwrap_or_default(), &since.groups[1]),
         listening: Listening {
             is_there: sockets.is_listening,
             queue: sockets.queue.0,
@@ -207,12 +191,24 @@ fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: Counters) -> Ev
         tcp_memory_pages: tcp_memory_pages(),
         tcp_memory_max: plan.tcp_memory_max,
         tcp_memory_failures: now.tcp_memory.saturating_sub(since.tcp_memory),
-        files: (files.first().copied().unwrap_or(0), files.get(2).copied().unwrap_or(0)),
+        threads: (
+            threads(&read("/proc/loadavg")),
+            number("/proc/sys/kernel/threads-max").min(number("/proc/sys/kernel/pid_max")),
+        ),
+        files: files(),
         conntrack: conntrack("count").filter(|&count| count > 0).zip(conntrack("max")),
         conntrack_drops: now.conntrack_drops.saturating_sub(since.conntrack_drops),
         server_wrote: String::new(),
         program: None,
         memory: memory(),
+    }
+}
+
+/// Open files of the host, and the most.
+pub fn files() -> (u64, u64) {
+    match numbers("/proc/sys/fs/file-nr")[..] {
+        [open, _, most] => (open, most),
+        _ => (0, 0),
     }
 }
 
@@ -232,77 +228,6 @@ fn memory() -> (u64, u64) {
     (value("MemAvailable:").unwrap_or(0) * 1024, value("MemTotal:").unwrap_or(0) * 1024)
 }
 
-/// What is seen of the processes of an end.
-fn end(pids: &[u32], typed: &str, since: Counters) -> End {
-    let mut end = End::default();
-    for &pid in pids {
-        let status = read(&format!("/proc/{pid}/status"));
-        let field = |name: &str| {
-            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"))
-        };
-        let Some(state) = field("State").filter(|state| !state.starts_with(['Z', 'X'])) else {
-            continue;
-        };
-        end.processes += 1;
-        end.is_stopped |= state.starts_with(['T', 't']);
-        end.has_seccomp |= field("Seccomp").is_some_and(|mode| mode == "2");
-        if end.name.is_empty() {
-            end.name = field("Name").unwrap_or_default().to_owned();
-        }
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64;
-        let limit = limit_of(pid);
-        end.all_descriptors += open;
-        let (nearest, of) = end.descriptors;
-        if of == 0 || limit.saturating_sub(open) < of.saturating_sub(nearest) {
-            end.descriptors = (open, limit);
-        }
-        let threads = field("Threads").and_then(|count| count.parse().ok()).unwrap_or(0);
-        let group = group_of(pid);
-        end.threads.0 += threads;
-        end.threads.1 = end.threads.1.or(group.pids_max);
-        let threads = group.pids_refused.saturating_sub(since.threads_refused);
-        let memory = group.memory_refused.saturating_sub(since.memory_refused);
-        end.threads_refused = end.threads_refused.max(threads);
-        end.memory_refused = end.memory_refused.max(memory);
-        end.table = end.table.take().or_else(|| super::programs::table(pid, typed));
-    }
-    end
-}
-
-/// The soft limit of open files of a process.
-fn limit_of(pid: u32) -> u64 {
-    let text = read(&format!("/proc/{pid}/limits"));
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|line| line.split_ascii_whitespace().next());
-    soft.map_or(0, |soft| soft.parse().unwrap_or(u64::MAX))
-}
-
-/// What is seen of the control group of a process (cgroup v2).
-#[derive(Clone, Copy, Debug, Default)]
-struct Group {
-    pids_max: Option<u64>,
-    pids_refused: u64,
-    memory_refused: u64,
-}
-
-fn group_of(pid: u32) -> Group {
-    let text = read(&format!("/proc/{pid}/cgroup"));
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
-    let Some((path, mount)) = path.zip(crate::kernel::cgroup::mount()) else {
-        return Group::default();
-    };
-    let file = |name: &str| read(&mount.join(path).join(name).to_string_lossy());
-    let event = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-    };
-    Group {
-        pids_max: file("pids.max").trim().parse().ok(),
-        pids_refused: event(&file("pids.events"), "max"),
-        memory_refused: event(&file("memory.events"), "max"),
-    }
-}
-
 /// Pages of memory that TCP has (`sockstat_seq_show`, net/ipv4/proc.c).
 fn tcp_memory_pages() -> u64 {
     let text = read("/proc/self/net/sockstat");
@@ -310,6 +235,12 @@ fn tcp_memory_pages() -> u64 {
     let mut words = line.into_iter().flat_map(str::split_ascii_whitespace);
     words.find(|word| *word == "mem");
     words.next().and_then(|pages| pages.parse().ok()).unwrap_or(0)
+}
+
+/// All threads of the host (`loadavg_proc_show`, fs/proc/loadavg.c: `running/all`).
+fn threads(loadavg: &str) -> u64 {
+    let counts = loadavg.split_ascii_whitespace().nth(3).and_then(|word| word.split_once('/'));
+    counts.and_then(|(_, all)| all.parse().ok()).unwrap_or(0)
 }
 
 /// Packets that connection tracking dropped (`/proc/net/stat/nf_conntrack`: a line for each processor,
@@ -370,12 +301,6 @@ mod tests {
         assert_eq!(counter(text, "InOctets"), Some(7));
         assert_eq!(counter(text, "TCPTimeWaitOverflow"), None);
         assert_eq!(counter("", "ListenDrops"), None);
-    }
-
-    #[test]
-    fn this_process_has_descriptors_and_a_limit() {
-        let end = end(&[std::process::id()], "", Counters::default());
-        assert_eq!(end.processes, 1);
-        assert!(end.descriptors.0 > 2 && end.descriptors.0 <= end.descriptors.1, "{end:?}");
+        assert_eq!(threads("0.20 0.18 0.12 1/80 11206\n"), 80);
     }
 }

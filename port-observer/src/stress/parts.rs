@@ -163,6 +163,9 @@ pub struct Progress {
     pub retried: u64,
     /// Connections that the server closed, where it was not to.
     pub closed: u64,
+    /// A filter of system calls refuses the call that fails: it fails with the same error where the kernel
+    /// itself has another to give.
+    pub is_filtered: bool,
     /// The beginning of what it said before.
     pub heard: Option<String>,
     /// How long connections took that were made since it was last said, in nanoseconds: how many of each.

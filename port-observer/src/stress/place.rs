@@ -197,6 +197,14 @@ fn forward<T>(lines: ChildStdout, to: &Sender<T>, told: impl Fn(Option<Result<Li
     let _ = to.send(told(None));
 }
 
+/// Of all in a control group or on the host, the calling process is the one to kill where memory runs out: 1,000 goes
+/// before all (proc_pid_oom_score_adj(5)).
+pub fn set_oom_score(score: u16) {
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        log::debug!("can't set oom_score_adj: {error}");
+    }
+}
+
 /// Whether this process may make namespaces without one of users.
 fn may_unshare() -> bool {
     caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_ADMIN).unwrap_or(false)

@@ -1,7 +1,6 @@
 //! The first process of a place: starts both ends, watches them, and says what came of it.
 
 use std::{
-    io::Read as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsFd as _,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -12,9 +11,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Close, MOST_CONNECTIONS, Outcome, Plan,
+    Close, Health, Limit, MOST_CONNECTIONS, Outcome, Plan,
     conclude::Seen,
-    evidence::{self, Counters, Evidence},
+    evidence::{self, Counters, Evidence, Group},
     parts::{ClientJob, End, Job, Line, ServerJob, say},
     place::{self, Part},
     program::Program,
@@ -24,10 +23,17 @@ use crate::kernel::clock::now_boot_ns;
 
 mod follow;
 mod health;
+mod orders;
+mod spare;
 mod tally;
 mod user_server;
 
-use self::{tally::Tally, user_server::UserServer};
+use self::{
+    orders::{listen_to_orders, wait_for_go},
+    spare::Spare,
+    tally::Tally,
+    user_server::UserServer,
+};
 
 /// How often both ends are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -78,33 +84,6 @@ pub fn run(plan: Plan) -> Result<()> {
     Ok(())
 }
 
-/// Waits until it may begin. `false`: it is over before.
-fn wait_for_go(messages: &Receiver<Message>) -> bool {
-    loop {
-        match messages.recv() {
-            Ok(Message::Go) => return true,
-            Ok(Message::Stop) | Err(_) => return false,
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Reads what the one who started all says.
-fn listen_to_orders(to: Sender<Message>) -> Result<()> {
-    let reader = move || {
-        let mut bytes = [0; 64];
-        loop {
-            match std::io::stdin().read(&mut bytes) {
-                Ok(length) if length > 0 => drop(to.send(Message::Go)),
-                _ => break,
-            }
-        }
-        let _ = to.send(Message::Stop);
-    };
-    thread::Builder::new().name("orders".to_owned()).spawn(reader).context("can't read orders")?;
-    Ok(())
-}
-
 struct Run {
     plan: Plan,
     to: Sender<Message>,
@@ -120,6 +99,8 @@ struct Run {
     clients: Vec<Part>,
     tally: Tally,
     since: Counters,
+    /// Closed before the last look.
+    spare: Spare,
 }
 
 impl Run {
@@ -133,7 +114,8 @@ impl Run {
             server_at_first: evidence::End::default(),
             clients: Vec::new(),
             tally: Tally::begin(plan.is_churn(), 0)?,
-            since: Counters::read(),
+            since: Counters::read(Group::default()),
+            spare: Spare::default(),
             plan,
             to,
             messages,
@@ -211,8 +193,9 @@ impl Run {
     /// Makes connections until a limit is met, and sees which.
     fn load(&mut self) -> Result<Outcome> {
         self.server_at_first = self.look().server;
-        self.since = Counters::read();
+        self.since = Counters::read(self.server_at_first.group.clone());
         self.tally = Tally::begin(self.plan.is_churn(), now_boot_ns()?)?;
+        self.spare = Spare::open();
         self.add_client()?;
         let mut last_look = Instant::now();
         let end = loop {
@@ -244,7 +227,9 @@ impl Run {
 
     /// The end of it, and what both ends show then.
     fn conclude(&mut self, end: &End) -> Result<Outcome> {
+        let files = self.spare.close();
         let mut evidence = self.look();
+        evidence.files.0 = evidence.files.0.max(files);
         if matches!(end, End::Stalled | End::Closed) {
             thread::sleep(LAST_LOOK);
             let later = self.look();
@@ -256,7 +241,12 @@ impl Run {
         let all = self.tally.all();
         let verdict =
             Seen { plan: &self.plan, end, progress: &all, evidence: &evidence }.conclude();
-        let health = self.health();
+        let alive = evidence.server.processes > 0;
+        let health = match verdict.limit {
+            // It would be refused as clients are, or killed.
+            Limit::Seccomp => Health { alive, ..Health::default() },
+            _ => self.health(alive),
+        };
         let (made, seconds) = self.tally.breaking_point();
         Ok(Outcome {
             plan: self.plan.clone(),
@@ -284,7 +274,7 @@ impl Run {
         let clients: Vec<u32> = self.clients.iter().map(Part::pid).collect();
         let servers = self.server_pids();
         let ends = [&*clients, &*servers];
-        let mut evidence = evidence::gather(&self.plan, self.server_port, ends, self.since);
+        let mut evidence = evidence::gather(&self.plan, self.server_port, ends, &self.since);
         if let Some(server) = &mut self.user_server {
             evidence.server_wrote = server.words();
             // One that has ended can't be asked any more.

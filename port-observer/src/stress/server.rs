@@ -12,10 +12,7 @@ use nix::{
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
         resource::{Resource, setrlimit},
-        socket::{
-            self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, accept4,
-            bind, recv, send, setsockopt, socket, sockopt,
-        },
+        socket::{MsgFlags, SockFlag, accept4, recv, send},
     },
 };
 use slab::Slab;
@@ -27,25 +24,13 @@ const LISTENER: u64 = u64::MAX;
 /// While there is no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A listening socket with the longest queue that the kernel allows (`somaxconn`).
-///
-/// # Errors
-/// When the kernel refuses it.
-pub fn listen(at: SocketAddr) -> Result<TcpListener> {
-    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
-    socket::listen(&fd, Backlog::MAXCONN)?;
-    Ok(TcpListener::from(fd))
-}
-
 /// Runs a server until it is told to stop.
 ///
 /// # Errors
 /// When the kernel refuses what it needs.
 pub fn run(job: &ServerJob, stop: &dyn Fn() -> bool) -> Result<()> {
+    // After clients.
+    super::place::set_oom_score(900);
     let limit = job.nofile;
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit)
         .with_context(|| format!("can't set RLIMIT_NOFILE to {limit}"))?;
@@ -152,4 +137,22 @@ impl Server {
 pub fn keep(fd: BorrowedFd<'_>) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
+}
+
+/// The own server's socket, with the longest queue that the kernel allows (`somaxconn`).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn listen(at: SocketAddr) -> Result<TcpListener> {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+        sockopt,
+    };
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(TcpListener::from(fd))
 }

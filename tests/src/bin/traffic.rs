@@ -17,6 +17,7 @@ const USAGE: &str = "usage: traffic hold COUNT ADDRESS   connects, waits, exits
        traffic fork-connect ADDRESS forks; the child connects, waits, exits
        traffic mix HELD CLOSED ADDRESS… (three for each destination) connects, closes, waits
        traffic inherit ADDRESS      listens, forks and exits; the child accepts, waits
+       traffic greet BYTES ADDRESS  listens, and sends that much on one connection after the other
        traffic pairs COUNT ADDRESS  listens, connects to itself, says the listener, waits
        traffic reset COUNT ADDRESS… connects and resets, each address in turn
        traffic busy PAUSE ADDRESS   connects and resets, waits as many microseconds, and so on
@@ -67,6 +68,7 @@ fn main() -> Result<()> {
                 nix::sys::wait::wait()?;
             }
         }
+        ["greet", bytes, at] => greet(&vec![b'x'; bytes.parse()?], at.parse()?)?,
         ["mix", ref destinations @ ..] if !destinations.is_empty() => mix(destinations)?,
         ["inherit", at] => {
             let at: SocketAddr = at.parse()?;
@@ -165,4 +167,18 @@ fn is_child() -> Result<bool> {
 
 fn wait() {
     let _ = io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// Takes the next connection once all is sent on the one before, and keeps them.
+fn greet(greeting: &[u8], at: SocketAddr) -> Result<()> {
+    let listener = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    listener.bind(&at.into()).with_context(|| format!("bind {at}"))?;
+    listener.listen(8).context("listen")?;
+    let mut kept = Vec::new();
+    loop {
+        let (mut socket, _) = listener.accept().context("accept")?;
+        // One that the other end has closed is no reason to end.
+        let _ = socket.write_all(greeting);
+        kept.push(socket);
+    }
 }

@@ -118,7 +118,7 @@ impl Programs {
 pub fn pack(image: &Image, programs: &Programs, job: &str, archive: &Path) -> Result<()> {
     let root = archive.with_extension("root");
     let _ = fs::remove_dir_all(&root);
-    for directory in ["bin", "dev", "lib/modules", "tests"] {
+    for directory in ["bin", "dev", "lib/modules/on-demand", "tests"] {
         make_directory(&root.join(directory))?;
     }
     let busybox = find_program("busybox").context("busybox is missing: cargo xtask setup")?;
@@ -130,9 +130,13 @@ pub fn pack(image: &Image, programs: &Programs, job: &str, archive: &Path) -> Re
     link(&busybox, &root.join("bin/busybox"))?;
     symlink("busybox", root.join("bin/sh")).context("can't link sh")?;
     programs.install(&root)?;
-    for (order, module) in image.modules.iter().enumerate() {
-        let name = module.file_name().unwrap_or_default().to_string_lossy();
-        link(module, &root.join(format!("lib/modules/{order}-{name}")))?;
+    for (modules, directory) in
+        [(&image.modules, "lib/modules"), (&image.on_demand, "lib/modules/on-demand")]
+    {
+        for (order, module) in modules.iter().enumerate() {
+            let name = module.file_name().unwrap_or_default().to_string_lossy();
+            link(module, &root.join(format!("{directory}/{order}-{name}")))?;
+        }
     }
     write(&root.join("job"), job)?;
     let init = root.join("init");

@@ -32,6 +32,10 @@ pub const KERNELS: [Kernel; 4] = [
 /// What the tests need that these kernels have as modules.
 const MODULES: [&str; 5] = ["inet_diag", "tcp_diag", "udp_diag", "veth", "dummy"];
 
+/// What single tests insert themselves, and leave again, in the order to insert them: as soon as connections are
+/// tracked, those of all tests are. Some kernels have some of them built in.
+const ON_DEMAND: [&str; 4] = ["libcrc32c", "nf_defrag_ipv4", "nf_defrag_ipv6", "nf_conntrack"];
+
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -44,6 +48,8 @@ pub struct Image {
     pub vmlinuz: PathBuf,
     /// Its modules, uncompressed, in the order to insert them.
     pub modules: Vec<PathBuf>,
+    /// Those that tests insert, in the order to do so.
+    pub on_demand: Vec<PathBuf>,
 }
 
 impl Kernel {
@@ -69,16 +75,24 @@ impl Kernel {
         let lock =
             File::create(&lock).with_context(|| format!("can't write {}", lock.display()))?;
         lock.lock().context("can't lock the cache of kernels")?;
-        if !directory.join("complete").exists() {
+        // A cache of before is without modules that have come to these.
+        let modules = MODULES.iter().chain(&ON_DEMAND).copied().collect::<Vec<_>>().join("\n");
+        let collected = fs::read_to_string(directory.join("complete")).unwrap_or_default();
+        if collected != modules {
             self.fetch(&directory).with_context(|| {
                 format!("can't fetch Linux {} from Debian's suite {}", self.name, self.suite)
             })?;
+            write(&directory.join("complete"), modules)?;
         }
-        let modules = MODULES.map(|name| directory.join(format!("{name}.ko")));
+        let paths = |names: &[&str]| {
+            let paths = names.iter().map(|name| directory.join(format!("{name}.ko")));
+            paths.filter(|file| file.exists()).collect()
+        };
         Ok(Image {
             kernel: self,
             vmlinuz: directory.join("vmlinuz"),
-            modules: modules.into_iter().filter(|file| file.exists()).collect(),
+            modules: paths(&MODULES),
+            on_demand: paths(&ON_DEMAND),
         })
     }
 
@@ -100,7 +114,7 @@ impl Kernel {
         for file in files(directory)?.iter().filter(|file| has_suffix(file, ".deb")) {
             let _ = fs::remove_file(file);
         }
-        write(&directory.join("complete"), packages.join("\n"))
+        write(&directory.join("packages"), packages.join("\n"))
     }
 
     /// Copies the kernel and its modules out of the unpacked packages.
@@ -110,10 +124,15 @@ impl Kernel {
         let image = image.context("the packages hold no vmlinuz")?;
         fs::copy(image, directory.join("vmlinuz")).context("can't copy vmlinuz")?;
         let busybox = find_program("busybox").context("busybox is missing: cargo xtask setup")?;
-        for module in MODULES {
+        for module in MODULES.iter().chain(&ON_DEMAND) {
             let stem = format!("{module}.ko");
             let found = unpacked.iter().find(|file| name_of(file).starts_with(&stem));
-            let found = found.with_context(|| format!("the packages hold no {stem}"))?;
+            let Some(found) = found else {
+                if ON_DEMAND.contains(module) {
+                    continue;
+                }
+                bail!("the packages hold no {stem}");
+            };
             let bytes = match found.extension().and_then(|end| end.to_str()) {
                 Some("ko") => fs::read(found).context("can't read a module")?,
                 Some("xz") => {

@@ -42,6 +42,26 @@ pub(super) fn begin(
     }
 }
 
+/// Whether a filter of system calls refuses this call, of those that a connection takes: what the kernel refuses
+/// first of all, because of its arguments, is refused with this error too. A filter comes before
+/// (`syscall_enter_from_user_mode`, kernel/entry); modules of security and programs of control groups come after.
+pub(super) fn is_filtered(call: &str, errno: i32) -> bool {
+    // SAFETY: no call is given memory, and none makes anything: -1 is no descriptor, and 15 no type of socket
+    // (`SOCK_TYPE_MASK`).
+    let result = unsafe {
+        match call {
+            "socket" => libc::socket(libc::AF_INET, libc::SOCK_CLOEXEC | 15, 0),
+            "setsockopt" => libc::setsockopt(-1, 0, 0, std::ptr::null(), 0),
+            "bind" => libc::bind(-1, std::ptr::null(), 0),
+            "connect" => libc::connect(-1, std::ptr::null(), 0),
+            "epoll_ctl" => libc::epoll_ctl(-1, libc::EPOLL_CTL_DEL, -1, std::ptr::null_mut()),
+            _ => return false,
+        }
+    };
+    let itself = if call == "socket" { libc::EINVAL } else { libc::EBADF };
+    result < 0 && Errno::last_raw() == errno && errno != itself
+}
+
 /// The error of a connection that was being made; 0: it stands.
 pub(super) fn error_of(fd: BorrowedFd<'_>) -> i32 {
     nix::sys::socket::getsockopt(&fd, sockopt::SocketError).unwrap_or(libc::EIO)

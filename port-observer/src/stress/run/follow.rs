@@ -10,13 +10,18 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
-use super::{Message, Run, listen_to_orders, range_here, tally::Tally, wait_for_go};
+use super::{
+    Message, Run,
+    orders::{listen_to_orders, wait_for_go},
+    range_here,
+    tally::Tally,
+};
 use crate::{
     kernel::clock::now_boot_ns,
     stress::{
         Outcome, Plan, Refusals,
         conclude::Seen,
-        evidence::{self, Counters, Evidence},
+        evidence::{self, Counters, Evidence, Group},
         parts::{End, Job, Line, ProgramJob, Progress, say},
         place::{self, Part},
         program,
@@ -36,6 +41,8 @@ trait Followed {
     fn pids(&self) -> [Vec<u32>; 2];
     /// Where its end is not told of: whether it is there.
     fn ended(&self) -> Option<End>;
+    /// The control group that it is in at first.
+    fn group(&self) -> Group;
     /// One of its processes is held at its end, and was looked at.
     fn go_on(&mut self);
 }
@@ -64,6 +71,10 @@ impl Followed for Started {
         None
     }
 
+    fn group(&self) -> Group {
+        Group::of(self.part.pid())
+    }
+
     fn go_on(&mut self) {
         self.part.go();
     }
@@ -80,6 +91,10 @@ impl Followed for Running {
     fn ended(&self) -> Option<End> {
         let is_gone = program::running(self.0).is_err();
         is_gone.then(|| End::Exited { how: "it is gone".to_owned(), is_success: true })
+    }
+
+    fn group(&self) -> Group {
+        Group::of(self.0)
     }
 
     fn go_on(&mut self) {}
@@ -124,7 +139,7 @@ fn follow(
     messages: &Receiver<Message>,
     program: &mut dyn Followed,
 ) -> Result<Outcome> {
-    let since = Counters::read();
+    let since = Counters::read(Group::default()).of_clients(program.group());
     let mut tally = Tally::begin(false, now_boot_ns()?)?;
     let mut best = Best::default();
     let (began, mut grew, mut is_held) = (Instant::now(), Instant::now(), false);
@@ -133,7 +148,7 @@ fn follow(
         // Looked at after its end, it has nothing: what was seen before counts.
         let ended = program.ended();
         let [pids, server] = program.pids();
-        let evidence = evidence::of_program(plan, [&pids, &server], since);
+        let evidence = evidence::of_program(plan, [&pids, &server], &since);
         if best.take(evidence, now_boot_ns()?) {
             grew = Instant::now();
         }

@@ -42,18 +42,17 @@ impl Answer {
 
 impl Run {
     /// Tries the server, closes all connections, and tries it until it takes one.
-    pub(super) fn health(&mut self) -> Health {
+    pub(super) fn health(&mut self, alive: bool) -> Health {
+        // Of a target only what it answers is known.
+        let is_target = self.plan.target.is_some();
+        let mut health = Health { alive, ..Health::default() };
+        if !alive && !is_target {
+            return health;
+        }
         let answer = self.try_server();
-        let mut health = Health {
-            // Of a target only what it answers is known.
-            alive: match self.plan.target {
-                Some(_) => answer.accepting().is_some(),
-                None => !self.server_pids().is_empty(),
-            },
-            accepting: answer.accepting().is_some(),
-            first_byte_seconds: answer.first_byte.map(|time| time.as_secs_f64()),
-            recovered_seconds: None,
-        };
+        health.accepting = answer.accepting().is_some();
+        health.first_byte_seconds = answer.first_byte.map(|time| time.as_secs_f64());
+        health.alive |= health.accepting;
         if !health.alive {
             return health;
         }

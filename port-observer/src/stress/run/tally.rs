@@ -121,6 +121,7 @@ impl Tally {
             refused,
             retried: before.retried + now.retried,
             closed: before.closed + now.closed,
+            is_filtered: now.is_filtered,
             heard: before.heard.clone().or_else(|| now.heard.clone()),
             took: Vec::new(),
         }

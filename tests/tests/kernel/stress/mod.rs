@@ -1,5 +1,6 @@
 //! `stress`: each limit that can be met here is met, and named.
 
+mod limits;
 mod page;
 mod program;
 mod servers;
