@@ -37,7 +37,7 @@ use self::{
 
 /// How often both ends are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the server's queue is looked at after clients stalled, to see whether it accepts.
+/// How long the server's queue is looked at after clients are done, to see whether it accepts.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// Ports that the own server may listen on: the first that is outside of the range.
 const SERVER_PORTS: [u16; 3] = [7680, 999, 65_535];
@@ -229,7 +229,6 @@ impl Run {
     fn conclude(&mut self, end: &End) -> Result<Outcome> {
         let files = self.spare.close();
         let mut evidence = self.look();
-        evidence.files.0 = evidence.files.0.max(files);
         if matches!(end, End::Stalled | End::Closed) {
             thread::sleep(LAST_LOOK);
             let later = self.look();
@@ -237,7 +236,15 @@ impl Run {
             evidence = later;
             let per_second = lately as f64 / LAST_LOOK.as_secs_f64();
             evidence.listening.accepted_per_second = per_second as u64;
+        } else {
+            // What waits in the queue at this moment, and not for long, is accepted too.
+            let began = Instant::now();
+            while evidence.listening.queue > 0 && began.elapsed() < LAST_LOOK {
+                thread::sleep(LAST_LOOK / 50);
+                evidence = self.look();
+            }
         }
+        evidence.files.0 = evidence.files.0.max(files);
         let all = self.tally.all();
         let verdict =
             Seen { plan: &self.plan, end, progress: &all, evidence: &evidence }.conclude();

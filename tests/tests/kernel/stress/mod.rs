@@ -184,6 +184,12 @@ fn time_wait_keeps_ports_and_its_limit_hides_that_they_run_out() {
     });
 }
 
+/// As many as there are ports, or few more: a FIN that is sent again to a busy machine is acknowledged to nobody,
+/// whose RST ends a TIME_WAIT early (`tcp_timewait_state_process`, net/ipv4/tcp_minisocks.c).
+fn is_about(ports: u64, connections: Option<u64>) -> bool {
+    connections.is_some_and(|count| (ports..=ports + ports / 10).contains(&count))
+}
+
 #[test]
 fn what_helps_is_tried_and_what_does_not_is_said() {
     let churn = ["--close", "client", "--range", "40000-40099", "--rate", "400"];
@@ -196,7 +202,7 @@ fn what_helps_is_tried_and_what_does_not_is_said() {
     };
     for change in ["widen_range", "source_addresses", "server_closes_first", "tcp_tw_reuse"] {
         assert_eq!(of(change)["proved"], true, "{change}: {answer}");
-        assert_eq!(of(change)["before"], 100, "{change}: {answer}");
+        assert!(is_about(100, of(change)["before"].as_u64()), "{change}: {answer}");
     }
     assert_eq!(of("tcp_fin_timeout")["proved"], false, "{answer}");
     let after: Vec<u64> = mitigations.iter().filter_map(|one| one["after"].as_u64()).collect();
@@ -206,9 +212,9 @@ fn what_helps_is_tried_and_what_does_not_is_said() {
         let found = variations.iter().find(|one| one["name"] == name);
         found.and_then(|one| one["worked"].as_u64()).unwrap_or_else(|| panic!("{name}: {answer}"))
     };
-    assert_eq!(worked("as it is"), 100);
-    assert_eq!(worked("bind before connect"), 100);
-    assert_eq!(worked("ten source addresses"), 1_000);
+    assert!(is_about(100, Some(worked("as it is"))), "{answer}");
+    assert!(is_about(100, Some(worked("bind before connect"))), "{answer}");
+    assert!(is_about(1_000, Some(worked("ten source addresses"))), "{answer}");
     assert!(worked("server closes") > 500, "{answer}");
 }
 
