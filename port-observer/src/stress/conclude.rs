@@ -90,7 +90,7 @@ impl Seen<'_> {
                     let why = format!("{why}, which a filter of system calls sends (seccomp)");
                     return (Limit::Seccomp, why);
                 }
-                found(&killed).unwrap_or((Limit::Memory, why))
+                found(&killed).unwrap_or((Limit::Unknown, why))
             }
             End::Full | End::Duration | End::Told | End::Exited { .. } => {
                 let refused = progress.refused.iter().max_by_key(|(_, count)| **count);
@@ -126,7 +126,11 @@ impl Seen<'_> {
         add(Limit::CgroupPids, self.processes_of_groups());
         add(Limit::CgroupMemory, self.memory_of_groups());
         add(Limit::Threads, self.threads());
-        add(Limit::Memory, (self.is_memory_short()).then(|| self.memory()));
+        let of_group = [&evidence.client, &evidence.server].map(|end| end.group.memory_refused);
+        // Those that a control group has killed count there too.
+        let is_killed = evidence.oom_kills > 0 && of_group == [0, 0];
+        let is_short = self.is_memory_short() || is_killed;
+        add(Limit::Memory, is_short.then(|| self.memory()));
         add(Limit::Seccomp, self.filter());
         add(
             Limit::TimeWaitBuckets,
@@ -322,7 +326,11 @@ impl Seen<'_> {
 
     fn memory(&self) -> String {
         let (left, all) = self.evidence.memory;
-        format!("{} of {} MiB of the host's memory are left", left >> 20, all >> 20)
+        let killed = match self.evidence.oom_kills {
+            0 => String::new(),
+            count => format!("; the kernel killed {count} for want of memory (oom_kill)"),
+        };
+        format!("{} of {} MiB of the host's memory are left{killed}", left >> 20, all >> 20)
     }
 }
 
@@ -361,12 +369,9 @@ fn by_error(errno: i32) -> Vec<Limit> {
     }
 }
 
-/// The limit that an error names, where nothing shows that it is met.
+/// What can be said where nothing but an error shows: no more than whether the other end answered so.
 fn unknown(errno: i32) -> Limit {
-    match errno {
-        libc::ENOBUFS | libc::ENOMEM => Limit::Memory,
-        _ => by_error(errno).first().copied().unwrap_or(Limit::Server),
-    }
+    if target::answers(errno) { Limit::Server } else { Limit::Unknown }
 }
 
 /// Connections that may wait in a queue that can't be looked at any more.

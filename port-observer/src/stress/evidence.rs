@@ -59,6 +59,8 @@ pub struct Evidence {
     pub server_wrote: String,
     /// What a program of the user's has, where it is that which connects.
     pub program: Option<Use>,
+    /// Processes that the kernel killed for want of memory, of the whole host (`oom_kill` of /proc/vmstat).
+    pub oom_kills: u64,
     /// Memory of the host that is left, in bytes, of how much.
     pub memory: (u64, u64),
 }
@@ -76,6 +78,7 @@ impl Evidence {
         raise(&mut self.time_wait_overflows, other.time_wait_overflows);
         raise(&mut self.tcp_memory_failures, other.tcp_memory_failures);
         raise(&mut self.conntrack_drops, other.conntrack_drops);
+        raise(&mut self.oom_kills, other.oom_kills);
         raise(&mut self.listening.overflows, other.listening.overflows);
         raise(&mut self.listening.drops, other.listening.drops);
         for (own, other) in [(&mut self.client, &other.client), (&mut self.server, &other.server)] {
@@ -113,6 +116,7 @@ pub struct Counters {
     time_wait_overflows: u64,
     tcp_memory: u64,
     conntrack_drops: u64,
+    oom_kills: u64,
     /// The control groups of who connects and of the server.
     groups: [Group; 2],
 }
@@ -128,6 +132,7 @@ impl Counters {
             time_wait_overflows: value("TCPTimeWaitOverflow"),
             tcp_memory: value("TCPMemoryPressures") + value("TCPAbortOnMemory"),
             conntrack_drops: conntrack_drops(),
+            oom_kills: oom_kills(&read("/proc/vmstat")),
             // Clients are started in this process's.
             groups: [Group::of(std::process::id()), server],
         }
@@ -198,6 +203,7 @@ fn seen(plan: &Plan, sockets: Sockets, ends: [&[u32]; 2], since: &Counters) -> E
         files: files(),
         conntrack: conntrack("count").filter(|&count| count > 0).zip(conntrack("max")),
         conntrack_drops: now.conntrack_drops.saturating_sub(since.conntrack_drops),
+        oom_kills: now.oom_kills.saturating_sub(since.oom_kills),
         server_wrote: String::new(),
         program: None,
         memory: memory(),
@@ -256,6 +262,12 @@ fn conntrack_drops() -> u64 {
     lines.map(|line| of(line, "drop").unwrap_or(0) + of(line, "insert_failed").unwrap_or(0)).sum()
 }
 
+/// Processes that were killed for want of memory, ever.
+fn oom_kills(vmstat: &str) -> u64 {
+    let line = vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// A counter of `/proc/net/netstat`: a line of names before each line of values.
 fn counter(text: &str, name: &str) -> Option<u64> {
     let lines: Vec<&str> = text.lines().collect();
@@ -302,5 +314,6 @@ mod tests {
         assert_eq!(counter(text, "TCPTimeWaitOverflow"), None);
         assert_eq!(counter("", "ListenDrops"), None);
         assert_eq!(threads("0.20 0.18 0.12 1/80 11206\n"), 80);
+        assert_eq!(oom_kills("nr_free_pages 7\noom_kill 3\n"), 3);
     }
 }

@@ -235,6 +235,7 @@ pub(super) fn evidence(outcome: &Outcome) -> Value {
         "cgroup_memory_refused": seen.server.group.memory_refused.max(seen.client.group.memory_refused),
         "conntrack": seen.conntrack.map(|(count, max)| json!({ "count": count, "max": max })),
         "conntrack_drops": seen.conntrack_drops,
+        "oom_kills": seen.oom_kills,
         "memory_available_bytes": seen.memory.0,
         "memory_bytes": seen.memory.1,
     }))

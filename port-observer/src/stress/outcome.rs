@@ -42,6 +42,8 @@ pub enum Limit {
     Requested,
     /// None: the time was over.
     Duration,
+    /// Something failed, and no limit that is known shows that it is met.
+    Unknown,
 }
 
 impl Limit {

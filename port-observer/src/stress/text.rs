@@ -170,6 +170,7 @@ pub fn called(limit: Limit) -> String {
         Limit::Runtime => "the program's own table",
         Limit::Requested => "none: all that was asked for",
         Limit::Duration => "none: the time was over",
+        Limit::Unknown => "not known",
     };
     name.to_owned()
 }

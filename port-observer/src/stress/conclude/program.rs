@@ -44,7 +44,8 @@ impl Seen<'_> {
                 (Limit::Requested, "the program ended by itself".to_owned())
             }
             End::Exited { how, .. } => (
-                Limit::Duration,
+                // A call that failed met something; another reason to end may be none of connections.
+                if refused.is_some() { Limit::Unknown } else { Limit::Duration },
                 format!("the program ended ({how}), and no limit that is known was met"),
             ),
             End::Memory => (Limit::Memory, self.memory()),
@@ -153,6 +154,6 @@ mod tests {
         assert!(failed.reasons[0].contains("exit status 3"), "{:?}", failed.reasons);
         // Nothing that it lacked shows: the error alone is no limit.
         let seen = verdict(&seen, &exited(false), [(libc::EMFILE, 1)].into());
-        assert_eq!(seen.limit, Limit::Duration);
+        assert_eq!(seen.limit, Limit::Unknown);
     }
 }

@@ -81,7 +81,18 @@ fn ports_are_the_limit_where_all_of_them_are_used() {
     assert!(verdict.reasons[0].contains("1000 of 1000 ports"), "{verdict:?}");
     // The error alone does not say that they are used.
     let verdict = concluded(&plan(), &end, &progress, &evidence());
+    assert_eq!(verdict.limit, Limit::Unknown);
     assert!(verdict.reasons[0].contains("no limit that is known is met"), "{verdict:?}");
+}
+
+#[test]
+fn a_process_that_is_killed_is_told_by_what_else_shows() {
+    let end = End::Died { how: "signal: 9 (SIGKILL)".to_owned() };
+    let of = |evidence: &Evidence| concluded(&plan(), &end, &Progress::default(), evidence);
+    assert_eq!(of(&evidence()).limit, Limit::Unknown);
+    let killed = of(&Evidence { oom_kills: 1, ..evidence() });
+    assert_eq!(killed.limit, Limit::Memory);
+    assert!(killed.reasons[0].contains("killed 1 for want of memory"), "{killed:?}");
 }
 
 #[test]
@@ -173,6 +184,7 @@ fn limits_of_the_host_show_in_its_counters() {
     let (end, progress) = refused(libc::ENFILE, 1);
     let mut files = Evidence { files: (999_900, 1_000_000), ..evidence() };
     let of_root = concluded(&plan(), &end, &progress, &files);
+    assert_eq!(of_root.limit, Limit::Unknown);
     assert!(of_root.reasons[0].contains("no limit that is known is met"), "{of_root:?}");
     files.client.meets_file_max = true;
     let verdict = concluded(&plan(), &end, &progress, &files);
@@ -186,6 +198,7 @@ fn limits_of_the_host_show_in_its_counters() {
     filtered.client.has_seccomp = true;
     let (end, mut progress) = refused(libc::EPERM, 1);
     let other = concluded(&plan(), &end, &progress, &filtered);
+    assert_eq!(other.limit, Limit::Unknown);
     assert!(other.reasons[0].contains("no limit that is known is met"), "{other:?}");
     progress.is_filtered = true;
     let verdict = concluded(&plan(), &end, &progress, &filtered);

@@ -188,11 +188,8 @@ fn follow(
         }
     };
     let (connections, seconds) = tally.breaking_point();
-    let progress = tally.all();
+    let (progress, known) = (tally.all(), best.known());
     let evidence = best.evidence;
-    // That connect() had no port, and not no such address, is known to the observer alone.
-    let mut known = progress.clone();
-    known.refused.remove(&libc::EADDRNOTAVAIL);
     let verdict = Seen { plan, end: &end, progress: &known, evidence: &evidence }.conclude();
     Ok(Outcome {
         plan: plan.clone(),
@@ -256,9 +253,17 @@ impl Best {
         }
     }
 
+    /// The same without what is not sure: that connect() had no port, and not no such address, is known to the
+    /// observer alone.
+    fn known(&self) -> Progress {
+        let mut progress = self.progress();
+        progress.refused.remove(&libc::EADDRNOTAVAIL);
+        progress
+    }
+
     /// Whether it has reached a limit that shows at every moment.
     fn has_met(&self, plan: &Plan) -> bool {
-        let progress = self.progress();
+        let progress = self.known();
         let seen = Seen { plan, end: &End::Stalled, progress: &progress, evidence: &self.evidence };
         seen.conclude().limit.shows_at_every_moment()
     }
