@@ -67,6 +67,9 @@ const OF_A_PLACE: [&str; 14] = [
     "server",
 ];
 
+/// Options that UDP has nothing for.
+const OF_TCP: [&str; 7] = ["tw_reuse", "bind", "server", "server_port", "to", "watch", "command"];
+
 /// Options of the place and of the server in it.
 const OF_THE_PLACE: [&str; 11] = [
     "sources",
@@ -119,6 +122,9 @@ pub struct StressArgs {
     /// Over IPv6
     #[arg(long)]
     pub ipv6: bool,
+    /// Connected UDP sockets in place of TCP connections
+    #[arg(long, conflicts_with_all = OF_TCP)]
+    pub udp: bool,
     /// Start this server by the shell in the namespace, and load it
     #[arg(long, value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub server: Option<String>,
@@ -172,6 +178,9 @@ impl StressArgs {
     /// What no option can see alone. `is_empty`: the command line ends with `--`.
     pub(super) fn check(&self, is_empty: bool) -> Result<(), String> {
         shared::has_command(is_empty && self.command.is_empty())?;
+        if self.udp && matches!(self.close, CloseArg::Server | CloseArg::Rst) {
+            return Err("of UDP only the client closes: --close keep|client".to_owned());
+        }
         let Some(to) = self.to else { return Ok(()) };
         target::check(to, self.i_own_this_target)?;
         if self.close == CloseArg::Server {

@@ -51,6 +51,7 @@ impl StressConfig {
             rate: args.rate.or(args.to.map(|_| target::RATE)),
             duration: args.duration.unwrap_or(usual),
             ipv6: args.ipv6,
+            udp: args.udp,
             server: args.server,
             server_port: args.server_port,
             target: args.to,

@@ -257,7 +257,7 @@ impl Client {
         let pair = self.pairs.get(turn as usize).copied().unwrap_or(0);
         self.attempt += 1;
         let (from, to) = self.pair(pair);
-        let made = socket::begin(self.job.bind, from, to);
+        let made = socket::begin(&self.job, from, to);
         let (fd, is_standing) = made.map_err(|(call, errno)| {
             *self.progress.refused.entry(errno as i32).or_default() += 1;
             self.is_full(pair, errno);
@@ -283,12 +283,14 @@ impl Client {
 
     /// A pair that has no port is not tried again, where ports do not come back.
     fn is_full(&mut self, pair: u32, errno: Errno) {
-        let is_of_ports = matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE);
+        let is_of_ports = matches!(errno, Errno::EADDRNOTAVAIL | Errno::EADDRINUSE)
+            || (self.job.udp && errno == Errno::EAGAIN);
         if self.job.close != Close::Keep || !is_of_ports {
             return;
         }
-        // Where bind() chooses ports, a source has none left for any destination.
-        let is_of_source = self.job.bind.chooses_port() && errno == Errno::EADDRINUSE;
+        // Where bind() chooses ports, and of UDP, a source has none left for any destination.
+        let is_of_source =
+            self.job.udp || (self.job.bind.chooses_port() && errno == Errno::EADDRINUSE);
         let count = if is_of_source { self.job.destinations.len() as u32 } else { 1 };
         self.pairs.retain(|one| one / count != pair / count);
     }

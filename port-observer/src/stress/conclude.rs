@@ -163,7 +163,8 @@ impl Seen<'_> {
     /// Ports of the range.
     fn ports(&self) -> Option<String> {
         let Evidence { ports, ports_used, pairs, pairs_full, time_wait, .. } = *self.evidence;
-        let is_refused = [libc::EADDRNOTAVAIL, libc::EADDRINUSE]
+        // EAGAIN: of UDP.
+        let is_refused = [libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::EAGAIN]
             .iter()
             .any(|errno| self.progress.refused.contains_key(errno));
         // Where connections come and go, it is full at one moment and not at the next.
@@ -172,7 +173,8 @@ impl Seen<'_> {
         if ports == 0 || !is_full {
             return None;
         }
-        let each = match self.plan.bind.chooses_port() {
+        let each = match self.plan.has_ports_once() {
+            true if self.plan.udp => "that UDP has of a source address, for all destinations,",
             true => "of a source address, which bind() chooses from",
             _ if pairs > 1 => "from a source to a destination",
             _ => "from this source to this destination",

@@ -148,7 +148,7 @@ impl Counters {
 /// Looks at everything. `since`: the counters at the start.
 pub fn gather(plan: &Plan, server_port: u16, ends: [&[u32]; 2], since: &Counters) -> Evidence {
     let sockets = listener::look(plan, Some(server_port), None);
-    let pairs = match plan.bind.chooses_port() {
+    let pairs = match plan.has_ports_once() {
         true => u32::from(plan.sources),
         false => u32::from(plan.sources) * u32::from(plan.destinations),
     };

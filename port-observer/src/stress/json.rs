@@ -153,6 +153,7 @@ pub(super) fn configuration(outcome: &Outcome) -> Value {
         "rate_per_second": plan.rate,
         "duration_seconds": plan.duration.as_secs_f64(),
         "ipv6": plan.ipv6,
+        "protocol": if plan.udp { "udp" } else { "tcp" },
         "server": plan.server,
         "to": plan.target,
         "command": match &plan.program {
@@ -203,11 +204,12 @@ fn server(outcome: &Outcome) -> Value {
         "accepting": health.map(|health| health.accepting),
         "first_byte_seconds": health.and_then(|health| health.first_byte_seconds),
         "recovered_seconds": health.and_then(|health| health.recovered_seconds),
-        "connections": listening.accepted,
+        "connections": (!outcome.plan.udp).then_some(listening.accepted),
         "descriptors": outcome.plan.target.is_none().then(|| {
             json!({ "used": end.descriptors.0, "limit": end.descriptors.1, "all": end.all_descriptors })
         }),
-        "accept_queue": { "used": listening.queue, "backlog": listening.queue_max },
+        "accept_queue": (!outcome.plan.udp)
+            .then(|| json!({ "used": listening.queue, "backlog": listening.queue_max })),
         "listen_overflows": listening.overflows,
         "listen_drops": listening.drops,
         "table": end.table.as_ref().map(|(name, size)| json!({ "name": name, "size": size })),

@@ -98,7 +98,8 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
     let mut used: HashMap<Space, HashSet<u16>> = HashMap::new();
     let (mut queue, mut fullest, mut standing) = ((0u32, 0u32), (0u32, 0u32), 0u64);
     let mut flows = Flows::default();
-    let request = Request { protocols: vec![Protocol::Tcp], ..Request::default() };
+    let protocol = if plan.udp { Protocol::Udp } else { Protocol::Tcp };
+    let request = Request { protocols: vec![protocol], ..Request::default() };
     // Those that listen come first, of either family (`inet_diag_dump_icsk`).
     let _ = diag::for_each(&request, |socket| {
         let (local, remote) = (socket.flow.local, socket.flow.remote);
@@ -106,6 +107,10 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
             || socket.state == TcpState::LISTEN || listened.contains(&local.port),
             |port| port == local.port,
         );
+        if plan.udp && is_servers {
+            sockets.is_listening = true;
+            return;
+        }
         if socket.state == TcpState::LISTEN {
             listened.insert(local.port);
             if is_servers {
@@ -126,13 +131,13 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
         if is_servers {
             standing += u64::from(is_standing);
         } else if is_usable(local.port) {
-            let to = remote.filter(|_| !plan.bind.chooses_port());
+            let to = remote.filter(|_| !plan.has_ports_once());
             let to = to.map(|to| (to.address.to_canonical(), to.port));
             used.entry((local.address.to_canonical(), to)).or_default().insert(local.port);
         }
     });
     // Others of a host's own namespace connect elsewhere, and are none of this.
-    if let Some(target) = plan.target.filter(|_| !plan.bind.chooses_port()) {
+    if let Some(target) = plan.target.filter(|_| !plan.has_ports_once()) {
         let target = (target.ip().to_canonical(), target.port());
         used.retain(|(_, to), _| *to == Some(target));
     }

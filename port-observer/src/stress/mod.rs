@@ -111,6 +111,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Over IPv6.
     pub ipv6: bool,
+    /// Connected UDP sockets in place of TCP connections.
+    pub udp: bool,
     /// The server, a line for the shell; `None`: the own one.
     pub server: Option<String>,
     /// The port that it listens on; `None`: the first that is seen.
@@ -156,6 +158,12 @@ impl Plan {
         } else {
             IpAddr::from([127, 255, 0, 1])
         }
+    }
+
+    /// Whether a source has its ports once for all destinations: bind() chooses them, or there is no other
+    /// way (UDP).
+    pub fn has_ports_once(&self) -> bool {
+        self.udp || self.bind.chooses_port()
     }
 
     /// Whether connections are closed as soon as they stand.

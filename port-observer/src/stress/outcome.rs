@@ -139,6 +139,8 @@ pub struct Health {
 pub struct Observed {
     /// How it was observed.
     pub backend: String,
+    /// What that can't see.
+    pub not_seen: Vec<String>,
     /// Ports taken by connect().
     pub acquired: u64,
     /// Calls that were told that there is no port.

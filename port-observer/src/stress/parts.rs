@@ -42,6 +42,8 @@ pub struct ClientJob {
     pub destinations: Vec<SocketAddr>,
     /// How.
     pub bind: Bind,
+    /// By UDP.
+    pub udp: bool,
     /// What is done with connections.
     pub close: Close,
     /// How many connections others have made before.
@@ -65,6 +67,8 @@ pub struct ServerJob {
     pub listener: i32,
     /// It closes what it accepts.
     pub closes: bool,
+    /// Its socket is one of UDP, and takes no connections.
+    pub udp: bool,
 }
 
 /// Which program is run.

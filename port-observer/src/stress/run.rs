@@ -1,8 +1,8 @@
 //! The first process of a place: starts both ends, watches them, and says what came of it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::fd::AsFd as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd as _, OwnedFd},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -91,7 +91,7 @@ struct Run {
     server_port: u16,
     destinations: Vec<SocketAddr>,
     /// The own server's socket, which its processes share.
-    listener: Option<TcpListener>,
+    listener: Option<OwnedFd>,
     servers: Vec<Part>,
     user_server: Option<UserServer>,
     /// What its processes were before the load.
@@ -142,7 +142,7 @@ impl Run {
             true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let listener = server::listen(SocketAddr::new(any, port))
+        let listener = server::listen(SocketAddr::new(any, port), self.plan.udp)
             .with_context(|| format!("can't listen on port {port}"))?;
         self.listener = Some(listener);
         self.server_port = port;
@@ -159,6 +159,7 @@ impl Run {
             meets_nofile: self.plan.nofile.is_some(),
             listener: std::os::fd::AsRawFd::as_raw_fd(listener),
             closes: self.plan.close == Close::Server,
+            udp: self.plan.udp,
         });
         let part = place::start(&job, &[listener.as_fd()], self.to.clone(), Message::Server)?;
         self.servers.push(part);
@@ -315,6 +316,7 @@ impl Run {
             sources: self.sources(),
             destinations: self.destinations.clone(),
             bind: self.plan.bind,
+            udp: self.plan.udp,
             close: self.plan.close,
             first,
             wanted: self

@@ -1,18 +1,19 @@
 //! The server: accepts, answers what it is sent, closes with the other end or first.
 
 use std::{
-    net::{SocketAddr, TcpListener},
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    net::SocketAddr,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
         resource::{Resource, setrlimit},
-        socket::{MsgFlags, SockFlag, accept4, recv, send},
+        socket::{MsgFlags, SockFlag, SockaddrStorage, accept4, recv, recvfrom, send, sendto},
     },
 };
 use slab::Slab;
@@ -36,6 +37,9 @@ pub fn run(job: &ServerJob, stop: &dyn Fn() -> bool) -> Result<()> {
         .with_context(|| format!("can't set RLIMIT_NOFILE to {limit}"))?;
     // SAFETY: whoever started this process left it this descriptor, and nothing else here owns it.
     let listener = unsafe { OwnedFd::from_raw_fd(job.listener) };
+    if job.udp {
+        return answer_datagrams(&listener, stop);
+    }
     let epoll =
         Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("can't wait for connections")?;
     let wait = || {
@@ -71,6 +75,25 @@ pub fn run(job: &ServerJob, stop: &dyn Fn() -> bool) -> Result<()> {
         }
         if is_taking && is_waiting {
             server.take(&listener, job);
+        }
+    }
+    Ok(())
+}
+
+/// Sends back what comes, until it is told to stop.
+fn answer_datagrams(socket: &OwnedFd, stop: &dyn Fn() -> bool) -> Result<()> {
+    let mut bytes = [0; 4096];
+    while !stop() {
+        let mut waited = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waited, PollTimeout::from(20u8)) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(errno).context("can't wait for datagrams"),
+        }
+        while let Ok((length, Some(from))) =
+            recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut bytes)
+        {
+            let _ = sendto(socket.as_raw_fd(), &bytes[..length], &from, MsgFlags::MSG_NOSIGNAL);
         }
     }
     Ok(())
@@ -139,20 +162,22 @@ pub fn keep(fd: BorrowedFd<'_>) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
 }
 
-/// The own server's socket, with the longest queue that the kernel allows (`somaxconn`).
+/// The own server's socket: of UDP, or with the longest queue that the kernel allows (`somaxconn`).
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn listen(at: SocketAddr) -> Result<TcpListener> {
+pub fn listen(at: SocketAddr, is_udp: bool) -> Result<OwnedFd> {
     use nix::sys::socket::{
-        AddressFamily, Backlog, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-        sockopt,
+        AddressFamily, Backlog, SockType, bind, listen, setsockopt, socket, sockopt,
     };
     let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
+    let of_type = if is_udp { SockType::Datagram } else { SockType::Stream };
+    let fd = socket(family, of_type, flags, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
-    listen(&fd, Backlog::MAXCONN)?;
-    Ok(TcpListener::from(fd))
+    if !is_udp {
+        listen(&fd, Backlog::MAXCONN)?;
+    }
+    Ok(fd)
 }

@@ -46,7 +46,7 @@ pub fn render(told: &Told<'_>) -> String {
     for (name, text) in ends(outcome) {
         let _ = writeln!(out, "\n{name}\n  {text}");
     }
-    let _ = write!(out, "\nObserver\n  {}", observer(told.observed));
+    let _ = write!(out, "\nObserver\n  {}", observer(told.observed, outcome.plan.udp));
     if let Some(compared) = &told.compared {
         let _ = write!(out, "\n\nCompared\n  {}", against(compared));
     }
@@ -196,6 +196,8 @@ pub(super) fn tried(outcome: &Outcome) -> String {
         None => {}
     }
     let how = match plan.close {
+        Close::Keep if plan.udp => "connected UDP sockets that are kept",
+        Close::Client if plan.udp => "connected UDP sockets that are closed at once",
         Close::Keep => "connections that are kept",
         Close::Client => "connections that the client closes at once",
         Close::Server => "connections that the server closes at once",
@@ -304,6 +306,9 @@ fn server(outcome: &Outcome) -> String {
         Some(_) => String::new(),
         None => format!("; {open} of {limit} descriptors"),
     };
+    if outcome.plan.udp {
+        return format!("{name}{health}{descriptors}");
+    }
     format!(
         "{name}{health}\n  {accepted}accept queue {} (backlog {}), {} overflows{descriptors}",
         listening.queue, listening.queue_max, listening.overflows,
@@ -332,15 +337,21 @@ fn healthy(health: &Health, is_target: bool) -> String {
     if after.is_empty() { state } else { format!("{state}; {after}") }
 }
 
-pub(super) fn observer(observed: Result<&Observed, &str>) -> String {
+pub(super) fn observer(observed: Result<&Observed, &str>, is_udp: bool) -> String {
     match observed {
         Err(why) => format!("none: {}", escape(why)),
         Ok(seen) => {
             let full = seen.full.map_or_else(String::new, |(used, capacity)| {
                 format!("; when the first was refused, {used} of {capacity} ports were used")
             });
+            let mut of_udp = seen.not_seen.iter().filter(|what| is_udp && what.contains("UDP"));
+            let not_seen = match of_udp.next() {
+                Some(first) => of_udp
+                    .fold(format!("; it does not see all: {first}"), |all, one| all + "; " + one),
+                None => String::new(),
+            };
             format!(
-                "{}: {} ports taken by connect(), {} calls without one, {} events lost{full}",
+                "{}: {} ports taken by connect(), {} calls without one, {} events lost{full}{not_seen}",
                 seen.backend, seen.acquired, seen.exhausted, seen.lost
             )
         }

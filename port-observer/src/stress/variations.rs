@@ -179,6 +179,7 @@ pub fn variations(plan: &Plan, range: (u16, u16)) -> Vec<(&'static str, Plan)> {
         ),
         ("wider range", Plan { range: Some(wider(range)), ..keep.clone() }),
         ("IPv6", Plan { ipv6: true, ..keep.clone() }),
+        ("UDP", Plan { udp: true, bind: Bind::None, ..keep.clone() }),
         ("client closes, tcp_tw_reuse 0", reuse(0)),
         ("client closes, tcp_tw_reuse 1", reuse(1)),
         ("client closes, tcp_tw_reuse 2", reuse(2)),
@@ -189,10 +190,17 @@ pub fn variations(plan: &Plan, range: (u16, u16)) -> Vec<(&'static str, Plan)> {
         let raised = Some(nofile.saturating_mul(u64::from(TIMES)));
         all.push(("raised RLIMIT_NOFILE", Plan { nofile: raised, ..keep }));
     }
+    // Of UDP there is no TIME_WAIT, no reset, and nothing to bind without a port.
+    if plan.udp {
+        all.retain(|(_, one)| !one.udp || (one.close == Close::Keep && one.bind == Bind::None));
+    }
     // A server of the user's listens where it does, and closes when it does.
     if plan.server.is_some() {
         all.retain(|(_, one)| {
-            one.close != Close::Server && !one.ipv6 && one.destinations == plan.destinations
+            one.close != Close::Server
+                && !one.ipv6
+                && one.udp == plan.udp
+                && one.destinations == plan.destinations
         });
     }
     all
@@ -221,7 +229,7 @@ pub fn changes(plan: &Plan, range: (u16, u16), limit: Limit) -> Vec<Change> {
                 let bind = Bind::Reuseaddr;
                 all.push(change("so_reuseaddr", None, Plan { bind, ..plan.clone() }));
             }
-            if plan.close == Close::Client {
+            if plan.close == Close::Client && !plan.udp {
                 let line = |text: &str| Some(format!("sysctl -w net.ipv4.{text}"));
                 all.push(change(
                     "tcp_tw_reuse",
@@ -263,7 +271,7 @@ mod tests {
         let plan: Plan = serde_json::from_value(serde_json::json!({
             "connections": null, "range": null, "sources": 1, "destinations": 1, "nofile": 300,
             "close": "keep", "tw_reuse": null, "bind": "none", "rate": null,
-            "duration": {"secs": 300, "nanos": 0}, "ipv6": false, "server": null,
+            "duration": {"secs": 300, "nanos": 0}, "ipv6": false, "udp": false, "server": null,
             "server_port": null, "tcp_memory_max": 0, "settings": []
         }))
         .unwrap();

@@ -134,6 +134,7 @@ impl Counting {
         match &report.body {
             Body::Start(start) => {
                 start.backend.clone_into(&mut seen.backend);
+                seen.not_seen.clone_from(&start.missing);
                 return Some(Line::Observing);
             }
             Body::Acquire { search_ns, .. } => {

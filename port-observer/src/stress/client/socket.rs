@@ -13,20 +13,21 @@ use nix::{
     },
 };
 
-use crate::stress::Bind;
+use crate::stress::{Bind, parts::ClientJob};
 
 /// A socket that connects; whether it stands already.
 pub(super) fn begin(
-    bind_by: Bind,
+    job: &ClientJob,
     from: Option<SocketAddr>,
     to: SocketAddr,
 ) -> Result<(OwnedFd, bool), (&'static str, Errno)> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None).map_err(|errno| ("socket", errno))?;
+    let of_type = if job.udp { SockType::Datagram } else { SockType::Stream };
+    let fd = socket(family, of_type, flags, None).map_err(|errno| ("socket", errno))?;
     let set = |errno| ("setsockopt", errno);
-    match bind_by {
-        Bind::None | Bind::NoPort if from.is_some() => {
+    match job.bind {
+        Bind::None | Bind::NoPort if from.is_some() && !job.udp => {
             setsockopt(&fd, sockopt::IpBindAddressNoPort, &true).map_err(set)?;
         }
         Bind::Reuseaddr => setsockopt(&fd, sockopt::ReuseAddr, &true).map_err(set)?,

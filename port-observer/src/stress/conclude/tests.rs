@@ -18,6 +18,7 @@ pub(super) fn plan() -> Plan {
         rate: None,
         duration: Duration::from_secs(300),
         ipv6: false,
+        udp: false,
         server: None,
         server_port: None,
         target: None,

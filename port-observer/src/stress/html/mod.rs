@@ -144,7 +144,7 @@ fn searches<'a>(told: &Told<'a>) -> &'a [Sample] {
 fn parts(told: &Told<'_>) -> Vec<Part> {
     let outcome = told.outcome;
     let compared = told.compared.as_ref().map(|compared| ("Compared", text::against(compared)));
-    let observer = ("Observer", text::observer(told.observed));
+    let observer = ("Observer", text::observer(told.observed, outcome.plan.udp));
     [("Tried", text::tried(outcome))]
         .into_iter()
         .chain(text::ends(outcome))

@@ -23,7 +23,7 @@ fn outcome() -> Outcome {
         "plan": {
             "connections": null, "range": [40_000, 40_199], "sources": 1, "destinations": 2,
             "nofile": null, "close": "keep", "tw_reuse": null, "bind": "none", "rate": null,
-            "duration": {"secs": 300, "nanos": 0}, "ipv6": false, "server": HOSTILE,
+            "duration": {"secs": 300, "nanos": 0}, "ipv6": false, "udp": false, "server": HOSTILE,
             "server_port": null, "tcp_memory_max": 0, "settings": [],
         },
         "range": [40_000, 40_199], "began_ns": 5_000_000_000_u64, "seconds": 2.0,

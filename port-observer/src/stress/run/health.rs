@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
@@ -62,7 +62,8 @@ impl Run {
         }
         while began.elapsed() < RECOVERY {
             let mut listeners = listener::listeners().into_iter();
-            let is_empty = !self.has_queue()
+            let is_empty = self.plan.udp
+                || !self.has_queue()
                 || listeners.any(|one| one.port == self.server_port && one.queue.0 == 0);
             let tried = began.elapsed();
             if is_empty && let Some(time) = self.try_server().accepting() {
@@ -95,6 +96,9 @@ impl Run {
             Some(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             None => SocketAddr::new(self.plan.probe_source(), port),
         };
+        if self.plan.udp {
+            return Some(Answer { accepted: None, first_byte: datagram(from, to) });
+        }
         let began = Instant::now();
         let mut stream = connect_from(from, to)?;
         let from = stream.local_addr().ok()?;
@@ -122,6 +126,16 @@ impl Run {
         }
         Some(answer)
     }
+}
+
+/// How long an answer to a datagram takes.
+fn datagram(from: SocketAddr, to: SocketAddr) -> Option<Duration> {
+    let socket = UdpSocket::bind(from).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    let began = Instant::now();
+    socket.send_to(QUESTION, to).ok()?;
+    // Of a server that is bound to no address it comes from the one that routes there.
+    socket.recv_from(&mut [0; 1]).ok().map(|_| began.elapsed())
 }
 
 /// A connection from an address of its own, which has all its ports.
