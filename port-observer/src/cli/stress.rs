@@ -139,7 +139,7 @@ pub struct StressArgs {
     #[arg(long, requires = "to")]
     pub i_own_this_target: bool,
     /// Watch this process, which runs already, and its descendants where they are: until it ends, has met
-    /// a limit for 10 s, or --duration is over
+    /// a limit for 10 s, or --duration is over; calls of those that are started later are not observed
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = OF_A_PLACE)]
     pub watch: Option<u32>,
     /// Also run it with one thing changed at a time, for at most 10 s each: how sockets are bound, who

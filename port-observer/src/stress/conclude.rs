@@ -5,7 +5,12 @@ mod target;
 
 use nix::errno::Errno;
 
-use super::{Evidence, Limit, Plan, Verdict, parts::End, parts::Progress, program::Use};
+use super::{
+    Evidence, Limit, Plan, Verdict,
+    parts::End,
+    parts::Progress,
+    program::{Program, Use},
+};
 use crate::words::errno::ErrorName;
 
 /// What a verdict is found from.
@@ -128,7 +133,7 @@ impl Seen<'_> {
         add(Limit::Threads, self.threads());
         let of_group = [&evidence.client, &evidence.server].map(|end| end.group.memory_refused);
         // Those that a control group has killed count there too.
-        let is_killed = evidence.oom_kills > 0 && of_group == [0, 0];
+        let is_killed = evidence.oom_kills > 0 && of_group == [0, 0] && self.end.is_by_kill();
         let is_short = self.is_memory_short() || is_killed;
         add(Limit::Memory, is_short.then(|| self.memory()));
         add(Limit::Seccomp, self.filter());
@@ -188,7 +193,9 @@ impl Seen<'_> {
             count => format!(", {count} in TIME_WAIT"),
         };
         if !nearly(ports_used.into(), ports.into()) {
-            let refused = self.progress.failed();
+            let of_ports = [libc::EADDRNOTAVAIL, libc::EADDRINUSE, libc::EAGAIN];
+            let refused = |errno| self.progress.refused.get(errno).copied().unwrap_or(0);
+            let refused: u64 = of_ports.iter().map(refused).sum();
             let times = if refused == 1 { "once".to_owned() } else { format!("{refused} times") };
             return Some(format!("{times} none of {ports} ports {each} was free{waiting}"));
         }
@@ -267,6 +274,10 @@ impl Seen<'_> {
         }
         let mut met = Vec::new();
         let is_full = listening.queue > listening.queue_max;
+        // Others of a namespace that it is watched in have queues too.
+        if matches!(self.plan.program, Some(Program::Running(_))) && !is_full {
+            return met;
+        }
         if listening.overflows > 0 || (is_full && listening.is_there) {
             let now = match listening.is_there {
                 true => format!(

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Plan, program::Use};
+use super::{
+    Plan,
+    program::{Program, Use},
+};
 use crate::{
     event::{Endpoint, Protocol, TcpState},
     kernel::{
@@ -97,7 +100,9 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
     let mut listened = HashSet::new();
     let mut used: HashMap<Space, HashSet<u16>> = HashMap::new();
     let (mut queue, mut fullest, mut standing) = ((0u32, 0u32), (0u32, 0u32), 0u64);
-    let mut flows = Flows::default();
+    let (mut flows, mut of_own) = (Flows::default(), HashSet::new());
+    // Where others are too, only what it has itself is its limit.
+    let is_shared = matches!(plan.program, Some(Program::Running(_)));
     let protocol = if plan.udp { Protocol::Udp } else { Protocol::Tcp };
     let request = Request { protocols: vec![protocol], ..Request::default() };
     // Those that listen come first, of either family (`inet_diag_dump_icsk`).
@@ -113,7 +118,8 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
         }
         if socket.state == TcpState::LISTEN {
             listened.insert(local.port);
-            if is_servers {
+            let is_own = own.is_some_and(|own| own.contains(&socket.inode));
+            if is_servers && (!is_shared || is_own) {
                 sockets.is_listening = true;
                 queue = (queue.0 + socket.accept_queue.0, queue.1.max(socket.accept_queue.1));
                 if socket.accept_queue.0 >= fullest.0 {
@@ -133,13 +139,20 @@ pub fn look(plan: &Plan, server_port: Option<u16>, own: Option<&HashSet<u32>>) -
         } else if is_usable(local.port) {
             let to = remote.filter(|_| !plan.has_ports_once());
             let to = to.map(|to| (to.address.to_canonical(), to.port));
-            used.entry((local.address.to_canonical(), to)).or_default().insert(local.port);
+            let space = (local.address.to_canonical(), to);
+            if own.is_some_and(|own| own.contains(&socket.inode)) {
+                of_own.insert(space);
+            }
+            used.entry(space).or_default().insert(local.port);
         }
     });
     // Others of a host's own namespace connect elsewhere, and are none of this.
     if let Some(target) = plan.target.filter(|_| !plan.has_ports_once()) {
         let target = (target.ip().to_canonical(), target.port());
         used.retain(|(_, to), _| *to == Some(target));
+    }
+    if is_shared {
+        used.retain(|space, _| of_own.contains(space));
     }
     let listened = listened.iter().filter(|&&port| is_usable(port)).count();
     let all = ports.as_ref().map_or(0, |ports| ports.capacity() as usize);

@@ -156,6 +156,13 @@ pub struct Observed {
     pub searches: Vec<Sample>,
 }
 
+impl Observed {
+    /// Whether calls that fail are seen: not by lists of sockets alone, nor where something was lost.
+    pub fn sees_calls(&self) -> bool {
+        self.backend != "poll" && self.lost == 0
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

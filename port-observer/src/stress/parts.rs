@@ -223,6 +223,14 @@ pub enum End {
 }
 
 impl End {
+    /// Whether a process was killed, as the kernel does for want of memory.
+    pub fn is_by_kill(&self) -> bool {
+        match self {
+            Self::Died { how } | Self::Exited { how, .. } => how.contains("SIGKILL"),
+            _ => false,
+        }
+    }
+
     /// The limit that an end names by itself.
     pub fn limit(&self) -> Option<Limit> {
         match self {

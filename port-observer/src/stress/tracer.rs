@@ -14,15 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::{
         ptrace::{self, Options},
         resource::{Resource, setrlimit},
-        signal::Signal,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        signal::{SigHandler, Signal, signal},
+        wait::WaitStatus,
     },
     unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, execvp, fork, pipe2, setpgid},
 };
@@ -32,6 +32,7 @@ use self::{
     open::Open,
 };
 use super::{
+    evidence::hard_limit,
     outcome::Refusals,
     parts::{Line, ProgramJob, say},
 };
@@ -47,6 +48,10 @@ const IS_TRACED: u8 = 1;
 /// # Errors
 /// When it can't be started, or nobody listens any more.
 pub fn run(job: &ProgramJob) -> Result<()> {
+    if let Some(limit) = job.nofile {
+        let hard = hard_limit();
+        ensure!(limit <= hard, "can't set RLIMIT_NOFILE to {limit}: the hard limit is {hard}");
+    }
     let words = job.command.iter().map(|word| CString::new(word.as_bytes()));
     let words = words.collect::<Result<Vec<_>, _>>().context("the command has a zero byte")?;
     let Some(name) = words.first() else { bail!("there is no command") };
@@ -54,7 +59,7 @@ pub fn run(job: &ProgramJob) -> Result<()> {
     let (told, tells) = pipe2(OFlag::O_CLOEXEC).context("can't make a pipe")?;
     let nothing = File::open("/dev/null").context("can't open /dev/null")?;
     let filter = Filter::new();
-    // SAFETY: this process has one thread, and the child makes system calls alone.
+    // SAFETY: this process has one thread: no lock is held that the child could wait for.
     let program = match unsafe { fork() }.context("can't make a process")? {
         ForkResult::Child => {
             drop(goes);
@@ -107,6 +112,11 @@ fn execute(
     nothing: &File,
 ) -> Errno {
     let made = || {
+        // As a shell would start it, and not as Rust and this program have set them.
+        for number in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+            // SAFETY: the usual disposition runs no code of this process.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
         let mut is_traced = [0];
         nix::unistd::read(gate, &mut is_traced)?;
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -117,7 +127,8 @@ fn execute(
         }
         // Without one who traces it, calls that it stops at would fail.
         if is_traced == [IS_TRACED] {
-            filter.load()?;
+            // Where that is refused too, it is still held at its end.
+            let _ = filter.load();
         }
         execvp(name, words)
     };
@@ -140,10 +151,22 @@ impl Traced {
     /// Lets its processes go on after each stop, until the first of them has ended: how it did.
     fn follow(&mut self) -> Result<Line> {
         loop {
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(status) => status,
+            let (pid, raw) = match wait() {
+                Ok(found) => found,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno).context("can't wait for the program"),
+            };
+            // Signals of real time have no name.
+            let Ok(status) = WaitStatus::from_raw(pid, raw) else {
+                if libc::WIFSTOPPED(raw) {
+                    pass_on(pid, libc::WSTOPSIG(raw));
+                    continue;
+                }
+                if pid == self.program {
+                    return Ok(self.ended(format!("signal {}", libc::WTERMSIG(raw)), false));
+                }
+                self.open.ended(pid);
+                continue;
             };
             match status {
                 WaitStatus::Exited(pid, code) if pid == self.program => {
@@ -157,7 +180,8 @@ impl Traced {
                     libc::PTRACE_EVENT_SECCOMP => self.begins(pid)?,
                     libc::PTRACE_EVENT_STOP if stops(signal) => listen(pid),
                     libc::PTRACE_EVENT_EXIT => {
-                        if self.open.of(pid) > 0 {
+                        let is_last = pid == self.program && self.open.of(pid) > 0;
+                        if self.open.ends(pid) || is_last {
                             self.hold()?;
                         }
                         let _ = ptrace::cont(pid, None);
@@ -225,6 +249,22 @@ fn is_for_want(errno: Errno) -> bool {
         errno,
         Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL
     )
+}
+
+/// Waits for the next stop or end of a process.
+fn wait() -> nix::Result<(Pid, libc::c_int)> {
+    let mut status = 0;
+    // SAFETY: the kernel writes an int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
+    Errno::result(pid).map(|pid| (Pid::from_raw(pid), status))
+}
+
+/// Lets a process go on with the signal that it was stopped for.
+fn pass_on(pid: Pid, signal: libc::c_int) {
+    // SAFETY: the request takes a number in place of an address.
+    unsafe {
+        libc::ptrace(libc::PTRACE_CONT, pid.as_raw(), 0, libc::c_long::from(signal));
+    }
 }
 
 fn stops(signal: Signal) -> bool {

@@ -72,8 +72,10 @@ impl Outcome {
         if self.plan.program.is_none() {
             return;
         }
-        // That connect() had no port, and not no such address, is known to the observer.
-        self.refused.remove(&libc::EADDRNOTAVAIL);
+        // That connect() had no port, and not no such address, is known to an observer that sees all calls.
+        if observed.sees_calls() {
+            self.refused.remove(&libc::EADDRNOTAVAIL);
+        }
         self.refused.extend(&observed.refused);
         let progress = Progress {
             refused: self.refused.clone(),

@@ -92,7 +92,8 @@ pub fn look(pids: &[u32], typed: &str, first: &Group) -> End {
         let limit = limit_of(pid, "Max open files");
         end.all_descriptors += open;
         let (nearest, of) = end.descriptors;
-        if of == 0 || limit.saturating_sub(open) < of.saturating_sub(nearest) {
+        // Of one that ends at this moment, neither is read.
+        if limit > 0 && (of == 0 || limit.saturating_sub(open) < of.saturating_sub(nearest)) {
             end.descriptors = (open, limit);
         }
         end.threads += status.threads();

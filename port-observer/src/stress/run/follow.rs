@@ -139,16 +139,23 @@ fn follow(
     messages: &Receiver<Message>,
     program: &mut dyn Followed,
 ) -> Result<Outcome> {
-    let since = Counters::read(Group::default()).of_clients(program.group());
+    let [_, server] = program.pids();
+    let server = server.first().map_or_else(Group::default, |&pid| Group::of(pid));
+    let since = Counters::read(server).of_clients(program.group());
     let mut tally = Tally::begin(false, now_boot_ns()?)?;
     let mut best = Best::default();
     let (began, mut grew, mut is_held) = (Instant::now(), Instant::now(), false);
+    let mut met_since: Option<Instant> = None;
     let end = loop {
         let look = Instant::now();
         // Looked at after its end, it has nothing: what was seen before counts.
         let ended = program.ended();
         let [pids, server] = program.pids();
         let evidence = evidence::of_program(plan, [&pids, &server], &since);
+        met_since = match has_met(plan, &best.known(), &evidence) {
+            true => met_since.or_else(|| Some(Instant::now())),
+            false => None,
+        };
         if best.take(evidence, now_boot_ns()?) {
             grew = Instant::now();
         }
@@ -162,7 +169,8 @@ fn follow(
         if evidence::is_memory_short() {
             break End::Memory;
         }
-        if grew.elapsed() >= MET && best.has_met(plan) {
+        let is_met = met_since.is_some_and(|since| since.elapsed() >= MET);
+        if is_met && grew.elapsed() >= MET {
             break End::Stalled;
         }
         if is_held {
@@ -260,11 +268,10 @@ impl Best {
         progress.refused.remove(&libc::EADDRNOTAVAIL);
         progress
     }
+}
 
-    /// Whether it has reached a limit that shows at every moment.
-    fn has_met(&self, plan: &Plan) -> bool {
-        let progress = self.known();
-        let seen = Seen { plan, end: &End::Stalled, progress: &progress, evidence: &self.evidence };
-        seen.conclude().limit.shows_at_every_moment()
-    }
+/// Whether it has reached a limit, of those that show at every moment.
+fn has_met(plan: &Plan, progress: &Progress, evidence: &Evidence) -> bool {
+    let seen = Seen { plan, end: &End::Stalled, progress, evidence };
+    seen.conclude().limit.shows_at_every_moment()
 }

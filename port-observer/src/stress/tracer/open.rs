@@ -56,6 +56,16 @@ impl Open {
         self.descriptors.get(&process).map_or(0, HashSet::len)
     }
 
+    /// A process is at its end. Whether it has more sockets open than were ever looked at.
+    pub fn ends(&mut self, process: Pid) -> bool {
+        let count = self.of(process);
+        let is_more = count > self.most + self.most / MORE;
+        if is_more {
+            self.most = count;
+        }
+        is_more
+    }
+
     /// A thread, or a process, has ended.
     pub fn ended(&mut self, thread: Pid) {
         self.making.remove(&thread);
@@ -101,6 +111,9 @@ mod tests {
         makes(&mut open, 3..4);
         makes(&mut open, 105..106);
         assert!(open.closes(thread, 3));
+        assert!(!open.ends(thread), "looked at");
+        makes(&mut open, 200..210);
+        assert!(open.ends(thread));
         open.ended(thread);
         assert_eq!(open.of(thread), 0);
     }

@@ -5,7 +5,7 @@ use std::{process::Command, thread, time::Duration};
 use serde_json::Value;
 use tests::{child::Guarded, system};
 
-use super::{command, connections, has_servers, limit, run, stress};
+use super::{connections, has_servers, limit, run, stress};
 
 /// Connects to itself until a call fails, says so, closes all and ends: with `accepts`, it takes what it
 /// connects to.
@@ -85,10 +85,26 @@ fn a_process_that_runs_is_watched_where_it_is_and_left_as_it_is() {
     assert!(watched.0.try_wait().expect("its state").is_none(), "it goes on");
 
     // Its end is the end.
-    let mut observer = system::spawn(&mut command(&["--watch", &pid])).expect("run stress");
-    thread::sleep(Duration::from_secs(2));
-    drop(watched);
-    assert!(observer.wait().expect("its end").success());
+    let ends = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(4));
+        drop(watched);
+    });
+    let answer = stress(&["--watch", &pid, "--duration", "60s"]);
+    ends.join().expect("the thread that ends it");
+    assert_eq!(answer["client"]["ended"], "it is gone", "{answer}");
+}
+
+#[test]
+fn a_program_gets_its_signals_those_of_real_time_too() {
+    if !has_servers() {
+        return;
+    }
+    let signals = "use POSIX; $n = 0; $SIG{RTMIN} = sub { $n++ }; $SIG{USR1} = sub { $n++ }; \
+                   kill RTMIN => $$; kill USR1 => $$; exit($n == 2 ? 0 : 1)";
+    let answer = stress(&["--", "perl", "-e", signals]);
+    assert_eq!(answer["client"]["ended"], "exit status 0", "{answer}");
+    let answer = stress(&["--", "sh", "-c", "yes | head -n 1 >/dev/null; kill -35 $$"]);
+    assert_eq!(answer["client"]["ended"], "signal 35", "{answer}");
 }
 
 #[test]
