@@ -64,7 +64,11 @@ impl Tally {
             if standing < connections {
                 break;
             }
-            let at = |quantile| Some(self.took.value_at_quantile(quantile) as f64 / 1e9);
+            // Of a program of the user's it is not known how long its calls take.
+            let at = |quantile| {
+                let ns = self.took.value_at_quantile(quantile);
+                (!self.took.is_empty()).then_some(ns as f64 / 1e9)
+            };
             self.reached.push(Milestone {
                 connections,
                 reached: true,
@@ -152,6 +156,10 @@ mod tests {
         assert_eq!((first.connections, first.seconds), (1_000, Some(2.0)));
         assert_eq!(first.rate_per_second, Some(500.0));
         assert_eq!((second.connections, second.reached), (10_000, false));
+        assert!(first.connect_p50_seconds.is_some(), "{first:?}");
+        let mut unknown = Tally::begin(false, 1_000_000_000).unwrap();
+        unknown.take(Progress { took: Vec::new(), ..at(2, 1_000, 0) });
+        assert_eq!(unknown.milestones()[0].connect_p50_seconds, None);
         let samples = tally.samples();
         let of = |at: usize| (samples[at].connections, samples[at].refused);
         assert_eq!((of(0), of(1), of(2)), ((0, 0), (900, 1), (1_040, 1)));
