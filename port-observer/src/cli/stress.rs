@@ -36,7 +36,7 @@ Exit codes: 0 a limit was found and named, or all that was asked for was reached
 fewer than --expect; 2 wrong usage.";
 
 /// Options of the clients, which a program of the user's takes the place of.
-const OF_CLIENTS: [&str; 11] = [
+const OF_CLIENTS: [&str; 10] = [
     "connections",
     "sources",
     "destinations",
@@ -47,25 +47,9 @@ const OF_CLIENTS: [&str; 11] = [
     "server_port",
     "variations",
     "mitigations",
-    "watch",
 ];
-/// Of those and of the place, which a process that runs already is not in.
-const OF_A_PLACE: [&str; 14] = [
-    "connections",
-    "sources",
-    "destinations",
-    "close",
-    "bind",
-    "rate",
-    "ipv6",
-    "server_port",
-    "variations",
-    "mitigations",
-    "range",
-    "nofile",
-    "tw_reuse",
-    "server",
-];
+/// Those of the place, which a process that runs already is not in.
+const OF_A_PLACE: [&str; 4] = ["range", "nofile", "tw_reuse", "server"];
 
 /// Options that UDP has nothing for.
 const OF_TCP: [&str; 7] = ["tw_reuse", "bind", "server", "server_port", "to", "watch", "command"];
@@ -140,7 +124,7 @@ pub struct StressArgs {
     pub i_own_this_target: bool,
     /// Watch this process, which runs already, and its descendants where they are: until it ends, has met
     /// a limit for 10 s, or --duration is over; calls of those that are started later are not observed
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = OF_A_PLACE)]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = OF_CLIENTS.into_iter().chain(OF_A_PLACE))]
     pub watch: Option<u32>,
     /// Also run it with one thing changed at a time, for at most 10 s each: how sockets are bound, who
     /// closes, addresses, IPv6, a wider range, tcp_tw_reuse
@@ -170,7 +154,7 @@ pub struct StressArgs {
     pub json: bool,
     /// Run this program there in place of clients, and say which limit it runs into: until it ends, has
     /// met one for 10 s, or --duration is over; what it writes goes to standard error
-    #[arg(last = true, value_name = "CMD", num_args = 1.., conflicts_with_all = OF_CLIENTS)]
+    #[arg(last = true, value_name = "CMD", num_args = 1.., conflicts_with_all = OF_CLIENTS, conflicts_with = "watch")]
     pub command: Vec<String>,
 }
 

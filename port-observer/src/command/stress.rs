@@ -191,10 +191,9 @@ impl<'a> OneRun<'a> {
             _ => Vec::new(),
         };
         let job = Job::Run(plan.clone());
-        let first = match plan.program {
-            _ if plan.target.is_some() => place::start(&job, &[], to.clone(), Message::Run)?,
-            Some(Program::Running(_)) => place::start(&job, &[], to.clone(), Message::Run)?,
-            _ => place::start_in_new(&job, to.clone(), Message::Run)?,
+        let first = match plan.has_place() {
+            true => place::start_in_new(&job, to.clone(), Message::Run)?,
+            false => place::start(&job, &[], to.clone(), Message::Run)?,
         };
         let (told, messages) = unbounded_channel();
         let forward = move || while forwarded.recv().is_ok_and(|one| told.send(one).is_ok()) {};

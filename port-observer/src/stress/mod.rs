@@ -160,6 +160,11 @@ impl Plan {
         }
     }
 
+    /// Whether it has a place of its own, and not that of what is there already.
+    pub fn has_place(&self) -> bool {
+        self.target.is_none() && !matches!(self.program, Some(program::Program::Running(_)))
+    }
+
     /// Whether a source has its ports once for all destinations: bind() chooses them, or there is no other
     /// way (UDP).
     pub fn has_ports_once(&self) -> bool {

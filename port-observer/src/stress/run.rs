@@ -64,7 +64,7 @@ pub fn run(plan: Plan) -> Result<()> {
     if let Some(Program::Running(pid)) = plan.program {
         return follow::watch(&plan, pid);
     }
-    if plan.target.is_none() {
+    if plan.has_place() {
         place::furnish(&plan)?;
     }
     let (to, messages) = channel();

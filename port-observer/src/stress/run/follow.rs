@@ -39,8 +39,8 @@ const MET: Duration = Duration::from_secs(10);
 trait Followed {
     /// Those of the program, and those of the server that it was given.
     fn pids(&self) -> [Vec<u32>; 2];
-    /// Where its end is not told of: whether it is there.
-    fn ended(&self) -> Option<End>;
+    /// Where its end is not told of: what that is, once none of its processes is there.
+    fn gone(&self) -> Option<End>;
     /// The control group that it is in at first.
     fn group(&self) -> Group;
     /// One of its processes is held at its end, and was looked at.
@@ -67,7 +67,7 @@ impl Followed for Started {
         [pids, server]
     }
 
-    fn ended(&self) -> Option<End> {
+    fn gone(&self) -> Option<End> {
         None
     }
 
@@ -88,9 +88,8 @@ impl Followed for Running {
         [program::running(self.0).unwrap_or_default(), Vec::new()]
     }
 
-    fn ended(&self) -> Option<End> {
-        let is_gone = program::running(self.0).is_err();
-        is_gone.then(|| End::Exited { how: "it is gone".to_owned(), is_success: true })
+    fn gone(&self) -> Option<End> {
+        Some(End::Exited { how: "it is gone".to_owned(), is_success: true })
     }
 
     fn group(&self) -> Group {
@@ -148,9 +147,9 @@ fn follow(
     let mut met_since: Option<Instant> = None;
     let end = loop {
         let look = Instant::now();
-        // Looked at after its end, it has nothing: what was seen before counts.
-        let ended = program.ended();
         let [pids, server] = program.pids();
+        // Looked at after its end, it has nothing: what was seen before counts.
+        let ended = if pids.is_empty() { program.gone() } else { None };
         let evidence = evidence::of_program(plan, [&pids, &server], &since);
         met_since = match has_met(plan, &best.known(), &evidence) {
             true => met_since.or_else(|| Some(Instant::now())),

@@ -1,7 +1,6 @@
 //! A server of the user's, which a run starts in its place.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs,
     io::Read,
     os::unix::process::CommandExt as _,
@@ -14,9 +13,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::stress::{
-    evidence::read,
     listener::{self, Listener},
-    program::Sockets,
+    program::{self, Sockets},
 };
 
 /// How long it may take until it listens.
@@ -114,28 +112,13 @@ impl UserServer {
     /// Its processes that may have connections: all of the place that are none of this program's own.
     pub fn pids(&self) -> Vec<u32> {
         let own = fs::read_link("/proc/self/exe").ok();
-        let mut parents = HashMap::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
-            else {
-                continue;
-            };
-            if fs::read_link(entry.path().join("exe")).ok() == own {
-                continue;
-            }
-            let status = read(&format!("/proc/{pid}/status"));
-            let is_dead = status.lines().any(|line| line.starts_with("State:\tZ"));
-            if !is_dead {
-                parents.insert(pid, !Sockets::of(&[pid]).inodes.is_empty());
-            }
+        let is_own = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).ok() == own;
+        let holds_sockets = |pid: &u32| !Sockets::of(&[*pid]).inodes.is_empty();
+        let mut pids: Vec<u32> =
+            program::processes().into_keys().filter(|pid| !is_own(pid)).collect();
+        if pids.iter().any(holds_sockets) {
+            pids.retain(holds_sockets);
         }
-        let with: HashSet<u32> =
-            parents.iter().filter_map(|(pid, holds)| holds.then_some(*pid)).collect();
-        let mut pids: Vec<u32> = if with.is_empty() {
-            parents.into_keys().collect()
-        } else {
-            with.into_iter().collect()
-        };
         pids.sort_unstable();
         pids
     }
